@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# khazana.ko for every kernel whose headers are installed, and for the test kernels
+# that are cached, each in a mirror of symbolic links below build/kmod, so that the
+# source tree stays clean.  make kmod KVERS="6.1.0-56-amd64 debug" picks some.
+# This file is read after all fragments: install and -include need their lists.
+
+define newline
+
+
+endef
+
+KVERS ?= $(notdir $(patsubst %/build,%,$(wildcard /lib/modules/*/build)))
+# "uml" and "debug" are trees that scripts/kernel-build left in the cache.
+kh_kdir = $(if $(filter uml debug,$(1)),$(KHAZANA_CACHE)/$(1)/build,/lib/modules/$(1)/build)
+kh_karch = $(if $(filter uml,$(1)),ARCH=um)
+kmod_sources := $(wildcard Kbuild kmod/Kbuild kmod/*.c kmod/*.h uapi/linux/*.h)
+
+.PHONY: kmod kmod-sparse $(KVERS:%=kmod-sparse-%)
+kmod: $(KVERS:%=$(KO)/kmod/%/khazana.ko)	## build khazana.ko for the installed headers
+	@test -n "$(KVERS)" || { echo 'no kernel headers: apt-get install linux-headers-amd64, or run scripts/deps' >&2; exit 1; }
+
+define kmod_rules
+$(KO)/kmod/$(1)/.mirror: $$(kmod_sources)
+	@scripts/mirror $$(@D)
+	@touch $$@
+
+# Without pahole the BTF step of some headers deletes the finished module.
+$(KO)/kmod/$(1)/khazana.ko: $(KO)/kmod/$(1)/.mirror
+	$$(kh_say) KMOD $$@
+	$$(kh_q)$$(MAKE) -s -C $(call kh_kdir,$(1)) $(call kh_karch,$(1)) M=$$(CURDIR)/$$(@D) \
+		$$(if $$(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=) modules
+	@cp $$(@D)/kmod/*.ko $$(@D)/
+
+kmod-sparse-$(1): $(KO)/kmod/$(1)/.mirror
+	$$(MAKE) -s -C $(call kh_kdir,$(1)) $(call kh_karch,$(1)) M=$$(CURDIR)/$(KO)/kmod/$(1) \
+		C=2 CF='-D__CHECK_ENDIAN__ -Wsparse-error' CONFIG_DEBUG_INFO_BTF_MODULES= modules
+endef
+$(foreach v,$(sort $(KVERS) uml debug),$(eval $(call kmod_rules,$(v))))
+
+kmod-sparse: $(KVERS:%=kmod-sparse-%)
+
+install-kmod: kmod
+	$(foreach v,$(filter-out uml debug,$(KVERS)),install -D -m 644 $(KO)/kmod/$(v)/khazana.ko $(DESTDIR)/lib/modules/$(v)/updates/khazana.ko$(newline))
+	$(if $(DESTDIR),,depmod -a)
+
+-include $(kh_objects:.o=.d)
