@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <linux/khazana.h>
+#include <khazana.h>	/* struct kh_attr, struct kh_region_info: one definition for library and core */
 
 struct kh_node;
 struct kh_op_result;
@@ -26,8 +26,6 @@ struct kh_op_result;
 typedef uint32_t kh_node_id;		/* 1..2^32-1 */
 
 #define KH_NODES_MAX		64	/* configured nodes of a cluster, this one included */
-#define KH_NAME_MAX		16	/* bytes of a protocol or event name, with the NUL */
-#define KH_KEY_SIZE		KHAZANA_KEY_SIZE
 #define KH_DATA_MAX		(2u << 20)	/* largest unit: bytes of one DATA body */
 
 /**
@@ -102,43 +100,6 @@ enum kh_op_code {
 
 #define KH_OPF_FORCE	(1u << 0)
 #define KH_OPF_ALL	(1u << 1)
-
-#define KH_ATTR_LEASE_MS	(1u << 0)
-#define KH_ATTR_KEY		(1u << 1)
-#define KH_ATTR_MIN_REPLICAS	(1u << 2)
-#define KH_ATTR_DURABILITY	(1u << 3)
-#define KH_ATTR_WAIT_MS		(1u << 4)
-#define KH_ATTR_FLAGS		(1u << 5)
-
-/**
- * struct kh_attr - attributes of a region that its users choose
- * @protocol: name of the consistency manager; empty means "crew"
- * @unit_shift: log2 of the unit; 0 means 12
- * @lease_ms: 0 means the node's default
- * @wait_ms: how long a fault waits for khd or a lock of another node; 0 means 30000
- * @min_replicas: 1 (more is refused with EOPNOTSUPP until there is replication)
- * @durability: 0 asynchronous, 1 synchronous (EOPNOTSUPP until there is a store)
- * @flags: KHAZANA_CMDF_NOPOISON, KHAZANA_CMDF_EIO
- */
-struct kh_attr {
-	char protocol[KH_NAME_MAX];
-	uint32_t unit_shift;
-	uint32_t lease_ms;
-	uint32_t wait_ms;
-	uint32_t min_replicas;
-	uint32_t durability;
-	uint32_t flags;
-};
-
-struct kh_region_info {
-	struct khazana_addr start;
-	uint64_t length;
-	uint64_t generation;
-	uint64_t allocated;		/* bytes; known at the home only, else ~0 */
-	uint64_t epoch;			/* known at the home only, else 0 */
-	kh_node_id home;
-	struct kh_attr attr;		/* never a key */
-};
 
 #define KH_PAGE_HOLDERS_MAX	KH_NODES_MAX
 
