@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Tests of the real module on real kernels.  The harness is that of Debian's
+# linux-source-6.1, unpacked into the cache.
+
+ks := selftests/kselftest
+ks_harness := $(KHAZANA_CACHE)/kselftest
+ks_tests := $(patsubst $(ks)/%_test.c,%,$(wildcard $(ks)/*_test.c))
+
+$(ks_harness)/kselftest_harness.h: /usr/src/linux-source-6.1.tar.xz
+	@mkdir -p $(@D)
+	$(kh_q)tar -C $(@D) --strip-components=4 --wildcards -xf $< '*/tools/testing/selftests/kselftest*.h'
+	@touch $(@D)/*.h
+
+/usr/src/linux-source-6.1.tar.xz:
+	@echo 'linux-source-6.1 is missing: apt-get install linux-source-6.1, or run scripts/deps' >&2; exit 1
+
+$(eval $(call kh_lib,kzd,$(addprefix $(ks)/,kzd_dev.c kzd_serve.c kzd_ctl.c kzt.c)))
+$(eval $(call kh_test,$(ks)/kzd,$(ks)/kzd.c,kzd,liburing))
+
+define ks_test
+KH_FLAGS_$(ks)/$(1)_test := -isystem $(ks_harness) -Wno-sign-compare -Wno-missing-prototypes
+$$(eval $$(call kh_test,$(ks)/$(1)_test,$(ks)/$(1)_test.c,kzd,liburing))
+$$(call kh_objs,$(ks)/$(1)_test,$(ks)/$(1)_test.c): | $(ks_harness)/kselftest_harness.h
+endef
+$(foreach t,$(ks_tests),$(eval $(call ks_test,$(t))))
+
+.PHONY: check-guest-kselftest-6.1 check-guest-kselftest-6.12
+ks_programs := $(ks_tests:%=$(O)/$(ks)/%_test) $(O)/$(ks)/kzd
+
+check-guest-kselftest-6.1 check-guest-kselftest-6.12: check-guest-kselftest-%: $(ks_programs)
+	TAP_TIMEOUT=900 scripts/tap kselftest-$* -- selftests/vm/run --kernel $* --nodes 1 --no-khd -- \
+		$(CURDIR)/$(ks)/run-all $(CURDIR)/$(O)/$(ks)
+
+check-guest: check-guest-kselftest-6.1 check-guest-kselftest-6.12
