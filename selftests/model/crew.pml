@@ -51,13 +51,14 @@
 #define FRESH(u, n)	(xt >= low[I(u,n)])
 #endif
 
-mtype = { REQ, GRANT, FORWARD, DATA, INV, IACK, DONE, HDONE, EVICT, HASK };
+mtype = { REQ, GRANT, FORWARD, DATA, INV, IACK, DONE, HDONE, EVICT, HASK, SYNC };
 
 /*
  * kind, unit, then: REQ held request attempt want -       GRANT   token request attempt right+4*source need
  *                   DATA version request attempt body -   FORWARD token request attempt asker right
  *                   INV token - - keep -                  IACK    token - - kept -
  *                   DONE token request - - -              HDONE, EVICT, HASK token
+ *                   SYNC
  */
 chan q[NN * NN] = [QL] of { mtype, byte, byte, byte, byte, byte, byte };
 
@@ -83,6 +84,7 @@ byte bp[NU], br[NU], ba[NU], bright[NU], bsrc[NU], btok[NU], bwait[NU], bkeep[NU
 bit bsent[NU];
 chan fifo[NU] = [NN] of { byte };
 byte wreq[NU * NN], watt[NU * NN], wright[NU * NN], wheld[NU * NN];
+bit down[NN * NN];			/* down[f * NN + t]: f has no connection to t yet */
 byte recovering;			/* nodes whose inventory is still missing */
 
 /* The observer: how many writes there were, and faults and requests left. */
@@ -90,6 +92,15 @@ byte writes[NU];
 byte reqs_left = REQS, drops_left = DROPS, dups_left = DUPS, restarts_left = RESTARTS;
 
 hidden byte k, xt, xq, xa, xx, xy, n_, j_, best, old;
+
+/* What a node sends before its end of the connection is up is lost. */
+inline snd(f_, t_, m_, u_, a1, a2, a3, a4, a5)
+{
+	if
+	:: !down[(f_) * NN + (t_)] -> Q(f_, t_)!m_,u_,a1,a2,a3,a4,a5
+	:: else
+	fi
+}
 
 /* --- holder ----------------------------------------------------------------- */
 
@@ -99,9 +110,9 @@ inline ask(u, n)
 	gotd[I(u,n)] = 0; dver[I(u,n)] = 0; dbody[I(u,n)] = 0;
 	att[I(u,n)]++;
 	if
-	:: PRESENT(I(u,n)) -> Q(n, HOME)!REQ,u,ver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],0
-	:: !PRESENT(I(u,n)) && hand[I(u,n)] -> Q(n, HOME)!REQ,u,hver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],0
-	:: else -> Q(n, HOME)!REQ,u,NOVER,req[I(u,n)],att[I(u,n)],want[I(u,n)],0
+	:: PRESENT(I(u,n)) -> snd(n, HOME, REQ,u,ver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],0)
+	:: !PRESENT(I(u,n)) && hand[I(u,n)] -> snd(n, HOME, REQ,u,hver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],0)
+	:: else -> snd(n, HOME, REQ,u,NOVER,req[I(u,n)],att[I(u,n)],want[I(u,n)],0)
 	fi
 }
 
@@ -159,7 +170,7 @@ inline complete(u, n)
 		want[I(u,n)] = NONE; att[I(u,n)] = 0;
 		gotg[I(u,n)] = 0; gtok[I(u,n)] = 0; gkind[I(u,n)] = 0; gneed[I(u,n)] = 0;
 		gotd[I(u,n)] = 0; dver[I(u,n)] = 0; dbody[I(u,n)] = 0;
-		Q(n, HOME)!DONE,u,ltok[I(u,n)],lreq[I(u,n)],0,0,0
+		snd(n, HOME, DONE,u,ltok[I(u,n)],lreq[I(u,n)],0,0,0)
 	:: else
 	fi
 }
@@ -172,7 +183,7 @@ inline on_grant(u, n)
 		complete(u, n)
 	:: else ->
 		if	/* R8: one that was completed already */
-		:: xq == lreq[I(u,n)] && xt == ltok[I(u,n)] -> Q(n, HOME)!DONE,u,xt,xq,0,0,0
+		:: xq == lreq[I(u,n)] && xt == ltok[I(u,n)] -> snd(n, HOME, DONE,u,xt,xq,0,0,0)
 		:: else
 		fi
 	fi
@@ -194,14 +205,14 @@ inline on_forward(u, n)
 	:: !FRESH(u, n)
 	:: FRESH(u, n) && PRESENT(I(u,n)) ->
 		low[I(u,n)] = xt;
-		Q(n, xx)!DATA,u,ver[I(u,n)],xq,xa,body[I(u,n)],0;
+		snd(n, xx, DATA,u,ver[I(u,n)],xq,xa,body[I(u,n)],0);
 		if
 		:: xy == WRITE -> hand_off(I(u,n), xt)
 		:: else -> right[I(u,n)] = READ
 		fi
 	:: FRESH(u, n) && !PRESENT(I(u,n)) && hand[I(u,n)] ->
 		low[I(u,n)] = xt; htok[I(u,n)] = xt;
-		Q(n, xx)!DATA,u,hver[I(u,n)],xq,xa,hbody[I(u,n)],0
+		snd(n, xx, DATA,u,hver[I(u,n)],xq,xa,hbody[I(u,n)],0)
 	:: else
 	fi
 }
@@ -222,7 +233,7 @@ inline on_inv(u, n, f)
 		:: else
 		fi
 	fi;
-	Q(n, f)!IACK,u,xt,0,0,hand[I(u,n)],0
+	snd(n, f, IACK,u,xt,0,0,hand[I(u,n)],0)
 }
 
 inline on_hdone(u, n)
@@ -237,18 +248,23 @@ inline on_hdone(u, n)
 
 inline hdone(u, n)
 {
-	Q(HOME, n)!HDONE,u,epoch * EPOCH + counter[u],0,0,0,0
+	snd(HOME, n, HDONE,u,epoch * EPOCH + counter[u],0,0,0,0)
 }
 
 inline forward(u)
 {
-	Q(HOME, owner[u])!FORWARD,u,btok[u],br[u],ba[u],bp[u],bright[u]
+	snd(HOME, owner[u], FORWARD,u,btok[u],br[u],ba[u],bp[u],bright[u])
+}
+
+inline send_inv(u, n)
+{
+	snd(HOME, n, INV,u,btok[u],0,0,(bkeep[u] == n),0)
 }
 
 inline grant(u)
 {
 	bsent[u] = 1;
-	Q(HOME, bp[u])!GRANT,u,btok[u],br[u],ba[u],bright[u] + 4 * bsrc[u],version[u];
+	snd(HOME, bp[u], GRANT,u,btok[u],br[u],ba[u],bright[u] + 4 * bsrc[u],version[u]);
 	if
 	:: bsrc[u] == DATA_ -> forward(u)
 	:: else
@@ -293,7 +309,7 @@ inline serve(u)
 				for (j_ : 0 .. NN - 1) {
 					if
 					:: bwait[u] & BIT(j_) ->
-						Q(HOME, j_)!INV,u,btok[u],0,0,(bkeep[u] == j_),0
+						send_inv(u, j_)
 					:: else
 					fi
 				}
@@ -326,13 +342,15 @@ inline on_req(u, p)
 			fi
 		:: else
 		fi
-	:: else ->
+	:: xq > last[I(u,p)] && !(busy[u] && bp[u] == p && br[u] == xq) &&
+	   (xq > wreq[I(u,p)] || (xq == wreq[I(u,p)] && xa > watt[I(u,p)])) ->
 		if
 		:: wright[I(u,p)] == NONE -> fifo[u]!p
 		:: else
 		fi;
 		wreq[I(u,p)] = xq; watt[I(u,p)] = xa; wright[I(u,p)] = xx; wheld[I(u,p)] = xt;
 		serve(u)
+	:: else
 	fi
 }
 
@@ -479,11 +497,11 @@ inline clear(f, t)
 inline repeat_done(u, n)
 {
 	if
-	:: lreq[I(u,n)] -> Q(n, HOME)!DONE,u,ltok[I(u,n)],lreq[I(u,n)],0,0,0
+	:: lreq[I(u,n)] -> snd(n, HOME, DONE,u,ltok[I(u,n)],lreq[I(u,n)],0,0,0)
 	:: else
 	fi;
 	if
-	:: hand[I(u,n)] -> Q(n, HOME)!HASK,u,htok[I(u,n)],0,0,0,0
+	:: hand[I(u,n)] -> snd(n, HOME, HASK,u,htok[I(u,n)],0,0,0,0)
 	:: else
 	fi
 }
@@ -496,30 +514,37 @@ inline ask_again(u, n)
 	fi
 }
 
-/* R8: a connection is lost and made again. */
-inline reconnect(a, b)
+inline lose(a, b)
 {
-	clear(a, b);
-	clear(b, a);
+	clear(a, b); clear(b, a);
+	down[a * NN + b] = 1; down[b * NN + a] = 1
+}
+
+inline came_up(f, t)
+{
+	down[f * NN + t] = 0;
 	for (best : 0 .. NU - 1) {
-		if
-		:: a == HOME ->
-			repeat_done(best, b);
-			if
-			:: busy[best] && (bwait[best] & BIT(b)) ->
-				Q(HOME, b)!INV,best,btok[best],0,0,(bkeep[best] == b),0
-			:: else
-			fi;
-			if
-			:: busy[best] && bsent[best] && bsrc[best] == DATA_ && owner[best] == b -> forward(best)
-			:: else
-			fi
-		:: else
-		fi;
-		ask_again(best, a);
-		ask_again(best, b)
+		snd(f, t, SYNC,best,0,0,0,0,0)
 	}
 	best = 0
+}
+
+/* R8: SYNC is the first message of a new connection; it starts all repairs. */
+inline on_sync(u, n, f)
+{
+	if
+	:: f == HOME -> repeat_done(u, n)
+	:: else
+	fi;
+	if
+	:: n == HOME && busy[u] && (bwait[u] & BIT(f)) -> send_inv(u, f)
+	:: else
+	fi;
+	if
+	:: n == HOME && busy[u] && bsent[u] && bsrc[u] == DATA_ && owner[u] == f -> forward(u)
+	:: else
+	fi;
+	ask_again(u, n)
 }
 
 /* R10: the home's khd dies; modules keep what they have. */
@@ -527,7 +552,9 @@ inline restart()
 {
 	for (best : 0 .. NN - 1) {
 		clear(HOME, best);
-		clear(best, HOME)
+		clear(best, HOME);
+		down[HOME * NN + best] = 0;
+		down[best * NN + HOME] = 1
 	}
 	epoch++;
 	for (best : 0 .. NU - 1) {
@@ -550,6 +577,7 @@ inline restart()
 inline inventory(n)
 {
 	recovering = recovering & (ALL - BIT(n));
+	down[n * NN + HOME] = 0;
 	for (best : 0 .. NU - 1) {
 		low[I(best,n)] = epoch * EPOCH;
 		lreq[I(best,n)] = 0; ltok[I(best,n)] = 0;
@@ -634,6 +662,7 @@ inline handle(f, t, u)
 	:: k == HDONE -> on_hdone(u, t)
 	:: k == EVICT -> on_evict(u, f)
 	:: k == HASK -> on_hask(u, f)
+	:: k == SYNC -> on_sync(u, t, f)
 	fi
 }
 
@@ -642,9 +671,13 @@ hidden byte uu;
 proctype link(byte f; byte t)
 {
 end:	do
-	:: d_step { nempty(Q(f,t)) -> Q(f,t)?k,uu,xt,xq,xa,xx,xy; handle(f, t, uu); check() }
+	:: d_step { nempty(Q(f,t)) && !down[t * NN + f] -> Q(f,t)?k,uu,xt,xq,xa,xx,xy; handle(f, t, uu); check() }
 #if DUPS
-	:: d_step { nempty(Q(f,t)) && dups_left -> dups_left--; Q(f,t)?<k,uu,xt,xq,xa,xx,xy>; handle(f, t, uu); check() }
+	:: d_step { nempty(Q(f,t)) && !down[t * NN + f] && dups_left ->
+		dups_left--; Q(f,t)?k,uu,xt,xq,xa,xx,xy; Q(f,t)!k,uu,xt,xq,xa,xx,xy; handle(f, t, uu); check() }
+#endif
+#if DROPS
+	:: d_step { down[f * NN + t] && !(t == HOME && (recovering & BIT(f))) -> came_up(f, t); check() }
 #endif
 	od
 }
@@ -663,7 +696,7 @@ end:	do
 	:: d_step { reqs_left && want[I(u,n)] == NONE && right[I(u,n)] == NONE -> miss(u, n, READ) }
 	:: d_step { reqs_left && want[I(u,n)] == NONE && right[I(u,n)] != WRITE -> miss(u, n, WRITE) }
 	:: d_step { right[I(u,n)] == READ && !owned[I(u,n)] && want[I(u,n)] == NONE && !recovering ->
-		Q(n, HOME)!EVICT,u,tok[I(u,n)],0,0,0,0;
+		snd(n, HOME, EVICT,u,tok[I(u,n)],0,0,0,0);
 		drop_copy(I(u,n)); check() }
 #if RESTARTS
 	:: d_step { recovering & BIT(n) -> inventory(n); check() }
@@ -675,9 +708,9 @@ proctype faults()
 {
 end:	do
 #if DROPS
-	:: d_step { drops_left && !recovering -> drops_left--; reconnect(0, 1); check() }
-	:: d_step { drops_left && !recovering -> drops_left--; reconnect(0, 2); check() }
-	:: d_step { drops_left -> drops_left--; reconnect(1, 2); check() }
+	:: d_step { drops_left && !recovering -> drops_left--; lose(0, 1); check() }
+	:: d_step { drops_left && !recovering -> drops_left--; lose(0, 2); check() }
+	:: d_step { drops_left -> drops_left--; lose(1, 2); check() }
 #endif
 #if RESTARTS
 	:: d_step { restarts_left -> restarts_left--; restart(); check() }
