@@ -23,7 +23,7 @@
 #define RESTARTS 0	/* restarts of the home's khd */
 #endif
 #ifndef QL
-#define QL 8		/* longest connection seen; a longer one is an error of the search */
+#define QL 11		/* longest connection seen; a longer one is an error of the search */
 #endif
 
 #define HOME	0
