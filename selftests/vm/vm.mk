@@ -1,3 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 $(eval $(call kh_test,selftests/vm/agent,selftests/vm/agent.c selftests/vm/frame.c,,))
 $(eval $(call kh_test,selftests/vm/on,selftests/vm/on.c selftests/vm/frame.c,,))
+
+VM_PROGRAMS := $(O)/selftests/vm/agent $(O)/selftests/vm/on
+
+check-guest: check-guest-run
+.PHONY: check-guest-run
+check-guest-run: $(VM_PROGRAMS)
+	TAP_TIMEOUT=600 scripts/tap guest-run -- selftests/vm/test-run
