@@ -8,3 +8,11 @@ check-guest: check-guest-run
 .PHONY: check-guest-run
 check-guest-run: $(VM_PROGRAMS)
 	TAP_TIMEOUT=600 scripts/tap guest-run -- selftests/vm/test-run
+
+# The module's KUnit tests are built against the user mode kernel; kmod/Kbuild names them.
+check-kunit: check-kunit-uml
+.PHONY: check-kunit-uml
+check-kunit-uml:
+	scripts/kernel-build uml
+	$(MAKE) kmod KVERS=uml
+	scripts/tap kunit -- selftests/vm/kunit $(KO)/kmod/uml/khazana_kunit.ko
