@@ -40,7 +40,7 @@ struct request {
 
 struct job {
 	pid_t pid;
-	int input;		/* our ends; -1 when closed */
+	int input; /* our ends; -1 when closed */
 	int output;
 	int error;
 };
@@ -105,8 +105,8 @@ static int enter_namespace(unsigned int node, const char *name)
 /* The client's environment, but what describes the machine is ours. */
 static void set_environment(const struct request *request, int in_namespace)
 {
-	static const char *const ours[] = { "PATH=",  "SHARED=",  "HOME=",     "KH_NODES=",
-					    "USER=",  "LOGNAME=", "HOSTNAME=", "KH_NODE=",
+	static const char *const ours[] = { "PATH=",  "SHARED=",	 "HOME=",     "KH_NODES=",
+					    "USER=",  "LOGNAME=",	 "HOSTNAME=", "KH_NODE=",
 					    "SHELL=", "KHAZANA_SOCKET=", "KH_NETNS=" };
 	char node[16];
 
@@ -209,9 +209,11 @@ static void start_in_background(const struct request *request, int client)
 
 		setsid();
 		if (request->node && !access(VM_AGENT_SOCKET, F_OK))
-			snprintf(text, sizeof(text), "%s/logs/node%u-%s-%d.log", shared, request->node, name, getpid());
+			snprintf(text, sizeof(text), "%s/logs/node%u-%s-%d.log", shared,
+				 request->node, name, getpid());
 		else
-			snprintf(text, sizeof(text), "%s/logs/node%s-%s-%d.log", shared, node ? node : "0", name, getpid());
+			snprintf(text, sizeof(text), "%s/logs/node%s-%s-%d.log", shared,
+				 node ? node : "0", name, getpid());
 		fd = open("/dev/null", O_RDONLY);
 		dup2(fd, STDIN_FILENO);
 		fd = open(text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -347,7 +349,8 @@ static _Noreturn void handle(int client, int children)
 	int err;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (!buffer || !request || vm_frame_receive(client, &frame, buffer) || frame.type != VM_REQUEST)
+	if (!buffer || !request || vm_frame_receive(client, &frame, buffer) ||
+	    frame.type != VM_REQUEST)
 		_exit(1);
 	text = malloc(frame.length);
 	if (!text)
@@ -399,7 +402,9 @@ int main(int argc, char **argv)
 	sigaddset(&children, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &children, NULL);
 	polled[0] = (struct pollfd){ .fd = listen_tcp(), .events = POLLIN };
-	polled[1] = (struct pollfd){ .fd = argc > 1 && !strcmp(argv[1], "--namespaces") ? listen_unix() : -1,
+	polled[1] = (struct pollfd){ .fd = argc > 1 && !strcmp(argv[1], "--namespaces") ?
+						   listen_unix() :
+						   -1,
 				     .events = POLLIN };
 	polled[2] = (struct pollfd){ .fd = signalfd(-1, &children, SFD_CLOEXEC), .events = POLLIN };
 	if (polled[0].fd < 0 || polled[2].fd < 0 || (argc > 1 && polled[1].fd < 0)) {
@@ -415,7 +420,9 @@ int main(int argc, char **argv)
 			while (waitpid(-1, NULL, WNOHANG) > 0)
 				;
 		for (int i = 0; i < 2; i++) {
-			int client = polled[i].revents ? accept4(polled[i].fd, NULL, NULL, SOCK_CLOEXEC) : -1;
+			int client = polled[i].revents ?
+					     accept4(polled[i].fd, NULL, NULL, SOCK_CLOEXEC) :
+					     -1;
 
 			if (client < 0)
 				continue;

@@ -15,17 +15,18 @@
 #define VM_FRAME_MAX (1u << 20)
 
 enum vm_frame_type {
-	VM_REQUEST = 'Q',	/* to the agent: decimal flags, node, cwd, argc, argv, env; each ends in NUL */
-	VM_STDIN = 'I',		/* to the agent: bytes; none means end of file */
-	VM_WINSIZE = 'W',	/* to the agent: rows and columns, two uint16_t */
-	VM_STDOUT = 'O',	/* to the client: bytes */
-	VM_STDERR = 'E',	/* to the client: bytes */
-	VM_EXIT = 'X',		/* to the client: exit status, one uint32_t, 128 + N for signal N */
+	VM_REQUEST =
+		'Q', /* to the agent: decimal flags, node, cwd, argc, argv, env; each ends in NUL */
+	VM_STDIN = 'I', /* to the agent: bytes; none means end of file */
+	VM_WINSIZE = 'W', /* to the agent: rows and columns, two uint16_t */
+	VM_STDOUT = 'O', /* to the client: bytes */
+	VM_STDERR = 'E', /* to the client: bytes */
+	VM_EXIT = 'X', /* to the client: exit status, one uint32_t, 128 + N for signal N */
 };
 
 enum vm_request_flag {
-	VM_BACKGROUND = 1,	/* answer EXIT at once; stdout is the pid, output goes to a file */
-	VM_TTY = 2,		/* on a terminal of its own */
+	VM_BACKGROUND = 1, /* answer EXIT at once; stdout is the pid, output goes to a file */
+	VM_TTY = 2, /* on a terminal of its own */
 };
 
 struct vm_frame {

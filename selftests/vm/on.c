@@ -154,7 +154,8 @@ static void put(int fd, const char *data, size_t length)
 /* Carry frames and standard input until EXIT; the exit status. */
 static int converse(int fd, int input, char *buffer)
 {
-	struct pollfd polled[2] = { { .fd = fd, .events = POLLIN }, { .fd = input, .events = POLLIN } };
+	struct pollfd polled[2] = { { .fd = fd, .events = POLLIN },
+				    { .fd = input, .events = POLLIN } };
 	struct vm_frame frame;
 	uint32_t status;
 
