@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * check.c - what must hold after every event, and at the end
+ */
+#include <stdio.h>
+#include "check.h"
+#include "host.h"
+#include "module.h"
+#include "oracle.h"
+
+static bool names(const struct kh_page_info *page, kh_node_id id)
+{
+	unsigned int i;
+
+	if (page->owner == id || page->backup == id)
+		return true;
+	for (i = 0; i < page->reader_count; i++)
+		if (page->readers[i] == id)
+			return true;
+	return false;
+}
+
+static struct munit *unit_on(struct sim *sim, unsigned int host, unsigned int region,
+			     unsigned int unit)
+{
+	struct module *m = sim->hosts[host]->module;
+	struct mregion *r = m ? module_region_of(m, region) : NULL;
+
+	return r ? &r->units[unit] : NULL;
+}
+
+/* I4: nobody holds what the home does not know. */
+static void check_holders(struct sim *sim, unsigned int region, unsigned int unit)
+{
+	const struct kh_page_info *page = NULL;
+	unsigned int i;
+
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		struct munit *u = unit_on(sim, i, region, unit);
+
+		if (!u || !munit_readable(u))
+			continue;
+		if (!page)
+			page = host_page(sim, region, unit);
+		if (!page || page->busy)
+			return;
+		if (!names(page, i + 1))
+			sim_violation(sim, "I4: node %u can read unit %u.%u, its home does not know",
+				      i + 1, region, unit);
+	}
+}
+
+void check_event(struct sim *sim)
+{
+	unsigned int region, unit;
+
+	oracle_check(sim);
+	for (region = 0; region < SIM_REGIONS; region++)
+		for (unit = 0; sim->regions[region].ready && unit < sim->regions[region].units; unit++)
+			if (!sim->failed)
+				check_holders(sim, region, unit);
+}
+
+static uint64_t longest_lease(struct sim *sim)
+{
+	uint64_t ms = 0;
+	unsigned int i;
+
+	for (i = 0; i < SIM_REGIONS; i++)
+		if (ms < sim->regions[i].lease_ms)
+			ms = sim->regions[i].lease_ms;
+	return ms * MS;
+}
+
+/* Partitions and pauses may have two leases to go; recovery waits for one more. */
+uint64_t check_pending_limit(struct sim *sim)
+{
+	return 6 * longest_lease(sim) + 5 * SEC;
+}
+
+uint64_t check_rest_limit(struct sim *sim)
+{
+	return 4 * longest_lease(sim) + 3 * SEC;
+}
+
+static char unrest[160];
+
+static bool module_at_rest(struct sim *sim, unsigned int host, unsigned int region,
+			   unsigned int unit, const struct kh_page_info *page)
+{
+	struct munit *u = unit_on(sim, host, region, unit);
+
+	if (!u)
+		return true;
+	if (u->page.state != KHAZANA_STATE_STABLE || u->request || u->waiters || u->revokes) {
+		snprintf(unrest, sizeof(unrest), "node %u unit %u.%u: state %u, request %llu",
+			 host + 1, region, unit, u->page.state, (unsigned long long)u->request);
+		return false;
+	}
+	if (u->handoff >= 0 && page->backup != host + 1) {
+		snprintf(unrest, sizeof(unrest), "node %u unit %u.%u: HANDOFF frame, the backup is node %u",
+			 host + 1, region, unit, page->backup);
+		return false;
+	}
+	if (u->page.right && !names(page, host + 1)) {
+		snprintf(unrest, sizeof(unrest), "node %u unit %u.%u: right %u, unknown to its home",
+			 host + 1, region, unit, u->page.right);
+		return false;
+	}
+	return true;
+}
+
+static bool unit_at_rest(struct sim *sim, unsigned int region, unsigned int unit)
+{
+	const struct kh_page_info *page = host_page(sim, region, unit);
+	unsigned int i;
+
+	if (!page) {
+		snprintf(unrest, sizeof(unrest), "unit %u.%u: its home does not answer", region, unit);
+		return false;
+	}
+	if (page->busy || page->waiting) {
+		snprintf(unrest, sizeof(unrest), "unit %u.%u: busy at its home, %u waiting", region,
+			 unit, page->waiting);
+		return false;
+	}
+	for (i = 0; i < sim->cfg.nodes; i++)
+		if (!module_at_rest(sim, i, region, unit, page))
+			return false;
+	return true;
+}
+
+bool check_at_rest(struct sim *sim)
+{
+	unsigned int region, unit, i, k;
+
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		struct host *h = sim->hosts[i];
+
+		for (k = 0; k < HOST_OPS_MAX; k++) {
+			if (!h->ops[k].id)
+				continue;
+			snprintf(unrest, sizeof(unrest), "node %u owes a reply to operation %u",
+				 i + 1, h->ops[k].code);
+			return false;
+		}
+		if (h->module->queue) {
+			snprintf(unrest, sizeof(unrest), "node %u: khd does not fetch requests", i + 1);
+			return false;
+		}
+	}
+	for (region = 0; region < SIM_REGIONS; region++)
+		for (unit = 0; unit < sim->regions[region].units; unit++)
+			if (!unit_at_rest(sim, region, unit))
+				return false;
+	return true;
+}
+
+const char *check_unrest(struct sim *sim)
+{
+	return unrest;
+}
+
+void check_end(struct sim *sim)
+{
+	const struct mrevoke *whole;
+	unsigned int i;
+
+	for (i = 0; i < sim->cfg.nodes; i++)
+		for (whole = sim->hosts[i]->module->revokes; whole; whole = whole->next)
+			if (whole->pending && !whole->silent)
+				sim_violation(sim, "node %u: a REVOKE never ended", i + 1);
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * fault.c - what goes wrong in a history, and when
+ */
+#include <string.h>
+#include "fault.h"
+#include "host.h"
+#include "module.h"
+#include "net.h"
+#include "proc.h"
+
+static const char *const names[] = {
+	"drop",	 "dup",	  "partition", "oneway", "pause", "crash",
+	"reboot", "drift", "slow",	"kill",	  "refs",  "reclaim",
+};
+
+uint32_t fault_parse(const char *list)
+{
+	uint32_t faults = 0;
+	size_t i, len;
+
+	if (!strcmp(list, "all"))
+		return SIM_FAULT_ALL;
+	for (; *list; list += len + (list[len] == ',')) {
+		len = strcspn(list, ",");
+		for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			if (strlen(names[i]) == len && !strncmp(names[i], list, len))
+				break;
+		if (i == sizeof(names) / sizeof(names[0]))
+			return 0;
+		faults |= 1u << i;
+	}
+	return faults;
+}
+
+uint32_t fault_choose(struct sim *sim)
+{
+	uint32_t faults = rng_next(&sim->rng);
+
+	/* Now and then everything at once, or a single kind. */
+	if (rng_chance(&sim->rng, 150))
+		faults = SIM_FAULT_ALL;
+	else if (rng_chance(&sim->rng, 150))
+		faults = 1u << rng_below(&sim->rng, 12);
+	return sim->cfg.faults & faults;
+}
+
+/* Times of trouble: some shorter, some longer than a lease. */
+static uint64_t trouble(struct sim *sim)
+{
+	uint64_t lease = sim->regions[rng_below(&sim->rng, SIM_REGIONS)].lease_ms * MS;
+
+	if (rng_chance(&sim->rng, 500))
+		return rng_range(&sim->rng, MS, 40 * MS);
+	return rng_range(&sim->rng, lease / 4, lease * 2);
+}
+
+static void end_stall(struct sim *sim, uint64_t from, uint64_t to)
+{
+	net_unstall(sim, from, to);
+}
+
+static void break_if_stalled(struct sim *sim, uint64_t a, uint64_t b)
+{
+	if (!sim->faults_over)
+		net_break(sim, a, b);
+}
+
+static void cut_off(struct sim *sim, unsigned int a, unsigned int b, bool both)
+{
+	uint64_t time = trouble(sim);
+
+	sim->stats.partitions++;
+	sim_trace(sim, "nothing passes %u %s %u for %llu ms", a + 1, both ? "<->" : "->", b + 1,
+		  (unsigned long long)(time / MS));
+	net_stall(sim, a, b);
+	sim_in(sim, time, end_stall, a, b);
+	if (both) {
+		net_stall(sim, b, a);
+		sim_in(sim, time, end_stall, b, a);
+	}
+	/* TCP gives up, or the partition ends first. */
+	if (rng_chance(&sim->rng, 600))
+		sim_in(sim, rng_below(&sim->rng, time), break_if_stalled, a, b);
+}
+
+/* One node from all others, or one link. */
+static void partition(struct sim *sim, bool both)
+{
+	unsigned int a = rng_below(&sim->rng, sim->cfg.nodes), b;
+
+	if (rng_chance(&sim->rng, 400)) {
+		for (b = 0; b < sim->cfg.nodes; b++)
+			if (b != a)
+				cut_off(sim, a, b, both);
+		return;
+	}
+	b = (a + 1 + rng_below(&sim->rng, sim->cfg.nodes - 1)) % sim->cfg.nodes;
+	cut_off(sim, a, b, both);
+}
+
+static void start_again(struct sim *sim, uint64_t host, uint64_t b)
+{
+	host_start(sim->hosts[host]);
+}
+
+static void on_death(struct host *h)
+{
+	struct sim *sim = h->sim;
+
+	if (h->machine_up)
+		sim_in(sim, sim->faults_over ? MS : trouble(sim), start_again, h->index, 0);
+}
+
+static void crash(struct sim *sim)
+{
+	struct host *h = sim->hosts[rng_below(&sim->rng, sim->cfg.nodes)];
+
+	if (!h->node || h->fuse)
+		return;
+	sim->stats.crashes++;
+	if (rng_chance(&sim->rng, 600))
+		h->fuse = rng_range(&sim->rng, 1, 12);	/* in the middle of a step to come */
+	else
+		host_crash(h);
+}
+
+static void boot(struct sim *sim, uint64_t host, uint64_t b)
+{
+	struct host *h = sim->hosts[host];
+
+	if (h->machine_up)
+		return;
+	host_machine_up(h);
+	proc_machine_up(h);
+}
+
+static void reboot(struct sim *sim)
+{
+	struct host *h = sim->hosts[rng_below(&sim->rng, sim->cfg.nodes)];
+
+	if (!h->machine_up)
+		return;
+	sim->stats.reboots++;
+	host_machine_down(h);
+	sim_in(sim, trouble(sim) + 20 * MS, boot, h->index, 0);
+}
+
+static void go_on(struct sim *sim, uint64_t host, uint64_t b)
+{
+	host_resume(sim->hosts[host]);
+}
+
+static void pause_khd(struct sim *sim)
+{
+	struct host *h = sim->hosts[rng_below(&sim->rng, sim->cfg.nodes)];
+
+	if (!host_running(h))
+		return;
+	sim->stats.pauses++;
+	host_pause(h);
+	sim_in(sim, trouble(sim), go_on, h->index, 0);
+}
+
+static void reclaim(struct sim *sim)
+{
+	struct module *m = sim->hosts[rng_below(&sim->rng, sim->cfg.nodes)]->module;
+	struct mregion *r = m ? module_region_of(m, rng_below(&sim->rng, SIM_REGIONS)) : NULL;
+	unsigned int i;
+
+	for (i = 0; r && i < r->length >> r->unit_shift; i++)
+		if (!munit_step(&r->units[i], &(struct kz_page_event){ .type = KZ_EV_DROP }))
+			sim->stats.reclaims++;
+	if (m && rng_chance(&sim->rng, 300))
+		module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_PRESSURE });
+}
+
+static void drop(struct sim *sim)
+{
+	unsigned int a = rng_below(&sim->rng, sim->cfg.nodes);
+
+	net_break(sim, a, (a + 1 + rng_below(&sim->rng, sim->cfg.nodes - 1)) % sim->cfg.nodes);
+}
+
+static void slow(struct sim *sim)
+{
+	unsigned int a = rng_below(&sim->rng, sim->cfg.nodes);
+	unsigned int b = (a + 1 + rng_below(&sim->rng, sim->cfg.nodes - 1)) % sim->cfg.nodes;
+
+	net_slow(sim, a, b, rng_chance(&sim->rng, 500) ? 1 : rng_range(&sim->rng, 5, 100));
+}
+
+static void happen(struct sim *sim, uint64_t kind, uint64_t mean)
+{
+	if (sim->faults_over)
+		return;
+	switch (1u << kind) {
+	case SIM_FAULT_DROP:
+		drop(sim);
+		break;
+	case SIM_FAULT_PARTITION:
+	case SIM_FAULT_ONEWAY:
+		partition(sim, 1u << kind == SIM_FAULT_PARTITION);
+		break;
+	case SIM_FAULT_PAUSE:
+		pause_khd(sim);
+		break;
+	case SIM_FAULT_CRASH:
+		crash(sim);
+		break;
+	case SIM_FAULT_REBOOT:
+		reboot(sim);
+		break;
+	case SIM_FAULT_SLOW:
+		slow(sim);
+		break;
+	case SIM_FAULT_RECLAIM:
+		reclaim(sim);
+		break;
+	}
+	sim_in(sim, rng_range(&sim->rng, mean / 4, 2 * mean), happen, kind, mean);
+}
+
+void fault_start(struct sim *sim)
+{
+	static const uint32_t timed = SIM_FAULT_DROP | SIM_FAULT_PARTITION | SIM_FAULT_ONEWAY |
+				      SIM_FAULT_PAUSE | SIM_FAULT_CRASH | SIM_FAULT_REBOOT |
+				      SIM_FAULT_SLOW | SIM_FAULT_RECLAIM;
+	unsigned int i;
+
+	for (i = 0; i < sim->cfg.nodes; i++)
+		sim->hosts[i]->on_death = on_death;
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		uint64_t mean = rng_range(&sim->rng, 20 * MS, 400 * MS);
+
+		if (!(sim->cfg.faults & timed & 1u << i))
+			continue;
+		if (1u << i == SIM_FAULT_REBOOT)
+			mean *= 4;
+		sim_in(sim, rng_below(&sim->rng, mean), happen, i, mean);
+	}
+}
+
+void fault_stop(struct sim *sim)
+{
+	unsigned int i, k;
+
+	sim_trace(sim, "the faults stop");
+	sim->faults_over = true;
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		struct host *h = sim->hosts[i];
+
+		h->fuse = 0;
+		host_resume(h);
+		boot(sim, i, 0);
+		host_start(h);
+		for (k = 0; k < sim->cfg.nodes; k++)
+			net_slow(sim, i, k, 1);
+	}
+}

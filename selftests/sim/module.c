@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * module.c - khazana.ko of one simulated machine: regions, queue, commands, leases
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host.h"
+#include "module.h"
+#include "oracle.h"
+#include "proc.h"
+
+struct module *module_create(struct host *host)
+{
+	struct module *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		abort();
+	m->sim = host->sim;
+	m->host = host;
+	m->memory = calloc(MODULE_FRAMES, 4096);
+	if (!m->memory)
+		abort();
+	m->queue_tail = &m->queue;
+	m->next_request = 1;
+	return m;
+}
+
+static void drop_queue(struct module *m)
+{
+	struct mrequest *r;
+
+	while ((r = m->queue)) {
+		m->queue = r->next;
+		free(r);
+	}
+	m->queue_tail = &m->queue;
+}
+
+void module_destroy(struct module *m)
+{
+	struct mrevoke *whole;
+	unsigned int i, k;
+
+	for (i = 0; i < SIM_REGIONS; i++)
+		for (k = 0; m->regions[i].used && k < SIM_UNITS_MAX; k++)
+			munit_free(&m->regions[i].units[k]);
+	while ((whole = m->revokes)) {
+		m->revokes = whole->next;
+		free(whole);
+	}
+	drop_queue(m);
+	free(m->memory);
+	free(m);
+}
+
+struct mregion *module_region(struct module *m, uint32_t handle)
+{
+	if (handle < 1 || handle > SIM_REGIONS || !m->regions[handle - 1].used)
+		return NULL;
+	return &m->regions[handle - 1];
+}
+
+struct mregion *module_region_of(struct module *m, unsigned int sim_region)
+{
+	unsigned int i;
+
+	for (i = 0; i < SIM_REGIONS; i++)
+		if (m->regions[i].used && m->regions[i].sim_region == sim_region)
+			return &m->regions[i];
+	return NULL;
+}
+
+static struct mlease *find_lease(struct module *m, uint32_t id)
+{
+	unsigned int i;
+
+	for (i = 0; i < MODULE_LEASES; i++)
+		if (m->leases[i].id == id)
+			return &m->leases[i];
+	return NULL;
+}
+
+bool module_lease_valid(const struct mregion *r)
+{
+	const struct mlease *lease = find_lease(r->module, r->lease);
+
+	return lease && host_clock(r->module->host) < lease->end;
+}
+
+/* Units of a range lock that miss one after the other are one request. */
+static uint64_t join_range(struct module *m, const struct khazana_request *req)
+{
+	struct mrequest *last = m->queue;
+
+	while (last && last->next)
+		last = last->next;
+	if (!last || req->op != KHAZANA_REQ_FAULT || last->req.op != KHAZANA_REQ_FAULT ||
+	    !(req->flags & KHAZANA_REQF_LOCK) || last->req.region != req->region ||
+	    last->req.want != req->want || last->req.unit + last->req.count != req->unit ||
+	    (last->req.flags ^ req->flags) & ~(KHAZANA_REQF_FRAME | KHAZANA_REQF_HANDOFF))
+		return 0;
+	last->req.count++;
+	last->req.version = KHAZANA_VERSION_NONE;
+	last->req.flags &= ~(KHAZANA_REQF_FRAME | KHAZANA_REQF_HANDOFF);
+	last->req.frame = ~0u;
+	return last->req.id;
+}
+
+uint64_t module_queue(struct module *m, const struct khazana_request *req)
+{
+	uint64_t joined = join_range(m, req);
+	struct mrequest *r;
+
+	if (joined)
+		return joined;
+	if (!m->registered && req->op != KHAZANA_REQ_FAULT && req->op != KHAZANA_REQ_ATTACH)
+		return 0;	/* notices die with their khd */
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		abort();
+	r->req = *req;
+	r->req.id = m->next_request++;
+	*m->queue_tail = r;
+	m->queue_tail = &r->next;
+	host_kick(m->host);
+	return r->req.id;
+}
+
+/* A request is answered or void: khd need not see it if it has not yet. */
+void module_unqueue(struct module *m, uint64_t id)
+{
+	struct mrequest **at = &m->queue, *r;
+
+	while (*at && (*at)->req.id != id)
+		at = &(*at)->next;
+	if (!(r = *at))
+		return;
+	*at = r->next;
+	if (m->queue_tail == &r->next)
+		m->queue_tail = at;
+	free(r);
+}
+
+bool module_fetch(struct module *m, struct khazana_request *req)
+{
+	struct mrequest *r = m->queue;
+
+	if (!r || !m->registered)
+		return false;
+	*req = r->req;
+	module_unqueue(m, r->req.id);
+	if (m->queue)
+		host_kick(m->host);
+	return true;
+}
+
+/* A khd died: what it was asked will be asked again, its notices are void. */
+void module_unregister(struct module *m)
+{
+	struct mrevoke *whole;
+	unsigned int i, k;
+
+	m->registered = false;
+	drop_queue(m);
+	for (whole = m->revokes; whole; whole = whole->next)
+		whole->silent = true;
+	for (i = 0; i < SIM_REGIONS; i++) {
+		for (k = 0; m->regions[i].used && k < m->regions[i].length >> m->regions[i].unit_shift;
+		     k++) {
+			m->regions[i].units[k].request = 0;
+			munit_step(&m->regions[i].units[k],
+				   &(struct kz_page_event){ .type = KZ_EV_DAEMON_GONE });
+		}
+	}
+	muser_daemon_gone(m);
+}
+
+void module_register(struct module *m)
+{
+	m->registered = true;
+	if (m->queue) {
+		m->sim->stats.restarts_with_waiters++;
+		host_kick(m->host);
+	}
+}
+
+void *module_frame(struct module *m, uint32_t frame, size_t len)
+{
+	if (frame >= MODULE_FRAMES || len > (size_t)(MODULE_FRAMES - frame) << 12 ||
+	    !m->frame_used[frame]) {
+		sim_violation(m->sim, "node %u: khd touches frame %u (%zu bytes), which is not its",
+			      m->host->index + 1, frame, len);
+		return m->memory;
+	}
+	return m->memory + ((size_t)frame << 12);
+}
+
+/* The lease is over: every right under it ends. */
+void module_expire(struct module *m, struct mlease *lease)
+{
+	unsigned int i, k;
+
+	if (!lease->live)
+		return;
+	lease->live = false;
+	m->sim->stats.expiries++;
+	sim_trace(m->sim, "node %u: lease %u ends", m->host->index + 1, lease->id);
+	for (i = 0; i < SIM_REGIONS; i++) {
+		struct mregion *r = &m->regions[i];
+
+		if (!r->used || r->lease != lease->id)
+			continue;
+		oracle_node_failed(m->host, r->sim_region);
+		for (k = 0; k < r->length >> r->unit_shift; k++) {
+			munit_step(&r->units[k], &(struct kz_page_event){ .type = KZ_EV_EXPIRE });
+			muser_locks_lapse(&r->units[k]);
+			r->units[k].refs_until = 0;
+			munit_step(&r->units[k],
+				   &(struct kz_page_event){ .type = KZ_EV_REFS_TIMEOUT });
+		}
+	}
+	module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_EXPIRED, .unit = lease->id });
+}
+
+static void lease_timer(struct sim *sim, uint64_t host, uint64_t id)
+{
+	struct host *h = sim->hosts[host];
+	struct mlease *lease = h->module ? find_lease(h->module, id) : NULL;
+
+	if (lease && lease->live && host_clock(h) >= lease->end)
+		module_expire(h->module, lease);
+}
+
+/* The zap may take until the end of its budget, which is a part of what the home waits for. */
+static void cmd_lease(struct module *m, struct khazana_cmd *cmd)
+{
+	struct mlease *lease = find_lease(m, cmd->lease);
+	uint64_t zap = rng_below(&m->sim->rng, 15 * MS);
+
+	if (!cmd->lease) {
+		cmd->result = -EINVAL;
+		return;
+	}
+	if (!lease)
+		lease = find_lease(m, 0);
+	if (!lease) {
+		cmd->result = -ENOMEM;
+		return;
+	}
+	lease->id = cmd->lease;
+	if (host_clock(m->host) >= lease->end)
+		module_expire(m, lease);
+	lease->end = cmd->time_ns;
+	lease->live = true;
+	sim_at(m->sim, host_true_time(m->host, lease->end) + zap, lease_timer, m->host->index,
+	       lease->id);
+}
+
+static void set_region(struct mregion *r, const struct khazana_cmd *cmd)
+{
+	r->lease = cmd->lease;
+	r->wait_ms = cmd->wait_ms ? cmd->wait_ms : 30000;
+	r->residency_us = cmd->residency_us;
+	r->flags = cmd->flags;
+}
+
+static void cmd_region_add(struct module *m, struct khazana_cmd *cmd)
+{
+	struct sim *sim = m->sim;
+	struct mregion *r;
+	unsigned int i, k;
+
+	for (i = 0; i < SIM_REGIONS; i++) {
+		r = &m->regions[i];
+		if (r->used && r->addr.hi == cmd->addr.hi && r->addr.lo == cmd->addr.lo &&
+		    r->generation == cmd->generation) {
+			cmd->region = r->handle;
+			cmd->result = -EALREADY;
+			return;
+		}
+	}
+	for (i = 0; i < SIM_REGIONS && m->regions[i].used; i++)
+		;
+	for (k = 0; k < SIM_REGIONS; k++)
+		if (sim->regions[k].addr.hi == cmd->addr.hi && sim->regions[k].addr.lo == cmd->addr.lo)
+			break;
+	if (i == SIM_REGIONS || k == SIM_REGIONS ||
+	    cmd->length >> cmd->unit_shift != sim->regions[k].units) {
+		sim_violation(sim, "node %u: REGION_ADD of an unknown region", m->host->index + 1);
+		cmd->result = -ENOMEM;
+		return;
+	}
+	r = &m->regions[i];
+	*r = (struct mregion){
+		.module = m,
+		.used = true,
+		.handle = i + 1,
+		.addr = cmd->addr,
+		.length = cmd->length,
+		.generation = cmd->generation,
+		.unit_shift = cmd->unit_shift,
+		.sim_region = k,
+	};
+	set_region(r, cmd);
+	for (i = 0; i < SIM_UNITS_MAX; i++)
+		munit_init(&r->units[i], r, i);
+	cmd->region = r->handle;
+}
+
+static void cmd_region_del(struct module *m, struct mregion *r, struct khazana_cmd *cmd)
+{
+	unsigned int k;
+
+	if (r->attached && !(cmd->flags & KHAZANA_CMDF_FORCE)) {
+		cmd->result = -EBUSY;
+		return;
+	}
+	for (k = 0; k < SIM_UNITS_MAX; k++) {
+		munit_wake(&r->units[k], -ENOENT);
+		munit_free(&r->units[k]);
+	}
+	r->used = false;
+}
+
+static void cmd_revoke(struct module *m, struct mregion *r, struct khazana_cmd *cmd)
+{
+	struct mrevoke *whole = calloc(1, sizeof(*whole)), **at, *old;
+	uint64_t count = cmd->count ? cmd->count : 1, k;
+	struct munit *first = &r->units[cmd->unit];
+	struct kz_page before = first->page;
+
+	if (!whole)
+		abort();
+	whole->cmd = *cmd;
+	whole->cmd.uflags = before.flags;
+	for (k = 0; k < count; k++) {
+		int ret = munit_revoke(first + k, whole);
+
+		if (ret && (!cmd->result || ret != -EINPROGRESS))
+			cmd->result = ret;
+	}
+	munit_fill(first, cmd);
+	cmd->right = before.right;
+	cmd->token = before.token;
+	cmd->uflags = before.flags;
+	if (!cmd->result && !first->exists)
+		cmd->result = -ENOENT;
+	if (!whole->pending) {
+		free(whole);
+		return;
+	}
+	whole->silent = cmd->result != -EINPROGRESS;
+	for (at = &m->revokes; (old = *at);) {
+		if (old->pending) {
+			at = &old->next;
+			continue;
+		}
+		*at = old->next;
+		free(old);
+	}
+	*at = whole;
+}
+
+/* The command of one unit. */
+static void cmd_unit(struct module *m, struct munit *u, struct khazana_cmd *cmd)
+{
+	static const uint32_t types[] = {
+		[KHAZANA_CMD_RELEASE] = KZ_EV_RELEASE,
+		[KHAZANA_CMD_FRAMES] = KZ_EV_FRAME,
+		[KHAZANA_CMD_RESUME] = KZ_EV_RESUME,
+		[KHAZANA_CMD_LOST] = KZ_EV_LOST,
+	};
+	struct kz_page_event ev = { .flags = cmd->flags, .token = cmd->token };
+
+	if (cmd->op == KHAZANA_CMD_COMMIT) {
+		munit_commit(u, cmd);
+		return;
+	}
+	if (!u->exists && cmd->op != KHAZANA_CMD_FRAMES) {
+		cmd->result = -ENOENT;
+		return;
+	}
+	u->exists = true;
+	if (cmd->op == KHAZANA_CMD_UNIT_GET) {
+		munit_fill(u, cmd);
+		return;
+	}
+	if (cmd->op == KHAZANA_CMD_RESUME && !module_lease_valid(u->region)) {
+		cmd->result = -ESTALE;
+		return;
+	}
+	ev.type = types[cmd->op];
+	cmd->result = munit_step(u, &ev);
+	if (cmd->op == KHAZANA_CMD_FRAMES)
+		cmd->frame = u->frame >= 0 ? (uint32_t)u->frame : ~0u;
+	m->sim->stats.resumes += cmd->op == KHAZANA_CMD_RESUME && !cmd->result;
+	m->sim->stats.losts += cmd->op == KHAZANA_CMD_LOST && !cmd->result;
+}
+
+static void cmd_fail(struct module *m, struct mregion *r, struct khazana_cmd *cmd)
+{
+	uint64_t count = cmd->count ? cmd->count : 1, k;
+
+	muser_attach_end(m, cmd->request, NULL, -(int)cmd->error);
+	if (!r || cmd->unit + count > r->length >> r->unit_shift)
+		return;
+	for (k = 0; k < count; k++) {
+		struct munit *u = &r->units[cmd->unit + k];
+
+		if (!cmd->request || u->request != cmd->request)
+			continue;
+		munit_wake(u, -(int)cmd->error);
+		cmd->result = munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAIL });
+	}
+}
+
+static void cmd_inventory(struct mregion *r, struct khazana_cmd *cmd)
+{
+	for (; cmd->unit < r->length >> r->unit_shift; cmd->unit++) {
+		if (r->units[cmd->unit].exists) {
+			munit_fill(&r->units[cmd->unit], cmd);
+			return;
+		}
+	}
+	cmd->result = -ENOENT;
+}
+
+static void cmd_region_get(struct module *m, struct khazana_cmd *cmd)
+{
+	for (; cmd->region <= SIM_REGIONS; cmd->region++) {
+		struct mregion *r = module_region(m, cmd->region);
+
+		if (!r)
+			continue;
+		cmd->addr = r->addr;
+		cmd->length = r->length;
+		cmd->generation = r->generation;
+		cmd->unit_shift = r->unit_shift;
+		cmd->lease = r->lease;
+		cmd->wait_ms = r->wait_ms;
+		cmd->residency_us = r->residency_us;
+		cmd->flags = r->flags;
+		cmd->token = r->floor;
+		cmd->count = r->attached;
+		return;
+	}
+	cmd->result = -ENOENT;
+}
+
+static void cmd_region(struct module *m, struct mregion *r, struct khazana_cmd *cmd)
+{
+	unsigned int k;
+
+	switch (cmd->op) {
+	case KHAZANA_CMD_REGION_SET:
+		set_region(r, cmd);
+		break;
+	case KHAZANA_CMD_REGION_DEL:
+		cmd_region_del(m, r, cmd);
+		break;
+	case KHAZANA_CMD_ATTACH_DONE:
+		muser_attach_end(m, cmd->request, r, 0);
+		break;
+	case KHAZANA_CMD_EPOCH:
+		if (r->floor < cmd->token)
+			r->floor = cmd->token;
+		for (k = 0; k < SIM_UNITS_MAX; k++)
+			munit_step(&r->units[k], &(struct kz_page_event){ .type = KZ_EV_EPOCH,
+									  .token = cmd->token });
+		break;
+	case KHAZANA_CMD_INVENTORY:
+		cmd_inventory(r, cmd);
+		break;
+	case KHAZANA_CMD_REVOKE:
+		if (cmd->unit + (cmd->count ? cmd->count : 1) > r->length >> r->unit_shift)
+			cmd->result = -ERANGE;
+		else
+			cmd_revoke(m, r, cmd);
+		break;
+	default:
+		if (cmd->unit >= r->length >> r->unit_shift)
+			cmd->result = -ERANGE;
+		else
+			cmd_unit(m, &r->units[cmd->unit], cmd);
+	}
+}
+
+static void command(struct module *m, struct khazana_cmd *cmd)
+{
+	struct mregion *r = module_region(m, cmd->region);
+
+	cmd->result = 0;
+	switch (cmd->op) {
+	case KHAZANA_CMD_REGION_ADD:
+		cmd_region_add(m, cmd);
+		break;
+	case KHAZANA_CMD_REGION_GET:
+		cmd_region_get(m, cmd);
+		break;
+	case KHAZANA_CMD_LEASE:
+		cmd_lease(m, cmd);
+		break;
+	case KHAZANA_CMD_FAIL:
+		cmd_fail(m, r, cmd);
+		break;
+	case KHAZANA_CMD_STATE:
+		cmd->time_ns = host_clock(m->host);
+		cmd->count = m->frames_in_use;
+		break;
+	default:
+		if (!cmd->op || cmd->op > KHAZANA_CMD_STATE) {
+			sim_violation(m->sim, "node %u: unknown command %u", m->host->index + 1,
+				      cmd->op);
+			cmd->result = -EINVAL;
+		} else if (!r) {
+			cmd->result = -ENOENT;
+		} else {
+			cmd_region(m, r, cmd);
+		}
+	}
+}
+
+void module_command(struct module *m, struct khazana_cmd *cmds, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		struct khazana_cmd in = cmds[i];
+
+		command(m, &cmds[i]);
+		sim_hash(m->sim, &cmds[i].result, sizeof(cmds[i].result));
+		if (in.op != KHAZANA_CMD_INVENTORY && in.op != KHAZANA_CMD_UNIT_GET)
+			sim_trace(m->sim,
+				  "node %u: cmd %s region %u unit %llu right %u token %llx version %llx flags %x -> %d",
+				  m->host->index + 1, module_cmd_name(in.op), in.region,
+				  (unsigned long long)in.unit, in.right,
+				  (unsigned long long)in.token, (unsigned long long)in.version,
+				  in.flags, cmds[i].result);
+	}
+}
+
+/* For traces. */
+const char *module_cmd_name(uint32_t op)
+{
+	static const char *const names[] = {
+		"?",	   "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
+		"REVOKE",  "RELEASE",	 "FAIL",       "FRAMES",     "EPOCH",	    "LEASE",
+		"RESUME",  "LOST",	 "UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
+	};
+
+	return names[op <= KHAZANA_CMD_STATE ? op : 0];
+}

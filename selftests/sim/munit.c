@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * munit.c - one unit of a simulated module: the transitions of kmod/page.c and their effects
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host.h"
+#include "module.h"
+#include "oracle.h"
+#include "proc.h"
+
+static unsigned int frame_pages(const struct munit *u)
+{
+	return 1u << (u->region->unit_shift - 12);
+}
+
+unsigned char *munit_memory(const struct munit *u, int frame)
+{
+	return u->region->module->memory + ((size_t)frame << 12);
+}
+
+static int frame_alloc(struct munit *u)
+{
+	struct module *m = u->region->module;
+	unsigned int pages = frame_pages(u), i, k;
+
+	for (i = 0; i + pages <= MODULE_FRAMES; i += pages) {
+		for (k = 0; k < pages && !m->frame_used[i + k]; k++)
+			;
+		if (k < pages)
+			continue;
+		memset(&m->frame_used[i], 1, pages);
+		m->frames_in_use += pages;
+		return i;
+	}
+	sim_violation(m->sim, "node %u: the module leaks frames", m->host->index + 1);
+	return 0;
+}
+
+static void frame_free(struct munit *u, int *frame)
+{
+	struct module *m = u->region->module;
+	unsigned int pages = frame_pages(u);
+
+	if (*frame < 0)
+		return;
+	memset(&m->frame_used[*frame], 0, pages);
+	m->frames_in_use -= pages;
+	memset(munit_memory(u, *frame), 0xdd, (size_t)pages << 12);
+	*frame = -1;
+}
+
+void munit_init(struct munit *u, struct mregion *r, unsigned int index)
+{
+	*u = (struct munit){ .region = r, .index = index, .frame = -1, .handoff = -1 };
+	kz_page_init(&u->page, r->floor);
+}
+
+void munit_free(struct munit *u)
+{
+	struct mrevoke_part *part;
+
+	frame_free(u, &u->frame);
+	frame_free(u, &u->handoff);
+	while ((part = u->revokes)) {
+		u->revokes = part->next;
+		free(part);
+	}
+}
+
+/* May a process that has it mapped, or faults now, read it? */
+bool munit_readable(const struct munit *u)
+{
+	return kz_page_usable(&u->page, KHAZANA_RIGHT_READ) &&
+	       (u->mapped || module_lease_valid(u->region));
+}
+
+void munit_wake(struct munit *u, int error)
+{
+	struct waiter *w, *all = u->waiters;
+
+	u->waiters = NULL;
+	while ((w = all)) {
+		all = w->next;
+		w->next = NULL;
+		w->waiting = false;
+		w->error = error == -EAGAIN && !(w->flags & KHAZANA_REQF_TRY) ? 0 : error;
+		proc_wake(w->proc);
+	}
+}
+
+/* One descriptor for khd; consecutive units of a range join in muser.c. */
+void munit_queue_fault(struct munit *u, uint32_t flags)
+{
+	struct khazana_request req = {
+		.op = KHAZANA_REQ_FAULT,
+		.region = u->region->handle,
+		.unit = u->index,
+		.count = 1,
+		.version = KHAZANA_VERSION_NONE,
+		.want = u->page.want,
+		.flags = flags,
+		.frame = ~0u,
+		.timeout_ms = u->region->wait_ms,
+	};
+
+	if (u->page.right != KHAZANA_RIGHT_NONE) {
+		req.version = u->page.version;
+	} else if (u->page.flags & KHAZANA_UNIT_HANDOFF) {
+		req.version = u->page.handoff_version;
+		req.flags |= KHAZANA_REQF_HANDOFF;
+	}
+	if (u->frame >= 0 && u->page.version == KHAZANA_VERSION_NONE) {
+		req.frame = u->frame;
+		req.flags |= KHAZANA_REQF_FRAME;
+	}
+	u->request_flags = flags;
+	u->request = module_queue(u->region->module, &req);
+}
+
+static void notify(struct munit *u, uint32_t op)
+{
+	struct khazana_request req = {
+		.op = op,
+		.region = u->region->handle,
+		.unit = u->index,
+		.count = 1,
+		.token = u->page.token,
+	};
+
+	module_queue(u->region->module, &req);
+}
+
+static void move_frames(struct munit *u, uint32_t act)
+{
+	if (act & (KZ_ACT_PARK | KZ_ACT_FREE_FRAME))
+		frame_free(u, &u->frame);
+	if (act & KZ_ACT_FREE_HANDOFF)
+		frame_free(u, &u->handoff);
+	if (act & KZ_ACT_MOVE_TO_HANDOFF) {
+		frame_free(u, &u->handoff);
+		u->handoff = u->frame;
+		u->frame = -1;
+		u->region->module->sim->stats.handoffs++;
+	}
+	if (act & KZ_ACT_TAKE_HANDOFF) {
+		u->frame = u->handoff;
+		u->handoff = -1;
+	}
+	if (act & KZ_ACT_NEW_FRAME) {
+		u->frame = frame_alloc(u);
+		memset(munit_memory(u, u->frame), 0xee, (size_t)frame_pages(u) << 12);
+	}
+}
+
+static void orphan(struct munit *u)
+{
+	int old = u->frame;
+
+	u->frame = frame_alloc(u);
+	memcpy(munit_memory(u, u->frame), munit_memory(u, old), (size_t)frame_pages(u) << 12);
+	frame_free(u, &old);
+	u->region->module->sim->stats.orphans++;
+}
+
+/* A part of a REVOKE is over; the last one tells khd. */
+static void end_part(struct munit *u, struct mrevoke_part *part, int error)
+{
+	struct mrevoke *whole = part->whole;
+	struct mrevoke_part **at = &u->revokes;
+
+	while (*at != part)
+		at = &(*at)->next;
+	*at = part->next;
+	free(part);
+	if (error)
+		whole->cmd.result = error;
+	if (--whole->pending || whole->silent)
+		return;
+	module_queue(u->region->module, &(struct khazana_request){
+						.op = KHAZANA_REQ_REVOKED,
+						.region = u->region->handle,
+						.unit = whole->cmd.unit,
+						.count = whole->cmd.count ? whole->cmd.count : 1,
+						.version = u->page.version,
+						.token = whole->cmd.token,
+						.cookie = whole->cmd.cookie,
+						.error = whole->cmd.result,
+						.uflags = whole->cmd.uflags,
+					});
+}
+
+/* REVOKING ended: so did all that waited for it. */
+static void end_revokes(struct munit *u)
+{
+	struct mrevoke_part *part = u->revokes, *next;
+
+	for (; part; part = next) {
+		next = part->next;
+		if (!part->delayed)
+			end_part(u, part, 0);
+	}
+}
+
+static void refs_over(struct sim *sim, uint64_t host, uint64_t where)
+{
+	struct module *m = sim->hosts[host]->module;
+	struct munit *u;
+	bool timeout = where >> 32 & 1;
+
+	if (!m || !m->regions[where >> 16 & 0xffff].used)
+		return;
+	u = &m->regions[where >> 16 & 0xffff].units[where & 0xffff];
+	if (u->page.state != KHAZANA_STATE_REVOKING || u->refs_until > sim->now)
+		return;
+	munit_step(u, &(struct kz_page_event){ .type = timeout ? KZ_EV_REFS_TIMEOUT :
+								 KZ_EV_REFS_GONE });
+}
+
+/* Zapped: does anybody still hold references? */
+static void check_refs(struct munit *u)
+{
+	struct module *m = u->region->module;
+	struct sim *sim = m->sim;
+	uint64_t where = (uint64_t)(u->region - m->regions) << 16 | u->index, delay;
+
+	if (u->refs_until > sim->now)
+		return;
+	if (!sim_has(sim, SIM_FAULT_REFS) || !rng_chance(&sim->rng, 60)) {
+		munit_step(u, &(struct kz_page_event){ .type = KZ_EV_REFS_GONE });
+		return;
+	}
+	sim->stats.revoking++;
+	delay = rng_range(&sim->rng, 20 * US, 3 * MS);
+	if (rng_chance(&sim->rng, 50)) {
+		delay = rng_range(&sim->rng, 50 * MS, 400 * MS);
+		where |= 1ull << 32;
+	}
+	u->refs_until = sim->now + delay;
+	sim_in(sim, delay, refs_over, m->host->index, where);
+}
+
+/* The unit's part of its request is over; the last part ends it. */
+static void unqueue(struct munit *u)
+{
+	uint64_t id = u->request;
+	unsigned int i;
+
+	u->request = 0;
+	for (i = 0; i < SIM_UNITS_MAX; i++)
+		if (u->region->units[i].request == id)
+			return;
+	module_unqueue(u->region->module, id);
+}
+
+static void notify_all(struct munit *u, uint32_t act)
+{
+	if ((act & KZ_ACT_UNQUEUE) && u->request)
+		unqueue(u);
+	if (act & KZ_ACT_QUEUE)
+		munit_queue_fault(u, u->request_flags);
+	if (act & KZ_ACT_WAKE)
+		munit_wake(u, 0);
+	if (act & KZ_ACT_NOTIFY_UNLOCKED)
+		notify(u, KHAZANA_REQ_UNLOCKED);
+	if (act & KZ_ACT_NOTIFY_DROPPED)
+		notify(u, KHAZANA_REQ_DROPPED);
+	if (act & KZ_ACT_POISON)
+		muser_poison(u->region);
+}
+
+/* The step itself, its effects and the invariants of the record. */
+int munit_step(struct munit *u, const struct kz_page_event *ev)
+{
+	struct sim *sim = u->region->module->sim;
+	bool revoking = u->page.state == KHAZANA_STATE_REVOKING;
+	uint32_t act = 0;
+	int ret, bad;
+
+	ret = kz_page_step(&u->page, ev, &act);
+	bad = kz_page_check(&u->page);
+	if (bad)
+		sim_violation(sim, "node %u unit %u.%u: kz_page_check() says %d after event %u",
+			      u->region->module->host->index + 1, u->region->sim_region, u->index,
+			      bad, ev->type);
+	if (ret && ret != -EINPROGRESS)
+		return ret;
+	if (act & KZ_ACT_ZAP)
+		u->mapped = false;
+	if (act & KZ_ACT_ORPHAN)
+		orphan(u);
+	move_frames(u, act);
+	if (act & KZ_ACT_ZERO)
+		oracle_zero(u, u->request && (u->request_flags & KHAZANA_REQF_OVERWRITE));
+	notify_all(u, act);
+	if (act & KZ_ACT_CHECK_REFS)
+		check_refs(u);
+	if (revoking && u->page.state != KHAZANA_STATE_REVOKING)
+		end_revokes(u);
+	return ret;
+}
+
+/* The out fields of a command. */
+void munit_fill(struct munit *u, struct khazana_cmd *cmd)
+{
+	const struct kz_page *p = &u->page;
+
+	cmd->right = p->right;
+	cmd->unit = u->index;
+	cmd->token = p->token;
+	cmd->version = p->version;
+	cmd->version_held = p->handoff_version;
+	cmd->token_handoff = p->handoff_token;
+	cmd->floor = p->floor;
+	cmd->frame = u->frame >= 0 ? (uint32_t)u->frame : ~0u;
+	cmd->frame_handoff = u->handoff >= 0 ? (uint32_t)u->handoff : ~0u;
+	cmd->uflags = p->flags;
+	cmd->state = p->state;
+}
+
+void munit_commit(struct munit *u, struct khazana_cmd *cmd)
+{
+	struct module *m = u->region->module;
+	struct kz_page_event ev = {
+		.type = KZ_EV_COMMIT,
+		.right = cmd->right,
+		.flags = cmd->flags,
+		.token = cmd->token,
+		.version = cmd->version,
+		.version_held = cmd->version_held,
+	};
+	uint32_t before = u->page.right;
+
+	u->exists = true;
+	if (!module_lease_valid(u->region)) {
+		cmd->result = -ESTALE;
+		return;
+	}
+	cmd->result = munit_step(u, &ev);
+	if (cmd->result == -ESTALE)
+		m->sim->stats.stale_refused++;
+	if (cmd->result)
+		return;
+	m->sim->stats.upgrades += before == KHAZANA_RIGHT_READ && cmd->right == KHAZANA_RIGHT_WRITE;
+	u->resident_until = m->sim->now +
+			    rng_range(&m->sim->rng, 30 * US,
+				      u->region->residency_us ? u->region->residency_us * US + 31 * US :
+								200 * US);
+}
+
+static int revoke_now(struct munit *u, const struct mrevoke *whole)
+{
+	struct kz_page_event ev = {
+		.type = KZ_EV_REVOKE,
+		.right = whole->cmd.right,
+		.flags = whole->cmd.flags,
+		.token = whole->cmd.token,
+	};
+	bool write = u->page.right == KHAZANA_RIGHT_WRITE;
+	int ret = munit_step(u, &ev);
+
+	if (ret == -ESTALE)
+		u->region->module->sim->stats.stale_refused++;
+	if (!ret && write && whole->cmd.right == KHAZANA_RIGHT_READ)
+		u->region->module->sim->stats.downgrades++;
+	if (!ret && (whole->cmd.flags & KHAZANA_CMDF_LOCK_OK))
+		muser_locks_lapse(u);
+	if (!ret && u->page.state == KHAZANA_STATE_REVOKING)
+		ret = -EINPROGRESS;
+	return ret;
+}
+
+static void residency_over(struct sim *sim, uint64_t host, uint64_t where)
+{
+	struct module *m = sim->hosts[host]->module;
+	struct mrevoke_part *part, *left;
+	struct munit *u;
+	int ret;
+
+	if (!m || !m->regions[where >> 16 & 0xffff].used)
+		return;
+	u = &m->regions[where >> 16 & 0xffff].units[where & 0xffff];
+	for (part = u->revokes; part && !part->delayed; part = part->next)
+		;
+	if (!part)
+		return;
+	part->delayed = false;
+	ret = revoke_now(u, part->whole);
+	if (ret == -EINPROGRESS)
+		return;
+	/* end_revokes() may have taken it already. */
+	for (left = u->revokes; left && left != part; left = left->next)
+		;
+	if (left)
+		end_part(u, left, ret);
+}
+
+static void add_part(struct munit *u, struct mrevoke *whole, bool delayed)
+{
+	struct mrevoke_part *part = calloc(1, sizeof(*part)), **at = &u->revokes;
+
+	if (!part)
+		abort();
+	part->whole = whole;
+	part->delayed = delayed;
+	while (*at)
+		at = &(*at)->next;
+	*at = part;
+	whole->pending++;
+}
+
+/* One unit of a REVOKE: 0, -EINPROGRESS, or another negative errno. */
+int munit_revoke(struct munit *u, struct mrevoke *whole)
+{
+	struct module *m = u->region->module;
+	struct sim *sim = m->sim;
+	int ret;
+
+	if (u->page.right > whole->cmd.right && u->resident_until > sim->now &&
+	    whole->cmd.token >= u->page.token && whole->cmd.token >= u->page.floor) {
+		sim->stats.residency_waits++;
+		add_part(u, whole, true);
+		sim_at(sim, u->resident_until, residency_over, m->host->index,
+		       (uint64_t)(u->region - m->regions) << 16 | u->index);
+		return -EINPROGRESS;
+	}
+	ret = revoke_now(u, whole);
+	if (ret == -EINPROGRESS)
+		add_part(u, whole, false);
+	return ret;
+}

@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * oracle.c - what the words really hold, and who may have seen it
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host.h"
+#include "oracle.h"
+
+#define WGL_STEPS 3000000
+
+struct tenure {
+	uint64_t parent;
+	unsigned int region, unit, host;
+	bool lost;
+	uint64_t words[SIM_WORDS];
+	uint32_t seen;			/* hosts */
+	uint64_t failures;		/* of the region, when it began */
+	uint64_t seen_failures[SIM_NODES_MAX];	/* of the host, when it saw it last */
+	uint64_t *atts;			/* of the writer's host that touched it */
+	size_t att_count;
+};
+
+struct op {
+	struct wgl_op wgl;
+	unsigned int region, unit, word;
+	uint64_t tenure;
+	bool executed, refused;
+};
+
+struct held {
+	bool active;
+	unsigned int host, region, lo, n;
+	uint32_t mode;
+	uint64_t att, failures;
+};
+
+struct oracle {
+	struct tenure *tenures;
+	size_t tenure_count, tenure_size;
+	uint64_t head[SIM_REGIONS][SIM_UNITS_MAX];
+	struct op *ops;
+	size_t op_count, op_size;
+	struct held *locks;
+	size_t lock_count, lock_size;
+	uint64_t failures[SIM_NODES_MAX][SIM_REGIONS];
+	uint64_t all_failures[SIM_REGIONS];
+};
+
+static void *grow(void *array, size_t count, size_t *size, size_t item)
+{
+	if (count < *size)
+		return array;
+	*size = *size ? 2 * *size : 256;
+	array = realloc(array, *size * item);
+	if (!array)
+		abort();
+	return array;
+}
+
+/* The first tenures are the units' zeros: never written. */
+void oracle_create(struct sim *sim)
+{
+	struct oracle *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		abort();
+	sim->oracle = o;
+	o->tenures = grow(NULL, 0, &o->tenure_size, sizeof(*o->tenures));
+	o->tenures[o->tenure_count++] = (struct tenure){ 0 };
+}
+
+void oracle_destroy(struct sim *sim)
+{
+	struct oracle *o = sim->oracle;
+	size_t i;
+
+	for (i = 0; i < o->tenure_count; i++)
+		free(o->tenures[i].atts);
+	free(o->tenures);
+	free(o->ops);
+	free(o->locks);
+	free(o);
+}
+
+void oracle_node_failed(struct host *host, unsigned int region)
+{
+	struct oracle *o = host->sim->oracle;
+	unsigned int i;
+
+	for (i = 0; i < SIM_REGIONS; i++) {
+		if (region != SIM_REGIONS && i != region)
+			continue;
+		o->failures[host->index][i]++;
+		o->all_failures[i]++;
+	}
+}
+
+static size_t word_offset(const struct munit *u, unsigned int word)
+{
+	return ((size_t)1 << u->region->unit_shift) / (SIM_WORDS + 1) / 8 * 8 * word;
+}
+
+static uint64_t *word_of(const struct munit *u, int frame, unsigned int word)
+{
+	return (uint64_t *)(munit_memory(u, frame) + word_offset(u, word));
+}
+
+static uint64_t *tenure_of(const struct munit *u, int frame)
+{
+	return (uint64_t *)(munit_memory(u, frame) + ((size_t)1 << u->region->unit_shift) - 8);
+}
+
+static const char *unit_name(const struct munit *u)
+{
+	static char name[64];
+
+	snprintf(name, sizeof(name), "node %u unit %u.%u", u->region->module->host->index + 1,
+		 u->region->sim_region, u->index);
+	return name;
+}
+
+/* May everything behind @to, up to @from, be lost? */
+static bool may_be_lost(const struct oracle *o, uint64_t from, uint64_t to, unsigned int region)
+{
+	unsigned int i;
+
+	for (; from != to; from = o->tenures[from].parent) {
+		const struct tenure *t = &o->tenures[from];
+		bool all_failed = true;
+
+		if (o->all_failures[region] >= t->failures + 2)
+			continue;
+		for (i = 0; i < SIM_NODES_MAX; i++)
+			if ((t->seen & 1u << i) && o->failures[i][region] <= t->seen_failures[i])
+				all_failed = false;
+		if (!all_failed)
+			return false;
+	}
+	return true;
+}
+
+static bool is_ancestor(const struct oracle *o, uint64_t old, uint64_t young)
+{
+	while (young && young != old)
+		young = o->tenures[young].parent;
+	return young == old;
+}
+
+static void doom(struct sim *sim, const struct tenure *t)
+{
+	struct module *m = sim->hosts[t->host]->module;
+	size_t i, k;
+
+	for (k = 0; m && k < t->att_count; k++)
+		for (i = 0; i < MODULE_ATTS; i++)
+			if (m->atts[i].used && m->atts[i].id == t->atts[k])
+				m->atts[i].doomed = true;
+}
+
+static void roll_back(struct munit *u, uint64_t to)
+{
+	struct sim *sim = u->region->module->sim;
+	struct oracle *o = sim->oracle;
+	unsigned int region = u->region->sim_region;
+	uint64_t *head = &o->head[region][u->index];
+
+	if (!may_be_lost(o, *head, to, region)) {
+		sim_violation(sim, "%s: version %llu is gone back to %llu, though a node that had seen it did not fail",
+			      unit_name(u), (unsigned long long)*head, (unsigned long long)to);
+		return;
+	}
+	sim->stats.rollbacks++;
+	sim_trace(sim, "%s: rolled back from version %llu to %llu", unit_name(u),
+		  (unsigned long long)*head, (unsigned long long)to);
+	for (; *head != to; *head = o->tenures[*head].parent) {
+		o->tenures[*head].lost = true;
+		doom(sim, &o->tenures[*head]);
+	}
+}
+
+/* The tenure of a frame is looked at: false if that must not be. */
+static bool observe(struct munit *u, int frame)
+{
+	struct sim *sim = u->region->module->sim;
+	struct oracle *o = sim->oracle;
+	unsigned int region = u->region->sim_region, i;
+	uint64_t id = *tenure_of(u, frame), head = o->head[region][u->index];
+	struct tenure *t = &o->tenures[id < o->tenure_count ? id : 0];
+
+	if (id >= o->tenure_count || (id && (t->region != region || t->unit != u->index))) {
+		sim_violation(sim, "%s: contents are not those of any version (%llx)", unit_name(u),
+			      (unsigned long long)id);
+		return false;
+	}
+	if (id && t->lost) {
+		sim_violation(sim, "%s: the lost version %llu is seen again", unit_name(u),
+			      (unsigned long long)id);
+		return false;
+	}
+	if (id != head && !is_ancestor(o, id, head)) {
+		sim_violation(sim, "%s: version %llu beside %llu", unit_name(u),
+			      (unsigned long long)id, (unsigned long long)head);
+		return false;
+	}
+	if (id != head)
+		roll_back(u, id);
+	for (i = 0; i < SIM_WORDS && !sim->failed; i++)
+		if (*word_of(u, frame, i) != (id ? t->words[i] : 0))
+			sim_violation(sim, "%s: word %u of version %llu is %llx, it was %llx",
+				      unit_name(u), i, (unsigned long long)id,
+				      (unsigned long long)*word_of(u, frame, i),
+				      (unsigned long long)t->words[i]);
+	return !sim->failed;
+}
+
+static void see(struct munit *u, struct att *att, uint64_t id)
+{
+	struct oracle *o = u->region->module->sim->oracle;
+	unsigned int host = u->region->module->host->index;
+	struct tenure *t = &o->tenures[id];
+	size_t i;
+
+	if (!id)
+		return;
+	t->seen |= 1u << host;
+	t->seen_failures[host] = o->failures[host][t->region];
+	if (host != t->host || !att)
+		return;
+	for (i = 0; i < t->att_count; i++)
+		if (t->atts[i] == att->id)
+			return;
+	t->atts = realloc(t->atts, (t->att_count + 1) * sizeof(*t->atts));
+	if (!t->atts)
+		abort();
+	t->atts[t->att_count++] = att->id;
+}
+
+/* A store goes in: the first one under a grant begins a tenure. */
+static uint64_t begin_tenure(struct munit *u, uint64_t parent)
+{
+	struct oracle *o = u->region->module->sim->oracle;
+	unsigned int region = u->region->sim_region;
+	struct tenure *t;
+
+	u->tenure_token = u->page.token;
+	o->tenures = grow(o->tenures, o->tenure_count, &o->tenure_size, sizeof(*o->tenures));
+	t = &o->tenures[o->tenure_count];
+	*t = (struct tenure){
+		.parent = parent,
+		.region = region,
+		.unit = u->index,
+		.host = u->region->module->host->index,
+		.failures = o->all_failures[region],
+	};
+	if (parent)
+		memcpy(t->words, o->tenures[parent].words, sizeof(t->words));
+	*tenure_of(u, u->frame) = o->tenure_count;
+	o->head[region][u->index] = o->tenure_count;
+	return o->tenure_count++;
+}
+
+size_t oracle_op_begin(struct sim *sim, unsigned int region, unsigned int unit, unsigned int word,
+		       enum wgl_kind kind, uint64_t arg)
+{
+	struct oracle *o = sim->oracle;
+
+	o->ops = grow(o->ops, o->op_count, &o->op_size, sizeof(*o->ops));
+	o->ops[o->op_count] = (struct op){
+		.wgl = { kind, ++sim->stamp, WGL_NEVER, arg, 0 },
+		.region = region,
+		.unit = unit,
+		.word = word,
+	};
+	return o->op_count++;
+}
+
+void oracle_op_end(struct sim *sim, size_t op)
+{
+	sim->oracle->ops[op].wgl.ret = ++sim->stamp;
+}
+
+void oracle_op_refused(struct sim *sim, size_t op)
+{
+	sim->oracle->ops[op].refused = true;
+}
+
+/* No lock of another machine may stand against this access. */
+static void check_locks(struct munit *u, bool store)
+{
+	struct sim *sim = u->region->module->sim;
+	struct oracle *o = sim->oracle;
+	unsigned int region = u->region->sim_region, host = u->region->module->host->index;
+	size_t i;
+
+	for (i = 0; i < o->lock_count; i++) {
+		const struct held *l = &o->locks[i];
+
+		if (!l->active || l->host == host || l->region != region || u->index < l->lo ||
+		    u->index >= l->lo + l->n || l->failures != o->failures[l->host][region])
+			continue;
+		if (store || l->mode != KHAZANA_LOCK_READ)
+			sim_violation(sim, "%s: accessed under the lock of node %u", unit_name(u),
+				      l->host + 1);
+	}
+}
+
+void oracle_access(struct munit *u, struct att *att, size_t number)
+{
+	struct sim *sim = u->region->module->sim;
+	struct oracle *o = sim->oracle;
+	struct op *op = &o->ops[number];
+	uint64_t *word = word_of(u, u->frame, op->word), id;
+
+	if (!observe(u, u->frame))
+		return;
+	if (att->doomed) {
+		sim_violation(sim, "%s: a program that saw a lost version goes on", unit_name(u));
+		return;
+	}
+	check_locks(u, op->wgl.kind != WGL_LOAD);
+	id = *tenure_of(u, u->frame);
+	if (op->wgl.kind != WGL_LOAD && u->tenure_token != u->page.token)
+		id = begin_tenure(u, id);
+	op->wgl.out = *word;
+	if (op->wgl.kind != WGL_LOAD) {
+		*word = op->wgl.kind == WGL_STORE ? op->wgl.arg : *word + op->wgl.arg;
+		o->tenures[id].words[op->word] = *word;
+	}
+	op->tenure = id;
+	op->executed = true;
+	see(u, att, id);
+	sim_hash(sim, &op->wgl.out, sizeof(op->wgl.out));
+	sim_trace(sim, "%s: %s word %u arg %llx saw %llx version %llu", unit_name(u),
+		  op->wgl.kind == WGL_LOAD ? "load" : op->wgl.kind == WGL_STORE ? "store" : "add",
+		  op->word, (unsigned long long)op->wgl.arg, (unsigned long long)op->wgl.out,
+		  (unsigned long long)id);
+}
+
+/* All words are stored zero, at this very moment. */
+static void zero_words(struct munit *u, struct att *att, uint64_t parent)
+{
+	struct sim *sim = u->region->module->sim;
+	struct oracle *o = sim->oracle;
+	uint64_t id = parent;
+	unsigned int i;
+
+	if (u->tenure_token != u->page.token)
+		id = begin_tenure(u, parent);
+	for (i = 0; i < SIM_WORDS; i++) {
+		size_t op = oracle_op_begin(sim, u->region->sim_region, u->index, i, WGL_STORE, 0);
+
+		*word_of(u, u->frame, i) = 0;
+		o->tenures[id].words[i] = 0;
+		o->ops[op].tenure = id;
+		o->ops[op].executed = true;
+		oracle_op_end(sim, op);
+	}
+	see(u, att, id);
+}
+
+void oracle_zero(struct munit *u, bool overwrite)
+{
+	struct oracle *o = u->region->module->sim->oracle;
+
+	memset(munit_memory(u, u->frame), 0, (size_t)1 << u->region->unit_shift);
+	if (!overwrite)
+		return;
+	u->region->module->sim->stats.overwrites++;
+	zero_words(u, NULL, o->head[u->region->sim_region][u->index]);
+}
+
+void oracle_overwrite(struct munit *u, struct att *att)
+{
+	if (!observe(u, u->frame))
+		return;
+	check_locks(u, true);
+	zero_words(u, att, *tenure_of(u, u->frame));
+}
+
+size_t oracle_locked(struct sim *sim, const struct klock *lock)
+{
+	struct oracle *o = sim->oracle;
+	struct mregion *r = lock->att->region;
+	unsigned int host = r->module->host->index, i;
+
+	for (i = 0; i < lock->n; i++)
+		check_locks(&r->units[lock->lo + i], lock->mode != KHAZANA_LOCK_READ);
+	o->locks = grow(o->locks, o->lock_count, &o->lock_size, sizeof(*o->locks));
+	o->locks[o->lock_count] = (struct held){
+		.active = true,
+		.host = host,
+		.region = r->sim_region,
+		.lo = lock->lo,
+		.n = lock->n,
+		.mode = lock->mode,
+		.att = lock->att->id,
+		.failures = o->failures[host][r->sim_region],
+	};
+	return o->lock_count++;
+}
+
+void oracle_unlocked(struct sim *sim, size_t number)
+{
+	sim->oracle->locks[number].active = false;
+}
+
+static struct munit *unit_on(struct sim *sim, unsigned int host, unsigned int region,
+			     unsigned int unit)
+{
+	struct module *m = sim->hosts[host]->module;
+	struct mregion *r = m ? module_region_of(m, region) : NULL;
+
+	return r ? &r->units[unit] : NULL;
+}
+
+/* The newest version of which somebody has a frame; zeros need none. */
+static uint64_t newest_frame(struct sim *sim, unsigned int region, unsigned int unit)
+{
+	struct oracle *o = sim->oracle;
+	uint64_t best = 0, id;
+	unsigned int i, k;
+
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		struct munit *u = unit_on(sim, i, region, unit);
+
+		for (k = 0; u && k < 2; k++) {
+			if (k ? u->handoff < 0 :
+				u->frame < 0 || u->page.version == KHAZANA_VERSION_NONE)
+				continue;
+			id = *tenure_of(u, k ? u->handoff : u->frame);
+			if (id > best && id < o->tenure_count && !o->tenures[id].lost)
+				best = id;
+		}
+	}
+	return best;
+}
+
+static void check_unit(struct sim *sim, unsigned int region, unsigned int unit)
+{
+	struct oracle *o = sim->oracle;
+	unsigned int readers = 0, writers = 0, i;
+	uint64_t head = o->head[region][unit], newest = newest_frame(sim, region, unit);
+
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		struct munit *u = unit_on(sim, i, region, unit);
+		uint64_t id;
+
+		if (!u || !munit_readable(u))
+			continue;
+		writers += u->page.right == KHAZANA_RIGHT_WRITE;
+		readers++;
+		id = *tenure_of(u, u->frame);
+		if (id == head)
+			continue;
+		if (id >= o->tenure_count || !is_ancestor(o, id, head) ||
+		    !may_be_lost(o, head, id, region))
+			sim_violation(sim, "I2: %s can read version %llu, the last one is %llu",
+				      unit_name(u), (unsigned long long)id,
+				      (unsigned long long)head);
+	}
+	if (writers > 1 || (writers && readers > 1))
+		sim_violation(sim, "I1: unit %u.%u: %u can write, %u can read", region, unit,
+			      writers, readers);
+	if (newest != head && !may_be_lost(o, head, newest, region))
+		sim_violation(sim, "I3: unit %u.%u: no frame holds version %llu, the newest is %llu",
+			      region, unit, (unsigned long long)head, (unsigned long long)newest);
+}
+
+void oracle_check(struct sim *sim)
+{
+	unsigned int region, unit;
+
+	for (region = 0; region < SIM_REGIONS; region++)
+		for (unit = 0; unit < sim->regions[region].units; unit++)
+			check_unit(sim, region, unit);
+}
+
+static void check_word(struct sim *sim, struct wgl_op *ops, size_t n, const struct op *first)
+{
+	enum wgl_verdict verdict = wgl_check(ops, n, WGL_STEPS);
+
+	sim->stats.overlapping_pairs += wgl_overlaps(ops, n);
+	sim->stats.undecided += verdict == WGL_UNDECIDED;
+	if (verdict == WGL_BAD)
+		sim_violation(sim, "history of word %u.%u.%u is not linearizable", first->region,
+			      first->unit, first->word);
+}
+
+static int by_word(const void *a, const void *b)
+{
+	const struct op *x = a, *y = b;
+
+	if (x->region != y->region)
+		return x->region < y->region ? -1 : 1;
+	if (x->unit != y->unit)
+		return x->unit < y->unit ? -1 : 1;
+	if (x->word != y->word)
+		return x->word < y->word ? -1 : 1;
+	return x->wgl.call < y->wgl.call ? -1 : x->wgl.call > y->wgl.call;
+}
+
+void oracle_history(struct sim *sim)
+{
+	struct oracle *o = sim->oracle;
+	struct wgl_op *ops = calloc(o->op_count + 1, sizeof(*ops));
+	size_t i, n = 0, start = 0;
+
+	if (!ops)
+		abort();
+	qsort(o->ops, o->op_count, sizeof(*o->ops), by_word);
+	for (i = 0; i < o->op_count; i++) {
+		const struct op *op = &o->ops[i];
+
+		if (i && (op->region != op[-1].region || op->unit != op[-1].unit ||
+			  op->word != op[-1].word)) {
+			check_word(sim, ops, n, &o->ops[start]);
+			start = i;
+			n = 0;
+		}
+		sim->stats.operations += op->executed;
+		if (op->executed && o->tenures[op->tenure].lost)
+			sim->stats.forgotten_ops++;
+		else if (!op->refused)
+			ops[n++] = op->wgl;
+	}
+	if (n)
+		check_word(sim, ops, n, &o->ops[start]);
+	free(ops);
+}

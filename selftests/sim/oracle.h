@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * oracle.h - what the words really hold, and who may have seen it
+ *
+ * The stores under one WRITE grant are a *tenure*.  Its number is written into the last eight
+ * bytes of the unit, so it travels with every copy, whoever makes it.  Tenures of a unit form a
+ * chain, each one the child of the contents that it started from; the newest one is the head.
+ * Whoever reads must read the head.  If an older one is read or built upon, the tenures behind it
+ * are lost: allowed only if every node that had seen them failed (its lease ended or its machine
+ * died), or two failures happened since; and every attachment of the writer's node that had
+ * touched one must hear of it (ESTALE) before its next access.
+ *
+ * Operations of lost tenures leave the history; the rest must be linearizable, word by word.
+ */
+#ifndef SIM_ORACLE_H
+#define SIM_ORACLE_H
+
+#include "module.h"
+#include "sim.h"
+#include "wgl.h"
+
+void oracle_create(struct sim *sim);
+void oracle_destroy(struct sim *sim);
+
+/* Rights of @host under the region's lease ended (all regions: SIM_REGIONS). */
+void oracle_node_failed(struct host *host, unsigned int region);
+
+/* Operations of the history: begun, (accessed,) ended or forgotten. */
+size_t oracle_op_begin(struct sim *sim, unsigned int region, unsigned int unit, unsigned int word,
+		       enum wgl_kind kind, uint64_t arg);
+void oracle_op_end(struct sim *sim, size_t op);
+void oracle_op_refused(struct sim *sim, size_t op);
+
+/* The access itself, on the frame that the module has mapped. */
+void oracle_access(struct munit *u, struct att *att, size_t op);
+
+/* COMMIT cleared the current frame; @overwrite: because an OVERWRITE lock asked for it. */
+void oracle_zero(struct munit *u, bool overwrite);
+
+/* An OVERWRITE lock was taken: the unit reads as zero. */
+void oracle_overwrite(struct munit *u, struct att *att);
+
+/* An explicit lock is complete, or released; returns its number. */
+size_t oracle_locked(struct sim *sim, const struct klock *lock);
+void oracle_unlocked(struct sim *sim, size_t number);
+
+/* I1, I2 and I3 over all modules. */
+void oracle_check(struct sim *sim);
+
+/* At the end: linearizability of each word. */
+void oracle_history(struct sim *sim);
+
+#endif /* SIM_ORACLE_H */

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * sim.h - a whole cluster in one process, from a seed
+ *
+ * sim.c     the virtual clock, the queue of what will happen, the trace hash
+ * net.c     connections: FIFO, delay, loss with reconnect, partitions
+ * host.c    one machine: clock, khd (lib/core) with its disk, the module below it
+ * module.c  the module: the real kmod/page.c, frames, requests, leases
+ * proc.c    processes that load, store, add and lock
+ * oracle.c  what the words really hold: who may have seen what, who was told
+ * check.c   invariants after every event, and the end
+ * fault.c   what goes wrong, and when
+ *
+ * Everything that happens is one entry of the queue; equal times are taken in the order of
+ * entry, and random numbers come from one stream, so a seed is a history.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "lib/core/node.h"
+#include "rng.h"
+
+#define SIM_NODES_MAX	5
+#define SIM_REGIONS	2
+#define SIM_UNITS_MAX	4	/* of a region */
+#define SIM_WORDS	3	/* of a unit that are used */
+#define SIM_PROCS	3	/* of a machine */
+
+#define US 1000ull
+#define MS (1000 * US)
+#define SEC (1000 * MS)
+
+/* Kinds of faults, bits of sim_config.faults. */
+#define SIM_FAULT_DROP		(1u << 0) /* connections break */
+#define SIM_FAULT_DUP		(1u << 1) /* messages arrive twice */
+#define SIM_FAULT_PARTITION	(1u << 2) /* nothing passes, both ways */
+#define SIM_FAULT_ONEWAY	(1u << 3) /* nothing passes, one way */
+#define SIM_FAULT_PAUSE		(1u << 4) /* SIGSTOP of a khd */
+#define SIM_FAULT_CRASH		(1u << 5) /* SIGKILL of a khd, restart */
+#define SIM_FAULT_REBOOT	(1u << 6) /* a machine dies and boots */
+#define SIM_FAULT_DRIFT		(1u << 7) /* clocks of different speed */
+#define SIM_FAULT_SLOW		(1u << 8) /* slow links */
+#define SIM_FAULT_KILL		(1u << 9) /* processes killed while they wait */
+#define SIM_FAULT_REFS		(1u << 10) /* frames referenced after the zap */
+#define SIM_FAULT_RECLAIM	(1u << 11) /* droppable copies are dropped */
+#define SIM_FAULT_ALL		((1u << 12) - 1)
+
+struct sim_config {
+	uint64_t seed;
+	unsigned int nodes;
+	unsigned int ops;	/* per history */
+	uint32_t faults;
+	const char *plant;
+	FILE *trace;		/* where every event is written, NULL: nowhere */
+};
+
+#define SIM_STATS(X)                                                                               \
+	X(histories) X(operations) X(overlapping_pairs) X(messages) X(drops) X(duplicates)         \
+	X(reorderings) X(disconnects) X(partitions) X(pauses) X(crashes) X(reboots) X(expiries)    \
+	X(resumes) X(losts) X(poisons) X(handoffs) X(downgrades) X(upgrades) X(revoking)           \
+	X(orphans) X(residency_waits) X(locks) X(lock_lapses) X(overwrites) X(kills) X(timeouts)   \
+	X(io_errors) X(reclaims) X(rollbacks) X(forgotten_ops) X(undecided) X(stale_refused)       \
+	X(restarts_with_waiters)
+
+struct sim_stats {
+#define X(name) uint64_t name;
+	SIM_STATS(X)
+#undef X
+};
+
+struct sim;
+typedef void sim_fn(struct sim *sim, uint64_t a, uint64_t b);
+
+struct sim_event {
+	uint64_t time, seq, a, b;
+	sim_fn *fn;
+};
+
+struct host;
+struct net;
+struct oracle;
+struct module;
+struct proc;
+
+/* One of the regions that the processes share. */
+struct sim_region {
+	struct khazana_addr addr;
+	unsigned int home;	/* index of the host */
+	unsigned int unit_shift, units;
+	uint32_t lease_ms, wait_ms;
+	uint8_t key[KH_KEY_SIZE];
+	bool ready;
+};
+
+struct sim {
+	struct sim_config cfg;
+	struct rng rng;
+	uint64_t now;		/* true time, ns */
+	uint64_t stamp;		/* order of calls and returns of operations */
+	uint64_t seq;
+	uint64_t hash;
+	struct sim_event *heap;
+	size_t heap_len, heap_size;
+	struct sim_stats stats;
+	struct sim_region regions[SIM_REGIONS];
+	struct host *hosts[SIM_NODES_MAX];
+	struct net *net;
+	struct oracle *oracle;
+	uint64_t next_att;
+	unsigned int ops_started;
+	bool faults_over;	/* nothing goes wrong any more */
+	bool quiesce;		/* processes begin nothing new */
+	bool failed;
+	char why[512];		/* the first violation */
+};
+
+/* sim.c */
+void sim_at(struct sim *sim, uint64_t time, sim_fn *fn, uint64_t a, uint64_t b);
+static inline void sim_in(struct sim *sim, uint64_t delay, sim_fn *fn, uint64_t a, uint64_t b)
+{
+	sim_at(sim, sim->now + delay, fn, a, b);
+}
+void sim_hash(struct sim *sim, const void *data, size_t len);
+void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_violation(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline bool sim_has(const struct sim *sim, uint32_t fault)
+{
+	return (sim->cfg.faults & fault) && !sim->faults_over;
+}
+
+/**
+ * sim_run() - one history, to its end or to the first violation
+ * @cfg: what to run
+ * @stats: added to
+ * @hash: out: of every message and event
+ * @why: out: the violation, at least 512 bytes; untouched if there was none
+ *
+ * Return: true if nothing was violated.
+ */
+bool sim_run(const struct sim_config *cfg, struct sim_stats *stats, uint64_t *hash, char *why);
+
+#endif /* SIM_H */
