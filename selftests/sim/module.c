@@ -88,32 +88,10 @@ bool module_lease_valid(const struct mregion *r)
 	return lease && host_clock(r->module->host) < lease->end;
 }
 
-/* Units of a range lock that miss one after the other are one request. */
-static uint64_t join_range(struct module *m, const struct khazana_request *req)
-{
-	struct mrequest *last = m->queue;
-
-	while (last && last->next)
-		last = last->next;
-	if (!last || req->op != KHAZANA_REQ_FAULT || last->req.op != KHAZANA_REQ_FAULT ||
-	    !(req->flags & KHAZANA_REQF_LOCK) || last->req.region != req->region ||
-	    last->req.want != req->want || last->req.unit + last->req.count != req->unit ||
-	    (last->req.flags ^ req->flags) & ~(KHAZANA_REQF_FRAME | KHAZANA_REQF_HANDOFF))
-		return 0;
-	last->req.count++;
-	last->req.version = KHAZANA_VERSION_NONE;
-	last->req.flags &= ~(KHAZANA_REQF_FRAME | KHAZANA_REQF_HANDOFF);
-	last->req.frame = ~0u;
-	return last->req.id;
-}
-
 uint64_t module_queue(struct module *m, const struct khazana_request *req)
 {
-	uint64_t joined = join_range(m, req);
 	struct mrequest *r;
 
-	if (joined)
-		return joined;
 	if (!m->registered && req->op != KHAZANA_REQ_FAULT && req->op != KHAZANA_REQ_ATTACH)
 		return 0;	/* notices die with their khd */
 	r = calloc(1, sizeof(*r));
@@ -142,6 +120,32 @@ void module_unqueue(struct module *m, uint64_t id)
 	free(r);
 }
 
+static struct munit *unit_asked(struct module *m, const struct mrequest *r)
+{
+	return &m->regions[r->req.region - 1].units[r->req.unit];
+}
+
+/* Units that follow in the queue and in the region are one descriptor. */
+static void join_range(struct module *m, struct khazana_request *req)
+{
+	struct khazana_request next;
+	struct munit *u;
+
+	while (m->queue && m->queue->req.op == KHAZANA_REQ_FAULT) {
+		u = unit_asked(m, m->queue);
+		munit_describe(u, &next);
+		if (next.region != req->region || next.unit != req->unit + req->count ||
+		    next.want != req->want || next.version != req->version ||
+		    (next.flags ^ req->flags) & ~KHAZANA_REQF_FRAME)
+			break;
+		module_unqueue(m, m->queue->req.id);
+		u->request = req->id;
+		req->count++;
+		req->flags &= ~KHAZANA_REQF_FRAME;
+		req->frame = 0;
+	}
+}
+
 bool module_fetch(struct module *m, struct khazana_request *req)
 {
 	struct mrequest *r = m->queue;
@@ -149,7 +153,11 @@ bool module_fetch(struct module *m, struct khazana_request *req)
 	if (!r || !m->registered)
 		return false;
 	*req = r->req;
-	module_unqueue(m, r->req.id);
+	if (req->op == KHAZANA_REQ_FAULT)
+		munit_describe(unit_asked(m, r), req);
+	module_unqueue(m, req->id);
+	if (req->op == KHAZANA_REQ_FAULT)
+		join_range(m, req);
 	if (m->queue)
 		host_kick(m->host);
 	return true;
@@ -318,6 +326,7 @@ static void cmd_region_del(struct module *m, struct mregion *r, struct khazana_c
 	}
 	for (k = 0; k < SIM_UNITS_MAX; k++) {
 		munit_wake(&r->units[k], -ENOENT);
+		module_unqueue(m, r->units[k].request);
 		munit_free(&r->units[k]);
 	}
 	r->used = false;
@@ -408,7 +417,7 @@ static void cmd_fail(struct module *m, struct mregion *r, struct khazana_cmd *cm
 	for (k = 0; k < count; k++) {
 		struct munit *u = &r->units[cmd->unit + k];
 
-		if (!cmd->request || u->request != cmd->request)
+		if (cmd->request && u->request != cmd->request)
 			continue;
 		munit_wake(u, -(int)cmd->error);
 		cmd->result = munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAIL });

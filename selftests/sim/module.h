@@ -66,7 +66,6 @@ struct mrevoke {
 struct mrevoke_part {
 	struct mrevoke_part *next;
 	struct mrevoke *whole;
-	bool delayed;		/* by minimum residency: the step is still to come */
 };
 
 struct munit {
@@ -78,7 +77,9 @@ struct munit {
 	uint64_t request;	/* pending at khd, 0 if none */
 	uint32_t request_flags;
 	struct waiter *waiters;
-	struct mrevoke_part *revokes;
+	struct mrevoke_part *revokes;	/* that wait for the end of one */
+	bool delayed;			/* by minimum residency: @revoke is still to come */
+	struct kz_page_event revoke;
 	uint64_t resident_until, refs_until;
 	uint64_t tenure_token;	/* of the WRITE right under which the last store was */
 	bool mapped;		/* some process touched it since it was granted */
@@ -147,7 +148,7 @@ void munit_fill(struct munit *u, struct khazana_cmd *cmd);
 int munit_revoke(struct munit *u, struct mrevoke *whole);
 void munit_commit(struct munit *u, struct khazana_cmd *cmd);
 void munit_wake(struct munit *u, int error);
-void munit_queue_fault(struct munit *u, uint32_t flags);
+void munit_describe(const struct munit *u, struct khazana_request *req);
 bool munit_readable(const struct munit *u);
 unsigned char *munit_memory(const struct munit *u, int frame);
 

@@ -90,33 +90,29 @@ void munit_wake(struct munit *u, int error)
 	}
 }
 
-/* One descriptor for khd; consecutive units of a range join in muser.c. */
-void munit_queue_fault(struct munit *u, uint32_t flags)
+/* What khd reads is the record at the time of the reading. */
+void munit_describe(const struct munit *u, struct khazana_request *req)
 {
-	struct khazana_request req = {
+	*req = (struct khazana_request){
+		.id = req->id,
 		.op = KHAZANA_REQ_FAULT,
 		.region = u->region->handle,
 		.unit = u->index,
 		.count = 1,
-		.version = KHAZANA_VERSION_NONE,
+		.version = u->page.version,
+		.token = u->page.token,
 		.want = u->page.want,
-		.flags = flags,
-		.frame = ~0u,
+		.flags = u->request_flags,
 		.timeout_ms = u->region->wait_ms,
 	};
-
-	if (u->page.right != KHAZANA_RIGHT_NONE) {
-		req.version = u->page.version;
-	} else if (u->page.flags & KHAZANA_UNIT_HANDOFF) {
-		req.version = u->page.handoff_version;
-		req.flags |= KHAZANA_REQF_HANDOFF;
+	if (u->page.flags & KHAZANA_UNIT_HANDOFF) {
+		req->version = u->page.handoff_version;
+		req->flags |= KHAZANA_REQF_HANDOFF;
 	}
-	if (u->frame >= 0 && u->page.version == KHAZANA_VERSION_NONE) {
-		req.frame = u->frame;
-		req.flags |= KHAZANA_REQF_FRAME;
+	if (u->frame >= 0 && u->page.state == KHAZANA_STATE_FETCHING) {
+		req->frame = u->frame;
+		req->flags |= KHAZANA_REQF_FRAME;
 	}
-	u->request_flags = flags;
-	u->request = module_queue(u->region->module, &req);
 }
 
 static void notify(struct munit *u, uint32_t op)
@@ -164,42 +160,42 @@ static void orphan(struct munit *u)
 	u->region->module->sim->stats.orphans++;
 }
 
-/* A part of a REVOKE is over; the last one tells khd. */
-static void end_part(struct munit *u, struct mrevoke_part *part, int error)
+/* A unit's part in a REVOKE is over; the last one tells khd. */
+static void end_part(struct munit *u, struct mrevoke *whole, int error)
 {
-	struct mrevoke *whole = part->whole;
-	struct mrevoke_part **at = &u->revokes;
+	bool kept = u->handoff >= 0;
+	int frame = kept ? u->handoff : u->frame;
 
-	while (*at != part)
-		at = &(*at)->next;
-	*at = part->next;
-	free(part);
 	if (error)
 		whole->cmd.result = error;
 	if (--whole->pending || whole->silent)
 		return;
-	module_queue(u->region->module, &(struct khazana_request){
-						.op = KHAZANA_REQ_REVOKED,
-						.region = u->region->handle,
-						.unit = whole->cmd.unit,
-						.count = whole->cmd.count ? whole->cmd.count : 1,
-						.version = u->page.version,
-						.token = whole->cmd.token,
-						.cookie = whole->cmd.cookie,
-						.error = whole->cmd.result,
-						.uflags = whole->cmd.uflags,
-					});
+	module_queue(u->region->module,
+		     &(struct khazana_request){
+			     .op = KHAZANA_REQ_REVOKED,
+			     .region = u->region->handle,
+			     .unit = whole->cmd.unit,
+			     .count = whole->cmd.count ? whole->cmd.count : 1,
+			     .version = kept ? u->page.handoff_version : u->page.version,
+			     .token = whole->cmd.token,
+			     .cookie = whole->cmd.cookie,
+			     .error = whole->cmd.result,
+			     .uflags = whole->cmd.uflags,
+			     .frame = frame >= 0 ? (uint32_t)frame : ~0u,
+			     .flags = frame >= 0 ? KHAZANA_REQF_FRAME : 0,
+		     });
 }
 
-/* REVOKING ended: so did all that waited for it. */
-static void end_revokes(struct munit *u)
+/* All that waited for the unit's revoke to end. */
+static void end_revokes(struct munit *u, int error)
 {
-	struct mrevoke_part *part = u->revokes, *next;
+	struct mrevoke_part *part, *all = u->revokes;
 
-	for (; part; part = next) {
-		next = part->next;
-		if (!part->delayed)
-			end_part(u, part, 0);
+	u->revokes = NULL;
+	while ((part = all)) {
+		all = part->next;
+		end_part(u, part->whole, error);
+		free(part);
 	}
 }
 
@@ -241,25 +237,17 @@ static void check_refs(struct munit *u)
 	sim_in(sim, delay, refs_over, m->host->index, where);
 }
 
-/* The unit's part of its request is over; the last part ends it. */
-static void unqueue(struct munit *u)
-{
-	uint64_t id = u->request;
-	unsigned int i;
-
-	u->request = 0;
-	for (i = 0; i < SIM_UNITS_MAX; i++)
-		if (u->region->units[i].request == id)
-			return;
-	module_unqueue(u->region->module, id);
-}
-
 static void notify_all(struct munit *u, uint32_t act)
 {
-	if ((act & KZ_ACT_UNQUEUE) && u->request)
-		unqueue(u);
+	if ((act & KZ_ACT_UNQUEUE) && u->request) {
+		module_unqueue(u->region->module, u->request);
+		u->request = 0;
+	}
 	if (act & KZ_ACT_QUEUE)
-		munit_queue_fault(u, u->request_flags);
+		u->request = module_queue(u->region->module,
+					  &(struct khazana_request){ .op = KHAZANA_REQ_FAULT,
+								     .region = u->region->handle,
+								     .unit = u->index });
 	if (act & KZ_ACT_WAKE)
 		munit_wake(u, 0);
 	if (act & KZ_ACT_NOTIFY_UNLOCKED)
@@ -297,7 +285,7 @@ int munit_step(struct munit *u, const struct kz_page_event *ev)
 	if (act & KZ_ACT_CHECK_REFS)
 		check_refs(u);
 	if (revoking && u->page.state != KHAZANA_STATE_REVOKING)
-		end_revokes(u);
+		end_revokes(u, 0);
 	return ret;
 }
 
@@ -349,22 +337,16 @@ void munit_commit(struct munit *u, struct khazana_cmd *cmd)
 								200 * US);
 }
 
-static int revoke_now(struct munit *u, const struct mrevoke *whole)
+static int revoke_now(struct munit *u, const struct kz_page_event *ev)
 {
-	struct kz_page_event ev = {
-		.type = KZ_EV_REVOKE,
-		.right = whole->cmd.right,
-		.flags = whole->cmd.flags,
-		.token = whole->cmd.token,
-	};
 	bool write = u->page.right == KHAZANA_RIGHT_WRITE;
-	int ret = munit_step(u, &ev);
+	int ret = munit_step(u, ev);
 
 	if (ret == -ESTALE)
 		u->region->module->sim->stats.stale_refused++;
-	if (!ret && write && whole->cmd.right == KHAZANA_RIGHT_READ)
+	if (!ret && write && ev->right == KHAZANA_RIGHT_READ)
 		u->region->module->sim->stats.downgrades++;
-	if (!ret && (whole->cmd.flags & KHAZANA_CMDF_LOCK_OK))
+	if (!ret && (ev->flags & KHAZANA_CMDF_LOCK_OK))
 		muser_locks_lapse(u);
 	if (!ret && u->page.state == KHAZANA_STATE_REVOKING)
 		ret = -EINPROGRESS;
@@ -374,59 +356,80 @@ static int revoke_now(struct munit *u, const struct mrevoke *whole)
 static void residency_over(struct sim *sim, uint64_t host, uint64_t where)
 {
 	struct module *m = sim->hosts[host]->module;
-	struct mrevoke_part *part, *left;
 	struct munit *u;
 	int ret;
 
-	if (!m || !m->regions[where >> 16 & 0xffff].used)
+	if (!m || !m->regions[where >> 16].used)
 		return;
-	u = &m->regions[where >> 16 & 0xffff].units[where & 0xffff];
-	for (part = u->revokes; part && !part->delayed; part = part->next)
-		;
-	if (!part)
+	u = &m->regions[where >> 16].units[where & 0xffff];
+	if (!u->delayed || u->resident_until > sim->now)
 		return;
-	part->delayed = false;
-	ret = revoke_now(u, part->whole);
-	if (ret == -EINPROGRESS)
-		return;
-	/* end_revokes() may have taken it already. */
-	for (left = u->revokes; left && left != part; left = left->next)
-		;
-	if (left)
-		end_part(u, left, ret);
+	u->delayed = false;
+	ret = revoke_now(u, &u->revoke);
+	if (ret != -EINPROGRESS)
+		end_revokes(u, ret == -EALREADY ? 0 : ret);
 }
 
-static void add_part(struct munit *u, struct mrevoke *whole, bool delayed)
+static void raise_floor(struct munit *u, uint64_t token)
 {
-	struct mrevoke_part *part = calloc(1, sizeof(*part)), **at = &u->revokes;
+	munit_step(u, &(struct kz_page_event){ .type = KZ_EV_EPOCH, .token = token });
+}
 
-	if (!part)
-		abort();
-	part->whole = whole;
-	part->delayed = delayed;
-	while (*at)
-		at = &(*at)->next;
-	*at = part;
-	whole->pending++;
+/* A second REVOKE while the first one waits: the later token, the smaller rest. */
+static int merge(struct munit *u, const struct kz_page_event *ev)
+{
+	if (ev->token < u->page.floor)
+		return -ESTALE;
+	u->revoke.token = ev->token;
+	u->revoke.flags |= ev->flags;
+	if (u->revoke.right > ev->right)
+		u->revoke.right = ev->right;
+	raise_floor(u, ev->token);
+	return -EINPROGRESS;
+}
+
+static bool is_resident(const struct munit *u, const struct kz_page_event *ev)
+{
+	return u->page.right > ev->right && u->resident_until > u->region->module->sim->now &&
+	       ev->token >= u->page.token && ev->token >= u->page.floor &&
+	       !(u->page.flags & KHAZANA_UNIT_LOCKED) && !(ev->flags & KHAZANA_CMDF_LOCK_OK);
 }
 
 /* One unit of a REVOKE: 0, -EINPROGRESS, or another negative errno. */
 int munit_revoke(struct munit *u, struct mrevoke *whole)
 {
+	struct kz_page_event ev = {
+		.type = KZ_EV_REVOKE,
+		.right = whole->cmd.right,
+		.flags = whole->cmd.flags,
+		.token = whole->cmd.token,
+	};
 	struct module *m = u->region->module;
-	struct sim *sim = m->sim;
+	struct mrevoke_part *part, **at = &u->revokes;
 	int ret;
 
-	if (u->page.right > whole->cmd.right && u->resident_until > sim->now &&
-	    whole->cmd.token >= u->page.token && whole->cmd.token >= u->page.floor) {
-		sim->stats.residency_waits++;
-		add_part(u, whole, true);
-		sim_at(sim, u->resident_until, residency_over, m->host->index,
+	if (u->delayed) {
+		ret = merge(u, &ev);
+	} else if (!u->revokes && is_resident(u, &ev)) {
+		m->sim->stats.residency_waits++;
+		raise_floor(u, ev.token);
+		u->delayed = true;
+		u->revoke = ev;
+		ret = -EINPROGRESS;
+		sim_at(m->sim, u->resident_until, residency_over, m->host->index,
 		       (uint64_t)(u->region - m->regions) << 16 | u->index);
-		return -EINPROGRESS;
+	} else {
+		ret = revoke_now(u, &ev);
 	}
-	ret = revoke_now(u, whole);
-	if (ret == -EINPROGRESS)
-		add_part(u, whole, false);
+	if (ret != -EINPROGRESS)
+		return ret;
+	part = calloc(1, sizeof(*part));
+	if (!part)
+		abort();
+	part->whole = whole;
+	whole->pending++;
+	while (*at)
+		at = &(*at)->next;
+	*at = part;
 	return ret;
 }

@@ -2,7 +2,8 @@
 /*
  * sim.h - a whole cluster in one process, from a seed
  *
- * sim.c     the virtual clock, the queue of what will happen, the trace hash
+ * sim.c     one history
+ * clock.c   the virtual clock: the queue of what will happen, the trace hash
  * net.c     connections: FIFO, delay, loss with reconnect, partitions
  * host.c    one machine: clock, khd (lib/core) with its disk, the module below it
  * module.c  the module: the real kmod/page.c, frames, requests, leases
@@ -118,7 +119,8 @@ struct sim {
 	char why[512];		/* the first violation */
 };
 
-/* sim.c */
+/* clock.c */
+struct sim_event sim_next(struct sim *sim);
 void sim_at(struct sim *sim, uint64_t time, sim_fn *fn, uint64_t a, uint64_t b);
 static inline void sim_in(struct sim *sim, uint64_t delay, sim_fn *fn, uint64_t a, uint64_t b)
 {
@@ -132,6 +134,7 @@ static inline bool sim_has(const struct sim *sim, uint32_t fault)
 	return (sim->cfg.faults & fault) && !sim->faults_over;
 }
 
+/* sim.c */
 /**
  * sim_run() - one history, to its end or to the first violation
  * @cfg: what to run
