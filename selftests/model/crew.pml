@@ -17,7 +17,7 @@
 #define DROPS 1		/* connection losses, each with a reconnection */
 #endif
 #ifndef DUPS
-#define DUPS 0		/* messages delivered twice */
+#define DUPS 0		/* messages delivered a second time, some time later */
 #endif
 #ifndef RESTARTS
 #define RESTARTS 0	/* restarts of the home's khd */
@@ -45,6 +45,11 @@
 #define BIT(n)		(1 << (n))
 #define PRESENT(i)	(right[i] != NONE || owned[i])
 
+#ifdef PLANT_IGNORE_EPOCH
+#define CURRENT		true
+#else
+#define CURRENT		(xy == epoch)
+#endif
 #ifdef PLANT_STALE_TOKEN
 #define FRESH(u, n)	true
 #else
@@ -54,7 +59,7 @@
 mtype = { REQ, GRANT, FORWARD, DATA, INV, IACK, DONE, HDONE, EVICT, HASK, SYNC };
 
 /*
- * kind, unit, then: REQ held request attempt want -       GRANT   token request attempt right+4*source need
+ * kind, unit, then: REQ held request attempt want epoch   GRANT   token request attempt right+4*source need
  *                   DATA version request attempt body -   FORWARD token request attempt asker right
  *                   INV token - - keep -                  IACK    token - - kept -
  *                   DONE token request - - -              HDONE, EVICT, HASK token
@@ -62,13 +67,22 @@ mtype = { REQ, GRANT, FORWARD, DATA, INV, IACK, DONE, HDONE, EVICT, HASK, SYNC }
  */
 chan q[NN * NN] = [QL] of { mtype, byte, byte, byte, byte, byte, byte };
 
+#if DUPS
+/* The copy of a message that was delivered once and will be again, some time later. */
+chan stray = [1] of { mtype, byte, byte, byte, byte, byte, byte };
+byte stray_from, stray_to;
+#endif
+
 /* The holders: what the module keeps, ... */
 byte right[NU * NN];
 bit owned[NU * NN];
-byte tok[NU * NN], ver[NU * NN], body[NU * NN], low[NU * NN];
+byte tok[NU * NN], ver[NU * NN], body[NU * NN], low[NU * NN] = EPOCH;
 bit hand[NU * NN];			/* a frame in HANDOFF */
 byte htok[NU * NN], hver[NU * NN], hbody[NU * NN];
 byte want[NU * NN];			/* threads wait for this right */
+#ifdef PLANT_LATE_ACK
+byte late[NU * NN];			/* the INV that the node has not answered yet */
+#endif
 /* ... and their khd. */
 byte req[NU * NN], att[NU * NN];
 bit gotg[NU * NN], gotd[NU * NN];
@@ -110,9 +124,9 @@ inline ask(u, n)
 	gotd[I(u,n)] = 0; dver[I(u,n)] = 0; dbody[I(u,n)] = 0;
 	att[I(u,n)]++;
 	if
-	:: PRESENT(I(u,n)) -> snd(n, HOME, REQ,u,ver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],0)
-	:: !PRESENT(I(u,n)) && hand[I(u,n)] -> snd(n, HOME, REQ,u,hver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],0)
-	:: else -> snd(n, HOME, REQ,u,NOVER,req[I(u,n)],att[I(u,n)],want[I(u,n)],0)
+	:: PRESENT(I(u,n)) -> snd(n, HOME, REQ,u,ver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],low[I(u,n)] / EPOCH)
+	:: !PRESENT(I(u,n)) && hand[I(u,n)] -> snd(n, HOME, REQ,u,hver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],low[I(u,n)] / EPOCH)
+	:: else -> snd(n, HOME, REQ,u,NOVER,req[I(u,n)],att[I(u,n)],want[I(u,n)],low[I(u,n)] / EPOCH)
 	fi
 }
 
@@ -170,7 +184,13 @@ inline complete(u, n)
 		want[I(u,n)] = NONE; att[I(u,n)] = 0;
 		gotg[I(u,n)] = 0; gtok[I(u,n)] = 0; gkind[I(u,n)] = 0; gneed[I(u,n)] = 0;
 		gotd[I(u,n)] = 0; dver[I(u,n)] = 0; dbody[I(u,n)] = 0;
-		snd(n, HOME, DONE,u,ltok[I(u,n)],lreq[I(u,n)],0,0,0)
+		snd(n, HOME, DONE,u,ltok[I(u,n)],lreq[I(u,n)],0,0,0);
+#ifdef PLANT_LATE_ACK
+		if
+		:: late[I(u,n)] != 0 -> snd(n, HOME, IACK,u,late[I(u,n)],0,0,0,0); late[I(u,n)] = 0
+		:: else
+		fi
+#endif
 	:: else
 	fi
 }
@@ -220,6 +240,9 @@ inline on_forward(u, n)
 inline on_inv(u, n, f)
 {
 	if
+#ifdef PLANT_LATE_ACK
+	:: FRESH(u, n) && want[I(u,n)] != NONE -> late[I(u,n)] = xt
+#endif
 	:: !FRESH(u, n)
 	:: else ->
 		low[I(u,n)] = xt;
@@ -233,7 +256,14 @@ inline on_inv(u, n, f)
 		:: else
 		fi
 	fi;
+#ifdef PLANT_LATE_ACK
+	if
+	:: late[I(u,n)] != 0
+	:: late[I(u,n)] == 0 -> snd(n, f, IACK,u,xt,0,0,hand[I(u,n)],0)
+	fi
+#else
 	snd(n, f, IACK,u,xt,0,0,hand[I(u,n)],0)
+#endif
 }
 
 inline on_hdone(u, n)
@@ -327,8 +357,8 @@ inline serve(u)
 inline on_req(u, p)
 {
 	if
-	:: xq <= last[I(u,p)]
-	:: xq > last[I(u,p)] && busy[u] && bp[u] == p && br[u] == xq ->
+	:: xq <= last[I(u,p)] || !CURRENT
+	:: xq > last[I(u,p)] && CURRENT && busy[u] && bp[u] == p && br[u] == xq ->
 		if
 		:: xa > ba[u] ->
 			ba[u] = xa;
@@ -342,7 +372,7 @@ inline on_req(u, p)
 			fi
 		:: else
 		fi
-	:: xq > last[I(u,p)] && !(busy[u] && bp[u] == p && br[u] == xq) &&
+	:: xq > last[I(u,p)] && CURRENT && !(busy[u] && bp[u] == p && br[u] == xq) &&
 	   (xq > wreq[I(u,p)] || (xq == wreq[I(u,p)] && xa > watt[I(u,p)])) ->
 		if
 		:: wright[I(u,p)] == NONE -> fifo[u]!p
@@ -427,6 +457,9 @@ inline on_evict(u, p)
 inline on_hask(u, p)
 {
 	if
+#ifdef PLANT_EARLY_HDONE
+	:: true -> hdone(u, p)
+#endif
 	:: !recovering && owner[u] != p && backup[u] != p && !(bwait[u] & BIT(p)) -> hdone(u, p)
 	:: else
 	fi
@@ -520,31 +553,34 @@ inline lose(a, b)
 	down[a * NN + b] = 1; down[b * NN + a] = 1
 }
 
-inline came_up(f, t)
-{
-	down[f * NN + t] = 0;
-	for (best : 0 .. NU - 1) {
-		snd(f, t, SYNC,best,0,0,0,0,0)
-	}
-	best = 0
-}
-
 /* R8: SYNC is the first message of a new connection; it starts all repairs. */
-inline on_sync(u, n, f)
+inline on_sync(u, n, peer)
 {
 	if
-	:: f == HOME -> repeat_done(u, n)
+	:: peer == HOME -> repeat_done(u, n)
 	:: else
 	fi;
 	if
-	:: n == HOME && busy[u] && (bwait[u] & BIT(f)) -> send_inv(u, f)
+	:: n == HOME && busy[u] && (bwait[u] & BIT(peer)) -> send_inv(u, peer)
 	:: else
 	fi;
 	if
-	:: n == HOME && busy[u] && bsent[u] && bsrc[u] == DATA_ && owner[u] == f -> forward(u)
+	:: n == HOME && busy[u] && bsent[u] && bsrc[u] == DATA_ && owner[u] == peer -> forward(u)
 	:: else
 	fi;
 	ask_again(u, n)
+}
+
+inline came_up(from, to)
+{
+	down[from * NN + to] = 0;
+	for (best : 0 .. NU - 1) {
+		snd(from, to, SYNC,best,0,0,0,0,0);
+#ifdef PLANT_REPAIR_EARLY
+		on_sync(best, from, to);
+#endif
+	}
+	best = 0
 }
 
 /* R10: the home's khd dies; modules keep what they have. */
@@ -579,7 +615,11 @@ inline inventory(n)
 	recovering = recovering & (ALL - BIT(n));
 	down[n * NN + HOME] = 0;
 	for (best : 0 .. NU - 1) {
+#ifdef PLANT_IGNORE_EPOCH
+		skip;
+#else
 		low[I(best,n)] = epoch * EPOCH;
+#endif
 		lreq[I(best,n)] = 0; ltok[I(best,n)] = 0;
 		ask_again(best, n)
 	}
@@ -662,7 +702,11 @@ inline handle(f, t, u)
 	:: k == HDONE -> on_hdone(u, t)
 	:: k == EVICT -> on_evict(u, f)
 	:: k == HASK -> on_hask(u, f)
+#ifndef PLANT_REPAIR_EARLY
 	:: k == SYNC -> on_sync(u, t, f)
+#else
+	:: k == SYNC
+#endif
 	fi
 }
 
@@ -673,8 +717,11 @@ proctype link(byte f; byte t)
 end:	do
 	:: d_step { nempty(Q(f,t)) && !down[t * NN + f] -> Q(f,t)?k,uu,xt,xq,xa,xx,xy; handle(f, t, uu); check() }
 #if DUPS
-	:: d_step { nempty(Q(f,t)) && !down[t * NN + f] && dups_left ->
-		dups_left--; Q(f,t)?k,uu,xt,xq,xa,xx,xy; Q(f,t)!k,uu,xt,xq,xa,xx,xy; handle(f, t, uu); check() }
+	:: d_step { nempty(Q(f,t)) && !down[t * NN + f] && dups_left && empty(stray) ->
+		dups_left--; Q(f,t)?k,uu,xt,xq,xa,xx,xy; stray!k,uu,xt,xq,xa,xx,xy;
+		stray_from = f; stray_to = t; handle(f, t, uu); check() }
+	:: d_step { nempty(stray) && stray_from == f && stray_to == t && !down[t * NN + f] ->
+		stray?k,uu,xt,xq,xa,xx,xy; stray_from = 0; stray_to = 0; handle(f, t, uu); check() }
 #endif
 #if DROPS
 	:: d_step { down[f * NN + t] && !(t == HOME && (recovering & BIT(f))) -> came_up(f, t); check() }
