@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# khazana.ko for every kernel whose headers are installed, and for the test kernels
-# that are cached, each in a mirror of symbolic links below build/kmod, so that the
-# source tree stays clean.  make kmod KVERS="6.1.0-56-amd64 debug" picks some.
+# khazana.ko for every kernel whose headers are installed or in the cache of scripts/deps,
+# each in a mirror of symbolic links below build/kmod, so that the
+# source tree stays clean.  make kmod KVERS="6.1.0-56-amd64 debug" picks some, also test kernels.
 # This file is read after all fragments: install and -include need their lists.
 
 define newline
@@ -10,9 +10,11 @@ define newline
 
 endef
 
-KVERS ?= $(notdir $(patsubst %/build,%,$(wildcard /lib/modules/*/build)))
+KVERS ?= $(sort $(notdir $(patsubst %/build/Makefile,%,$(wildcard /lib/modules/*/build/Makefile)) \
+	$(wildcard $(KHAZANA_CACHE)/headers/*)))
 # "uml" and "debug" are trees that scripts/kernel-build left in the cache.
-kh_kdir = $(if $(filter uml debug,$(1)),$(KHAZANA_CACHE)/$(1)/build,/lib/modules/$(1)/build)
+kh_kdir = $(if $(filter uml debug,$(1)),$(KHAZANA_CACHE)/$(1)/build,$(firstword \
+	$(wildcard /lib/modules/$(1)/build) $(KHAZANA_CACHE)/headers/$(1)))
 kh_karch = $(if $(filter uml,$(1)),ARCH=um)
 kmod_sources := $(wildcard Kbuild kmod/Kbuild kmod/*.c kmod/*.h uapi/linux/*.h)
 
