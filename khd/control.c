@@ -13,8 +13,10 @@
 #include "ctl/ctl.h"
 #include "khd/control.h"
 #include "khd/log.h"
+#include "khd/tcp.h"
 
 #define SEND_BUFFER (1 << 20)
+#define COUNTERS_MAX 256
 #define SLOT_BITS 16 /* an operation's id is serial << SLOT_BITS | slot */
 
 /* A connection to the socket, or a port that watches events by netlink. */
@@ -159,13 +161,34 @@ static bool take(struct target *to, bool privileged, const void *msg, size_t len
 	return true;
 }
 
+/* The core's counters, and those of khd behind them. */
+static void reply_stats(struct target *to, const struct kh_ctl_request *req,
+			const struct kh_op_result *result)
+{
+	struct kh_counter counters[COUNTERS_MAX];
+	struct kh_op_result all = *result;
+	unsigned int room = COUNTERS_MAX - KHD_TCP_COUNTERS;
+
+	if (all.counter_count > room)
+		all.counter_count = room;
+	if (all.counter_count)
+		memcpy(counters, result->counters, all.counter_count * sizeof(counters[0]));
+	khd_tcp_counters(to->control->khd->tcp, counters + all.counter_count);
+	all.counter_count += KHD_TCP_COUNTERS;
+	all.counters = counters;
+	if (kh_ctl_reply(req, &all, emit, to) < 0 && to->client)
+		hang_up(to->client);
+}
+
 void khd_control_reply(struct khd_control *control, uint64_t op_id,
 		       const struct kh_op_result *result)
 {
 	struct op *op = &control->ops[op_id & ((1 << SLOT_BITS) - 1)];
 	struct target to = { control, op->client, op->port };
 
-	if (kh_ctl_reply(&op->req, result, emit, &to) < 0 && to.client)
+	if (op->req.op.code == KH_OP_STATS && !result->error)
+		reply_stats(&to, &op->req, result);
+	else if (kh_ctl_reply(&op->req, result, emit, &to) < 0 && to.client)
 		hang_up(to.client);
 	explicit_bzero(op, sizeof(*op));
 }
