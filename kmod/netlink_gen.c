@@ -10,11 +10,6 @@ static const struct nla_policy kz_nl_unit_get_policy[KHAZANA_NLA_UNIT_ADDR + 1] 
 	[KHAZANA_NLA_UNIT_ADDR] = NLA_POLICY_EXACT_LEN(16),
 };
 
-static const struct nla_policy kz_nl_fault_point_set_policy[KHAZANA_NLA_FAULT_POINT_VALUE + 1] = {
-	[KHAZANA_NLA_FAULT_POINT_NAME] = { .type = NLA_NUL_STRING, .len = 31 },
-	[KHAZANA_NLA_FAULT_POINT_VALUE] = { .type = NLA_U32 },
-};
-
 static const struct genl_ops kz_nl_ops[] = {
 	{
 		.cmd = KHAZANA_NL_CMD_INSTANCE_GET,
@@ -45,18 +40,6 @@ static const struct genl_ops kz_nl_ops[] = {
 		.cmd = KHAZANA_NL_CMD_REQUEST_GET,
 		.dumpit = kz_nl_request_get_dumpit,
 		.flags = GENL_UNS_ADMIN_PERM,
-	},
-	{
-		.cmd = KHAZANA_NL_CMD_FAULT_POINT_GET,
-		.dumpit = kz_nl_fault_point_get_dumpit,
-		.flags = GENL_ADMIN_PERM,
-	},
-	{
-		.cmd = KHAZANA_NL_CMD_FAULT_POINT_SET,
-		.policy = kz_nl_fault_point_set_policy,
-		.maxattr = KHAZANA_NLA_FAULT_POINT_VALUE,
-		.doit = kz_nl_fault_point_set_doit,
-		.flags = GENL_ADMIN_PERM,
 	},
 };
 

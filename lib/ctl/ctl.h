@@ -5,14 +5,15 @@
  * One message format for both: nlmsghdr, genlmsghdr, attributes, as specified in
  * Documentation/netlink/specs/khazana.yaml.  What the module owns travels over
  * generic netlink; what khd owns travels over khd's UNIX socket (SOCK_SEQPACKET, one
- * message a packet) or, with CAP_NET_ADMIN, over netlink to the port that the module names.
+ * request a packet) or, with CAP_NET_ADMIN, over netlink to the port that the module names.
  *
  * A call is one request and any number of messages that answer it, closed by NLMSG_ERROR
  * (error 0 is success; a failure carries an extended acknowledgement with one line of
  * text) or, after a list, by NLMSG_DONE.
  *
- * Attributes are parsed by nla.h, not by libnl: the same bounded parser then reads messages of either
- * transport, is driven by the tables that are generated from the specification, and can be fuzzed.
+ * Attributes are parsed by nla.h, not by libnl: the same bounded parser then reads messages of
+ * either transport, is driven by the tables that are generated from the specification, and can be
+ * fuzzed.
  *
  * A key is in a request only, and only ever between processes of one machine.
  */
@@ -25,10 +26,10 @@
 #include <linux/khazana_netlink.h>
 #include "core/node.h"
 
-#define KH_CTL_SOCKET		"/run/khazana/khd.sock"
-#define KH_CTL_MESSAGE_MAX	16384	/* bytes of one message, header included, either direction */
-#define KH_CTL_TEXT_MAX		160	/* bytes of an error or event text, with the NUL */
-#define KH_CTL_TIMEOUT_MS	30000	/* of a call, if the operation names none */
+#define KH_CTL_SOCKET "/run/khazana/khd.sock"
+#define KH_CTL_MESSAGE_MAX 16384 /* bytes of one message, header included, either direction */
+#define KH_CTL_TEXT_MAX 160 /* bytes of an error or event text, with the NUL */
+#define KH_CTL_TIMEOUT_MS 30000 /* of a call, if the operation names none */
 
 /* ---------------------------------------------------------------- server */
 
@@ -53,9 +54,9 @@ struct kh_ctl_request {
 };
 
 /**
- * kh_ctl_emit - take one whole message of an answer, at most KH_CTL_MESSAGE_MAX bytes
+ * kh_ctl_emit - take one packet of an answer: whole messages, at most KH_CTL_MESSAGE_MAX bytes
  * @ctx: as given to the function that emits
- * @msg: valid until the return; one packet of a UNIX socket or one netlink message
+ * @msg: valid until the return; one packet of a UNIX socket or one netlink datagram
  *
  * Return: 0, or a negative errno, which ends the answer and is returned to the caller.
  */
@@ -146,8 +147,8 @@ int kh_ctl_fd(const struct kh_ctl *ctl);
  * @timeout_ms: how long to wait for the answer; 0 means op->timeout_ms and a second more
  *
  * Return: 0 when khd answered (result->error says what), or a negative errno when it did not:
- * -ETIMEDOUT, -ENODEV (it went away), -EPROTO (not an answer), -EINVAL (no such operation), -ENOMEM.
- * After -ETIMEDOUT, -ENODEV and -EPROTO the connection is to be closed.
+ * -ETIMEDOUT, -ENODEV (it went away), -EPROTO (not an answer), -EINVAL (no such operation),
+ * -ENOMEM. After -ETIMEDOUT, -ENODEV and -EPROTO the connection is to be closed.
  */
 int kh_ctl_call(struct kh_ctl *ctl, const struct kh_op *op, struct kh_op_result *result,
 		uint32_t timeout_ms);

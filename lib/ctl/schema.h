@@ -12,25 +12,25 @@
 #include <stdint.h>
 #include <linux/khazana_netlink.h>
 
-#define KH_NL_SET_MAX	64	/* attributes of one set, number 0 included */
+#define KH_NL_SET_MAX 64 /* attributes of one set, number 0 included */
 
 enum kh_nl_type {
-	KH_NL_NONE,	/* no such attribute */
+	KH_NL_NONE, /* no such attribute */
 	KH_NL_PAD,
-	KH_NL_FLAG,	/* present or absent */
+	KH_NL_FLAG, /* present or absent */
 	KH_NL_U32,
 	KH_NL_U64,
 	KH_NL_S64,
-	KH_NL_STRING,	/* with its NUL, and no other */
-	KH_NL_BINARY,	/* of one exact length */
+	KH_NL_STRING, /* with its NUL, and no other */
+	KH_NL_BINARY, /* of one exact length */
 	KH_NL_NEST,
 };
 
 enum kh_nl_hint {
 	KH_NL_PLAIN,
 	KH_NL_HEX,
-	KH_NL_ADDRESS,	/* 16 bytes, big endian */
-	KH_NL_SECRET,	/* never shown */
+	KH_NL_ADDRESS, /* 16 bytes, big endian */
+	KH_NL_SECRET, /* never shown */
 };
 
 /**

@@ -75,7 +75,6 @@ static const struct kh_nl_attr attrs_instance[] = {
 	[KHAZANA_NLA_INSTANCE_FRAMES_MAX] = { .name = "frames_max", .type = KH_NL_U64 },
 	[KHAZANA_NLA_INSTANCE_REGIONS] = { .name = "regions", .type = KH_NL_U32 },
 	[KHAZANA_NLA_INSTANCE_ATTACHMENTS] = { .name = "attachments", .type = KH_NL_U32 },
-	[KHAZANA_NLA_INSTANCE_REQUESTS] = { .name = "requests", .type = KH_NL_U32 },
 	[KHAZANA_NLA_INSTANCE_EVENT_SEQ] = { .name = "event_seq", .type = KH_NL_U64 },
 	[KHAZANA_NLA_INSTANCE_EVENTS_DROPPED] = { .name = "events_dropped", .type = KH_NL_U64 },
 };
@@ -93,7 +92,6 @@ static const struct kh_nl_attr attrs_kregion[] = {
 	[KHAZANA_NLA_KREGION_GENERATION] = { .name = "generation", .type = KH_NL_U64 },
 	[KHAZANA_NLA_KREGION_UNIT_SHIFT] = { .name = "unit_shift", .type = KH_NL_U32 },
 	[KHAZANA_NLA_KREGION_ATTACHMENTS] = { .name = "attachments", .type = KH_NL_U32 },
-	[KHAZANA_NLA_KREGION_UNITS] = { .name = "units", .type = KH_NL_U64 },
 	[KHAZANA_NLA_KREGION_EPOCH_FLOOR] = { .name = "epoch_floor", .type = KH_NL_U64, .hint = KH_NL_HEX },
 	[KHAZANA_NLA_KREGION_LEASE] = { .name = "lease", .type = KH_NL_U32 },
 	[KHAZANA_NLA_KREGION_LEASE_LEFT_MS] = { .name = "lease_left_ms", .type = KH_NL_S64 },
@@ -114,7 +112,6 @@ static const struct kh_nl_attr attrs_attachment[] = {
 	[KHAZANA_NLA_ATTACHMENT_PID] = { .name = "pid", .type = KH_NL_U32 },
 	[KHAZANA_NLA_ATTACHMENT_READONLY] = { .name = "readonly", .type = KH_NL_FLAG },
 	[KHAZANA_NLA_ATTACHMENT_POISONED] = { .name = "poisoned", .type = KH_NL_FLAG },
-	[KHAZANA_NLA_ATTACHMENT_LOCKS] = { .name = "locks", .type = KH_NL_U32 },
 };
 static const struct kh_nl_set set_attachment = {
 	.name = "attachment",
@@ -170,16 +167,6 @@ static const struct kh_nl_set set_request = {
 	.name = "request",
 	.count = KHAZANA_NLA_REQUEST_MAX + 1,
 	.attrs = attrs_request,
-};
-
-static const struct kh_nl_attr attrs_fault_point[] = {
-	[KHAZANA_NLA_FAULT_POINT_NAME] = { .name = "name", .type = KH_NL_STRING, .size = 32 },
-	[KHAZANA_NLA_FAULT_POINT_VALUE] = { .name = "value", .type = KH_NL_U32 },
-};
-static const struct kh_nl_set set_fault_point = {
-	.name = "fault_point",
-	.count = KHAZANA_NLA_FAULT_POINT_MAX + 1,
-	.attrs = attrs_fault_point,
 };
 
 static const struct kh_nl_attr attrs_event[] = {
@@ -304,8 +291,6 @@ const struct kh_nl_op kh_nl_ops[KHAZANA_NL_CMD_MAX + 1] = {
 	[KHAZANA_NL_CMD_UNIT_GET] = { .name = "unit-get", .set = &set_unit, .request = 0x14, .khd = false, .dump = true },
 	[KHAZANA_NL_CMD_STATS_GET] = { .name = "stats-get", .set = &set_counter, .request = 0x0, .khd = false, .dump = true },
 	[KHAZANA_NL_CMD_REQUEST_GET] = { .name = "request-get", .set = &set_request, .request = 0x0, .khd = false, .dump = true },
-	[KHAZANA_NL_CMD_FAULT_POINT_GET] = { .name = "fault-point-get", .set = &set_fault_point, .request = 0x0, .khd = false, .dump = true },
-	[KHAZANA_NL_CMD_FAULT_POINT_SET] = { .name = "fault-point-set", .set = &set_fault_point, .request = 0x6, .khd = false, .dump = false },
 	[KHAZANA_NL_CMD_EVENT] = { .name = "event", .set = &set_event, .request = 0x0, .khd = false, .dump = false },
 	[KHAZANA_NL_CMD_RESERVE] = { .name = "reserve", .set = &set_op, .request = 0x554, .khd = true, .dump = false },
 	[KHAZANA_NL_CMD_UNRESERVE] = { .name = "unreserve", .set = &set_op, .request = 0x51c, .khd = true, .dump = false },

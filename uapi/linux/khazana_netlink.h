@@ -43,7 +43,6 @@ enum khazana_nla_instance {
 	KHAZANA_NLA_INSTANCE_FRAMES_MAX,	/* u64: limit of page frames */
 	KHAZANA_NLA_INSTANCE_REGIONS,	/* u32: regions known to the module */
 	KHAZANA_NLA_INSTANCE_ATTACHMENTS,	/* u32: open files that are bound to a window */
-	KHAZANA_NLA_INSTANCE_REQUESTS,	/* u32: requests that khd has not answered */
 	KHAZANA_NLA_INSTANCE_EVENT_SEQ,	/* u64: number of the last event */
 	KHAZANA_NLA_INSTANCE_EVENTS_DROPPED,	/* u64: events lost for want of memory */
 
@@ -61,7 +60,6 @@ enum khazana_nla_kregion {
 	KHAZANA_NLA_KREGION_GENERATION,	/* u64: tells one use of an address from the next */
 	KHAZANA_NLA_KREGION_UNIT_SHIFT,	/* u32: log2 of the unit */
 	KHAZANA_NLA_KREGION_ATTACHMENTS,	/* u32: windows bound to it */
-	KHAZANA_NLA_KREGION_UNITS,	/* u64: units that the module keeps a record of */
 	KHAZANA_NLA_KREGION_EPOCH_FLOOR,	/* u64: tokens below are refused */
 	KHAZANA_NLA_KREGION_LEASE,	/* u32: id of its lease */
 	KHAZANA_NLA_KREGION_LEASE_LEFT_MS,	/* s64: until its rights end; negative when they have */
@@ -79,10 +77,9 @@ enum khazana_nla_attachment {
 	KHAZANA_NLA_ATTACHMENT_REGION,	/* u32: handle of its region */
 	KHAZANA_NLA_ATTACHMENT_ADDR,	/* binary: first address of the window */
 	KHAZANA_NLA_ATTACHMENT_LENGTH,	/* u64: bytes of the window */
-	KHAZANA_NLA_ATTACHMENT_PID,	/* u32: process that bound it, in the asker's pid namespace; 0 if it is not there */
+	KHAZANA_NLA_ATTACHMENT_PID,	/* u32: process that bound it, by its id in the first pid namespace */
 	KHAZANA_NLA_ATTACHMENT_READONLY,	/* flag: loads only */
 	KHAZANA_NLA_ATTACHMENT_POISONED,	/* flag: stores were lost; the file must attach anew */
-	KHAZANA_NLA_ATTACHMENT_LOCKS,	/* u32: explicit locks held */
 
 	/* private: */
 	__KHAZANA_NLA_ATTACHMENT_MAX,
@@ -137,16 +134,6 @@ enum khazana_nla_request {
 	/* private: */
 	__KHAZANA_NLA_REQUEST_MAX,
 	KHAZANA_NLA_REQUEST_MAX = __KHAZANA_NLA_REQUEST_MAX - 1,
-};
-
-/* A fault-injection point of the module. */
-enum khazana_nla_fault_point {
-	KHAZANA_NLA_FAULT_POINT_NAME = 1,	/* string: its name */
-	KHAZANA_NLA_FAULT_POINT_VALUE,	/* u32: the next so many passes fail; 0 is off */
-
-	/* private: */
-	__KHAZANA_NLA_FAULT_POINT_MAX,
-	KHAZANA_NLA_FAULT_POINT_MAX = __KHAZANA_NLA_FAULT_POINT_MAX - 1,
 };
 
 /* Something an operator wants to know. Absent attributes do not apply. */
@@ -272,9 +259,7 @@ enum khazana_nl_cmd {
 	KHAZANA_NL_CMD_UNIT_GET	= 4,	/* module: The unit that holds an address, or a list of all units of one region, or of all. */
 	KHAZANA_NL_CMD_STATS_GET	= 5,	/* module: The module's counters. */
 	KHAZANA_NL_CMD_REQUEST_GET	= 6,	/* module: Requests that wait for khd; faults are among them. */
-	KHAZANA_NL_CMD_FAULT_POINT_GET	= 7,	/* module: The fault-injection points and what they are set to. */
-	KHAZANA_NL_CMD_FAULT_POINT_SET	= 8,	/* module: Arm a fault-injection point. Points belong to the module, so this needs CAP_NET_ADMIN in the first namespace. */
-	KHAZANA_NL_CMD_EVENT	= 9,	/* module: Multicast by the module to the group "events"; khd sends the same message to its subscribers. */
+	KHAZANA_NL_CMD_EVENT	= 7,	/* module: Multicast by the module to the group "events"; khd sends the same message to its subscribers. */
 	KHAZANA_NL_CMD_RESERVE	= 32,	/* khd: Reserve address space for a new region. */
 	KHAZANA_NL_CMD_UNRESERVE	= 33,	/* khd: Give a region back. */
 	KHAZANA_NL_CMD_ALLOCATE	= 34,	/* khd: Give storage to a range. */

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# libctl: control messages, for khd, khadm and libkhazana.
+
+kh_ctl_srcs := $(wildcard lib/ctl/*.c)
+$(eval $(call kh_lib,ctl,$(kh_ctl_srcs) lib/client/strerror.c))
+
+.PHONY: ynl check-unit-ynl
+ynl:			## write what is generated from Documentation/netlink/specs
+	scripts/ynl-gen
+
+check-unit: check-unit-ynl
+check-unit-ynl:
+	@scripts/tap ynl -- scripts/ynl-gen --check
+
+style: ynl-check
+.PHONY: ynl-check
+ynl-check:
+	scripts/ynl-gen --check
