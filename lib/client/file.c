@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * file.c - attached files of /dev/khazana and the list of idle ones
+ *
+ * Attaching asks the region's home for a proof of the key, which is a network
+ * round trip; a client that locks and unlocks in a loop must not pay it each
+ * time, so a few files stay attached after their lock is gone.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "client.h"
+
+static bool addr_equal(struct khazana_addr a, struct khazana_addr b)
+{
+	return a.hi == b.hi && a.lo == b.lo;
+}
+
+static int attach(int fd, struct khazana_attach *att)
+{
+	int ret;
+
+	do {
+		ret = ioctl(fd, KHAZANA_IOC_ATTACH, att);
+	} while (ret < 0 && errno == EINTR);
+	return ret < 0 ? -errno : 0;
+}
+
+int kh_file_attach(struct kh_client *client, struct khazana_addr addr, uint64_t length,
+		   uint32_t flags, const struct kh_key *key, struct kh_file **out)
+{
+	struct khazana_attach att = {
+		.size = sizeof(att),
+		.flags = flags,
+		.start = addr,
+		.length = length,
+	};
+	struct kh_file *file = calloc(1, sizeof(*file));
+	int err;
+
+	if (!file)
+		return -ENOMEM;
+	if (key)
+		file->key = *key;
+	memcpy(att.key, file->key.bytes, sizeof(att.key));
+	file->fd = open(client->device, (flags & KHAZANA_ATTACH_READONLY ? O_RDONLY : O_RDWR) |
+			O_CLOEXEC);
+	if (file->fd < 0) {
+		err = errno == ENOENT || errno == ENXIO ? -ENODEV : -errno;
+		goto err_free;
+	}
+	err = attach(file->fd, &att);
+	explicit_bzero(att.key, sizeof(att.key));
+	if (err)
+		goto err_close;
+	file->start = addr;
+	file->length = att.length_out;
+	file->region = att.region_start;
+	*out = file;
+	return 0;
+
+err_close:
+	close(file->fd);
+err_free:
+	explicit_bzero(&file->key, sizeof(file->key));
+	free(file);
+	return err;
+}
+
+void kh_file_close(struct kh_file *file)
+{
+	close(file->fd);
+	explicit_bzero(&file->key, sizeof(file->key));
+	free(file);
+}
+
+static bool file_covers(const struct kh_file *file, struct khazana_addr addr, uint64_t length)
+{
+	uint64_t offset;
+
+	return kh_addr_offset(file->start, addr, &offset) && offset < file->length &&
+	       length <= file->length - offset;
+}
+
+/* Attach to the units of the region that hold the range. */
+static int file_attach_units(struct kh_client *client, struct khazana_addr addr, uint64_t length,
+			     const struct kh_region_info *info, const struct kh_key *key,
+			     struct kh_file **out)
+{
+	uint64_t unit = 1ULL << info->attr.unit_shift;
+	uint64_t into;
+
+	if (!kh_addr_offset(info->start, addr, &into) || into >= info->length ||
+	    length > info->length - into)
+		return -ERANGE;
+	into &= unit - 1;
+	if (length > INT64_MAX - 2 * unit)
+		return -ERANGE;
+	addr.lo -= into;
+	return kh_file_attach(client, addr, (into + length + unit - 1) & ~(unit - 1), 0, key, out);
+}
+
+int kh_file_get(struct kh_client *client, struct khazana_addr addr, uint64_t length,
+		const struct kh_key *key, struct kh_file **out)
+{
+	static const struct kh_key zero;
+	struct kh_region_info info;
+	struct kh_file **link;
+	int err;
+
+	if (!key)
+		key = &zero;
+	pthread_mutex_lock(&client->mutex);
+	for (link = &client->idle; *link; link = &(*link)->next) {
+		struct kh_file *file = *link;
+
+		if (file_covers(file, addr, length) && !memcmp(&file->key, key, sizeof(*key))) {
+			*link = file->next;
+			client->idle_count--;
+			pthread_mutex_unlock(&client->mutex);
+			*out = file;
+			return 0;
+		}
+	}
+	pthread_mutex_unlock(&client->mutex);
+
+	err = kh_getattr(client, addr, &info);
+	if (err)
+		return err;
+	/* A window on the whole region serves later locks too, unless it is too long for one. */
+	if (info.length <= INT64_MAX - 4096)
+		return kh_file_attach(client, info.start, 0, 0, key, out);
+	return file_attach_units(client, addr, length, &info, key, out);
+}
+
+void kh_file_put(struct kh_client *client, struct kh_file *file)
+{
+	struct kh_file *victim = NULL;
+	struct kh_file **link;
+
+	if (file->poisoned) {
+		kh_file_close(file);
+		return;
+	}
+	pthread_mutex_lock(&client->mutex);
+	file->next = client->idle;
+	client->idle = file;
+	if (++client->idle_count > KH_IDLE_FILES_MAX) {
+		for (link = &client->idle; (*link)->next; link = &(*link)->next)
+			;
+		victim = *link;
+		*link = NULL;
+		client->idle_count--;
+	}
+	pthread_mutex_unlock(&client->mutex);
+	if (victim)
+		kh_file_close(victim);
+}
+
+void kh_file_forget(struct kh_client *client, struct khazana_addr region)
+{
+	struct kh_file *gone = NULL;
+	struct kh_file **link = &client->idle;
+
+	pthread_mutex_lock(&client->mutex);
+	while (*link) {
+		struct kh_file *file = *link;
+
+		if (!addr_equal(file->region, region)) {
+			link = &file->next;
+			continue;
+		}
+		*link = file->next;
+		client->idle_count--;
+		file->next = gone;
+		gone = file;
+	}
+	pthread_mutex_unlock(&client->mutex);
+	while (gone) {
+		struct kh_file *next = gone->next;
+
+		kh_file_close(gone);
+		gone = next;
+	}
+}
