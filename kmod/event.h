@@ -14,6 +14,7 @@
 
 #include <linux/types.h>
 #include <linux/atomic.h>
+#include <linux/rcupdate.h>
 #include <linux/khazana.h>
 
 struct net;
@@ -40,10 +41,11 @@ static inline void kz_events_init(struct kz_events *events, struct net *net)
 	events->dead = false;
 }
 
-/* Before the instance's namespace goes. */
+/* Before the instance's namespace goes; whoever sends an event then is through on return. Sleeps. */
 static inline void kz_events_stop(struct kz_events *events)
 {
 	WRITE_ONCE(events->dead, true);
+	synchronize_rcu();
 }
 
 /* A khd registered, or its file was closed. */

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * acquire.c - getting a right, by waiting for khd
+ *
+ * The state is checked and the request queued in one section of unit->lock, and
+ * every transition that ends a request wakes under the same record.  So a
+ * grant cannot slip in between, and whoever waits sees "usable", "not pending any
+ * more" or a failure; it then looks again.  Threads that miss one unit share its request.
+ */
+#include <linux/jiffies.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/random.h>
+#include <linux/sched/signal.h>
+#include <linux/timekeeping.h>
+
+#include "acquire.h"
+#include "frame.h"
+#include "inject.h"
+#include "instance.h"
+#include "region.h"
+#include "revoke.h"
+#include "trace.h"
+#include "unit.h"
+
+#define KZ_GRACE_NS		(5 * NSEC_PER_MSEC)	/* for a waiter to get its grant */
+#define KZ_RESIDENCY_MIN_NS	(50 * NSEC_PER_USEC)
+#define KZ_RESIDENCY_MAX_NS	(5 * NSEC_PER_MSEC)
+#define KZ_TRANSFER_MAX_NS	NSEC_PER_SEC		/* longer ones say nothing */
+
+/**
+ * kz_acquire_init() - somebody wants a right
+ * @acquire: filled in
+ * @unit: to which unit
+ * @want: enum khazana_right
+ * @req_flags: KHAZANA_REQF_* of the request
+ * @timeout_ms: limit of the wait, 0 for the region's
+ */
+void kz_acquire_init(struct kz_acquire *acquire, struct kz_unit *unit, u32 want,
+		     u32 req_flags, u32 timeout_ms)
+{
+	acquire->unit = unit;
+	acquire->state = TASK_KILLABLE;
+	acquire->quiet = false;
+	acquire->want = want;
+	acquire->req_flags = req_flags;
+	acquire->seq = READ_ONCE(unit->fail_seq);
+	acquire->limit = jiffies + msecs_to_jiffies(timeout_ms ?: unit->region->wait_ms);
+}
+
+/* Apply a FAULT transition; the frame to receive into comes from @spare. */
+static int fault_step(struct kz_acquire *acquire, struct kz_frame **spare, u32 *act)
+{
+	const struct kz_page_event fault = { .type = KZ_EV_FAULT, .right = acquire->want };
+	const struct kz_page_event frame = { .type = KZ_EV_FRAME };
+	struct kz_unit *unit = acquire->unit;
+	u32 more = 0;
+	int err;
+
+	lockdep_assert_held(&unit->lock);
+	err = kz_page_step(&unit->page, &fault, act);
+	if (*act & KZ_ACT_MOVE_TO_HANDOFF)
+		swap(unit->handoff, unit->cur);
+	if (!(*act & KZ_ACT_QUEUE))
+		return err;
+	if (*spare && unit->page.state == KHAZANA_STATE_FETCHING)
+		kz_page_step(&unit->page, &frame, &more);
+	if (more & KZ_ACT_NEW_FRAME)
+		swap(unit->cur, *spare);
+	unit->req_flags = acquire->req_flags;
+	unit->queued_ns = ktime_get_boottime_ns();
+	kz_queue_unit(unit);
+	kz_stat_inc(unit->region->instance, unit->page.state == KHAZANA_STATE_UPGRADING ?
+		    KZ_STAT_UPGRADES : KZ_STAT_MISSES);
+	trace_khazana_unit(unit, &fault, KHAZANA_STATE_STABLE, unit->page.right, err, *act);
+	return err;
+}
+
+/**
+ * kz_acquire_request() - is the right there? Else ask for it.
+ * @acquire: what is wanted
+ *
+ * Context: may sleep, to allocate.  Return: 0 (usable at this moment), EINPROGRESS (wait), ENOMEM.
+ */
+int kz_acquire_request(struct kz_acquire *acquire)
+{
+	struct kz_unit *unit = acquire->unit;
+	struct kz_frame *spare = NULL;
+	u32 act = 0;
+	int err;
+
+	if (unlikely(!kz_region_valid(unit->region) && READ_ONCE(unit->page.right)))
+		kz_lease_enforce(unit->region->lease);
+	if (!READ_ONCE(unit->page.right) && READ_ONCE(unit->page.state) == KHAZANA_STATE_STABLE &&
+	    (!READ_ONCE(unit->cur) || READ_ONCE(unit->page.resume))) {
+		spare = kz_unit_alloc_frame(unit);
+		if (IS_ERR(spare))
+			return PTR_ERR(spare);
+	}
+	spin_lock(&unit->lock);
+	acquire->seq = unit->fail_seq;
+	err = fault_step(acquire, &spare, &act);
+	spin_unlock(&unit->lock);
+	if (spare)
+		kz_frame_free(&unit->region->instance->frames, spare);
+	if ((act & KZ_ACT_QUEUE) && !acquire->quiet)
+		kz_queue_kick(unit->region->instance);
+	return err;
+}
+
+/* Is there a reason to look again? */
+static bool wait_over(const struct kz_acquire *acquire)
+{
+	struct kz_unit *unit = acquire->unit;
+	bool over;
+
+	spin_lock(&unit->lock);
+	over = kz_page_usable(&unit->page, acquire->want) ||
+	       unit->page.state == KHAZANA_STATE_STABLE ||
+	       unit->fail_seq != acquire->seq || READ_ONCE(unit->region->dead);
+	spin_unlock(&unit->lock);
+	return over;
+}
+
+static int wait_timeout(struct kz_acquire *acquire)
+{
+	struct kz_unit *unit = acquire->unit;
+	struct kz_region *region = unit->region;
+
+	kz_stat_inc(region->instance, KZ_STAT_TIMEOUTS);
+	kz_event_wait_timeout(&region->instance->events, region->handle,
+			      kz_region_addr(region, unit->index), task_tgid_nr(current),
+			      region->wait_ms);
+	return -ETIMEDOUT;
+}
+
+/**
+ * kz_acquire_wait() - wait until there is a reason to look again
+ * @acquire: what is wanted, and was asked for
+ * @state: TASK_KILLABLE or TASK_INTERRUPTIBLE
+ *
+ * Return: 0 (look again), the errno of a failure, ETIMEDOUT, EINTR.
+ */
+int kz_acquire_wait(struct kz_acquire *acquire, int state)
+{
+	struct kz_unit *unit = acquire->unit;
+	long left = (long)(acquire->limit - jiffies);
+
+	if (left <= 0)
+		return wait_timeout(acquire);
+	if (state == TASK_INTERRUPTIBLE)
+		left = wait_event_interruptible_timeout(unit->wait, wait_over(acquire), left);
+	else
+		left = wait_event_killable_timeout(unit->wait, wait_over(acquire), left);
+	if (left < 0) {
+		kz_stat_inc(unit->region->instance, KZ_STAT_KILLED);
+		return -EINTR;
+	}
+	if (!left)
+		return wait_timeout(acquire);
+	if (READ_ONCE(unit->fail_seq) != acquire->seq)
+		return READ_ONCE(unit->error);
+	return 0;
+}
+
+/**
+ * kz_acquire() - get the right, waiting as long as it takes
+ * @acquire: what is wanted
+ * @attachment: for whom
+ *
+ * The right may be gone again when it returns.  Return: 0 or an errno.
+ */
+int kz_acquire(struct kz_acquire *acquire, const struct kz_attachment *attachment)
+{
+	int err;
+
+	for (;;) {
+		err = kz_attachment_check(attachment);
+		if (err)
+			return err;
+		err = kz_acquire_request(acquire);
+		if (err != -EINPROGRESS)
+			return err;
+		err = kz_acquire_wait(acquire, acquire->state);
+		if (err)
+			return err;
+	}
+}
+
+/**
+ * kz_unit_page_trylock() - a page of the unit, locked, if the right is there
+ * @unit: the unit
+ * @want: right that is needed
+ * @offset: which machine page of the unit
+ * @locked: out: whether the page lock was free
+ *
+ * Return: the page with a reference, or NULL without the right.  If @locked is
+ * false, the caller waits for the page lock, gives the page back, and looks again.
+ */
+struct page *kz_unit_page_trylock(struct kz_unit *unit, u32 want, u32 offset, bool *locked)
+{
+	struct page *page = NULL;
+
+	spin_lock(&unit->lock);
+	if (likely(kz_page_usable(&unit->page, want) && kz_region_valid(unit->region))) {
+		page = unit->cur->page[offset];
+		get_page(page);
+		*locked = trylock_page(page);
+		unit->referenced = true;
+	}
+	spin_unlock(&unit->lock);
+	return page;
+}
+
+/**
+ * kz_acquire_page() - get the right, and a page of the unit under it
+ * @acquire: what is wanted
+ * @attachment: for whom
+ * @offset: which machine page of the unit
+ * @page: out: the page, locked, with a reference
+ *
+ * While the page is locked the right stays.  Return: 0 or an errno.
+ */
+int kz_acquire_page(struct kz_acquire *acquire, const struct kz_attachment *attachment,
+		    u32 offset, struct page **page)
+{
+	bool locked;
+	int err;
+
+	for (;;) {
+		err = kz_acquire(acquire, attachment);
+		if (err)
+			return err;
+		*page = kz_unit_page_trylock(acquire->unit, acquire->want, offset, &locked);
+		if (!*page)
+			continue;
+		if (locked)
+			return 0;
+		err = folio_lock_killable(page_folio(*page));
+		if (!err)
+			unlock_page(*page);
+		put_page(*page);
+		if (err)
+			return -EINTR;
+	}
+}
+
+/**
+ * kz_unit_residency() - how long a unit stays at least, without its jitter
+ * @unit: the unit
+ *
+ * About the time of one transfer, which the instance measures, unless the region says it.
+ */
+u64 kz_unit_residency(const struct kz_unit *unit)
+{
+	const struct kz_region *region = unit->region;
+
+	if (region->residency_ns)
+		return region->residency_ns;
+	return clamp_t(u64, READ_ONCE(region->instance->transfer_ns), KZ_RESIDENCY_MIN_NS,
+		       KZ_RESIDENCY_MAX_NS);
+}
+
+/**
+ * kz_unit_used() - a waiter has got its grant
+ * @unit: the unit; a page of it is locked
+ *
+ * From here the residency counts, with a jitter of half of it.
+ */
+void kz_unit_used(struct kz_unit *unit)
+{
+	u64 stay;
+
+	if (likely(!READ_ONCE(unit->fresh)))
+		return;
+	stay = kz_unit_residency(unit);
+	stay += get_random_u32() % (u32)(stay / 2 + 1);
+	spin_lock(&unit->lock);
+	unit->fresh = false;
+	unit->resident_ns = ktime_get_boottime_ns() + stay;
+	spin_unlock(&unit->lock);
+}
+
+/**
+ * kz_unit_granted() - a COMMIT answers somebody who waits
+ * @unit: its lock is held
+ */
+void kz_unit_granted(struct kz_unit *unit)
+{
+	struct kz_instance *instance = unit->region->instance;
+	u64 now = ktime_get_boottime_ns(), took = now - unit->queued_ns;
+
+	lockdep_assert_held(&unit->lock);
+	if (took < KZ_TRANSFER_MAX_NS)
+		WRITE_ONCE(instance->transfer_ns,
+			   (READ_ONCE(instance->transfer_ns) * 7 + took) / 8);
+	if (waitqueue_active(&unit->wait)) {
+		unit->fresh = true;
+		unit->resident_ns = now + KZ_GRACE_NS;
+	}
+}

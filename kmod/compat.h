@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * compat.h - what differs between the kernels that the module is built for
+ */
+#ifndef KZ_COMPAT_H
+#define KZ_COMPAT_H
+
+#include <linux/mm.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vma->vm_flags |= flags;
+}
+
+static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	vma->vm_flags &= ~flags;
+}
+#endif
+
+/* How often a page, which is a folio of its own, is mapped. */
+static inline int kz_page_mapcount(struct page *page)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	return folio_mapcount(page_folio(page));
+#else
+	return page_mapcount(page);
+#endif
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+#include <linux/io_uring/cmd.h>
+
+static inline const void *kz_uring_payload(const struct io_uring_cmd *cmd)
+{
+	return io_uring_sqe_cmd(cmd->sqe);
+}
+#define KZ_URING_CANCEL	IO_URING_F_CANCEL
+
+static inline struct shrinker *kz_shrinker_register(const struct shrinker *ops)
+{
+	struct shrinker *shrinker = shrinker_alloc(0, "khazana");
+
+	if (!shrinker)
+		return NULL;
+	shrinker->count_objects = ops->count_objects;
+	shrinker->scan_objects = ops->scan_objects;
+	shrinker->seeks = ops->seeks;
+	shrinker_register(shrinker);
+	return shrinker;
+}
+
+static inline void kz_shrinker_unregister(struct shrinker *shrinker)
+{
+	shrinker_free(shrinker);
+}
+#else
+#include <linux/io_uring.h>
+
+static inline const void *kz_uring_payload(const struct io_uring_cmd *cmd)
+{
+	return cmd->cmd;
+}
+#define KZ_URING_CANCEL	0
+
+static inline void io_uring_cmd_mark_cancelable(struct io_uring_cmd *cmd, unsigned int flags)
+{
+}
+
+static inline struct shrinker *kz_shrinker_register(const struct shrinker *ops)
+{
+	struct shrinker *shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
+
+	if (!shrinker)
+		return NULL;
+	shrinker->count_objects = ops->count_objects;
+	shrinker->scan_objects = ops->scan_objects;
+	shrinker->seeks = ops->seeks;
+	if (register_shrinker(shrinker, "khazana")) {
+		kfree(shrinker);
+		return NULL;
+	}
+	return shrinker;
+}
+
+static inline void kz_shrinker_unregister(struct shrinker *shrinker)
+{
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
+}
+#endif
+
+#endif /* KZ_COMPAT_H */

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * fault.c - loads and stores of users
+ *
+ * fault() runs with mmap_lock held (there is no map_pages(), so the core never
+ * calls it under the lock of a VMA).  With the right there, it returns the page
+ * locked, and the core installs it under that lock.  Else it asks, and where it may, gives
+ * up mmap_lock, waits and returns VM_FAULT_RETRY.  From then on the VMA may be gone; the
+ * file reference keeps attachment, region and unit.
+ *
+ * page_mkwrite() cannot give up mmap_lock.  For an upgrade it asks, unmaps the
+ * one page and returns VM_FAULT_NOPAGE: the store comes back as a miss.
+ */
+#include <linux/file.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+
+#include "acquire.h"
+#include "chardev.h"
+#include "compat.h"
+#include "fault.h"
+#include "inject.h"
+#include "instance.h"
+#include "region.h"
+#include "trace.h"
+#include "unit.h"
+
+static struct kz_attachment *vma_attachment(struct vm_area_struct *vma)
+{
+	return kz_file_attachment(vma->vm_file);
+}
+
+static u32 unit_order(const struct kz_region *region)
+{
+	return region->unit_shift - PAGE_SHIFT;
+}
+
+static vm_fault_t fault_error(const struct kz_unit *unit, int err)
+{
+	trace_khazana_fault_error(unit, err);
+	return VM_FAULT_SIGBUS;
+}
+
+/* Does a fault that comes back from its wait find an error? */
+static int retried_error(struct kz_unit *unit, unsigned int flags)
+{
+	int error = 0;
+
+	if (!(flags & FAULT_FLAG_TRIED) || likely(!READ_ONCE(unit->error)))
+		return 0;
+	spin_lock(&unit->lock);
+	if (unit->error && time_before(jiffies, unit->error_until))
+		error = unit->error;
+	else
+		unit->error = 0;
+	spin_unlock(&unit->lock);
+	return error;
+}
+
+/* How may this fault wait? UML sees only fatal signals, hence the look at TRIED. */
+static int wait_state(unsigned int flags)
+{
+	const unsigned int both = FAULT_FLAG_USER | FAULT_FLAG_INTERRUPTIBLE;
+
+	if ((flags & both) != both)
+		return TASK_KILLABLE;
+	if ((flags & FAULT_FLAG_TRIED) && signal_pending(current))
+		return TASK_KILLABLE;
+	return TASK_INTERRUPTIBLE;
+}
+
+/* Wait with or without mmap_lock. 0: look again; else what fault() returns. */
+static vm_fault_t fault_wait(struct kz_acquire *acquire, struct vm_fault *vmf)
+{
+	struct kz_unit *unit = acquire->unit;
+	struct file *file;
+	int err;
+
+	if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY)) {
+		err = kz_acquire_wait(acquire, TASK_KILLABLE);
+		return err ? fault_error(unit, err) : 0;
+	}
+	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return VM_FAULT_RETRY;
+	file = get_file(vmf->vma->vm_file);
+	mmap_read_unlock(vmf->vma->vm_mm);
+	err = kz_acquire_wait(acquire, wait_state(vmf->flags));
+	if (err == -ETIMEDOUT) {
+		spin_lock(&unit->lock);
+		kz_unit_set_error(unit, err);
+		spin_unlock(&unit->lock);
+	}
+	fput(file);
+	return VM_FAULT_RETRY;
+}
+
+/* The page, locked, if the right is there: VM_FAULT_LOCKED, or 0. */
+static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
+				const struct kz_attachment *attachment, struct vm_fault *vmf)
+{
+	struct page *page;
+	bool locked;
+
+	for (;;) {
+		page = kz_unit_page_trylock(unit, want, offset, &locked);
+		if (!page)
+			return 0;
+		if (likely(locked))
+			break;
+		kz_inject_delay(KZ_POINT_FAULT);
+		lock_page(page);
+		unlock_page(page);
+		put_page(page);
+	}
+	/* Poison and deletion are followed by a zap under each page lock. */
+	if (unlikely(kz_attachment_check(attachment))) {
+		unlock_page(page);
+		put_page(page);
+		return VM_FAULT_SIGBUS;
+	}
+	kz_unit_used(unit);
+	vmf->page = page;
+	return VM_FAULT_LOCKED;
+}
+
+static vm_fault_t user_fault(struct vm_fault *vmf)
+{
+	struct kz_attachment *attachment = vma_attachment(vmf->vma);
+	struct kz_region *region = attachment->region;
+	u32 offset = vmf->pgoff & (kz_region_pages(region) - 1);
+	u32 want = vmf->flags & FAULT_FLAG_WRITE ? KHAZANA_RIGHT_WRITE : KHAZANA_RIGHT_READ;
+	struct kz_acquire acquire;
+	struct kz_unit *unit;
+	vm_fault_t ret;
+	int err;
+
+	if (unlikely(kz_attachment_check(attachment)))
+		return VM_FAULT_SIGBUS;
+	unit = kz_unit_get(region, vmf->pgoff >> unit_order(region));
+	if (IS_ERR(unit))
+		return VM_FAULT_OOM;
+	err = retried_error(unit, vmf->flags);
+	if (unlikely(err))
+		return fault_error(unit, err);
+	ret = fault_settled(unit, want, offset, attachment, vmf);
+	if (likely(ret)) {
+		kz_stat_inc(region->instance, KZ_STAT_SETTLED);
+		return ret;
+	}
+	kz_acquire_init(&acquire, unit, want, 0, 0);
+	for (;;) {
+		err = kz_acquire_request(&acquire);
+		if (err && err != -EINPROGRESS)
+			return fault_error(unit, err);
+		if (err) {
+			ret = fault_wait(&acquire, vmf);
+			if (ret)
+				return ret;
+			if (kz_attachment_check(attachment))
+				return VM_FAULT_SIGBUS;
+		}
+		ret = fault_settled(unit, want, offset, attachment, vmf);
+		if (ret)
+			return ret;
+	}
+}
+
+/* Ask for WRITE, and let the store come back as a miss. */
+static vm_fault_t mkwrite_miss(struct kz_unit *unit, struct vm_fault *vmf)
+{
+	struct kz_acquire acquire;
+	int err;
+
+	kz_acquire_init(&acquire, unit, KHAZANA_RIGHT_WRITE, 0, 0);
+	err = kz_acquire_request(&acquire);
+	if (err && err != -EINPROGRESS)
+		return fault_error(unit, err);
+	unmap_mapping_pages(unit->region->inode->i_mapping, vmf->pgoff, 1, false);
+	return VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t user_mkwrite(struct vm_fault *vmf)
+{
+	struct kz_attachment *attachment = vma_attachment(vmf->vma);
+	const struct kz_page_event store = { .type = KZ_EV_STORE };
+	struct kz_region *region = attachment->region;
+	u64 index = vmf->pgoff >> unit_order(region);
+	struct page *page = vmf->page;
+	struct kz_unit *unit;
+	u32 act;
+	int err;
+
+	unit = kz_unit_find(region, index);
+	if (unlikely(!unit || kz_attachment_check(attachment)))
+		return VM_FAULT_SIGBUS;
+	lock_page(page);
+	spin_lock(&unit->lock);
+	/* Still the page of the unit, with the right? Then it stays so while it is locked. */
+	if (unlikely(!unit->cur ||
+		     unit->cur->page[vmf->pgoff & (kz_region_pages(region) - 1)] != page ||
+		     unit->page.state == KHAZANA_STATE_REVOKING || !kz_region_valid(region)))
+		err = -EAGAIN;
+	else
+		err = kz_page_step(&unit->page, &store, &act);
+	spin_unlock(&unit->lock);
+	if (likely(!err))
+		return VM_FAULT_LOCKED;
+	unlock_page(page);
+	return mkwrite_miss(unit, vmf);
+}
+
+static const struct vm_operations_struct user_vm_ops = {
+	.fault		= user_fault,
+	.page_mkwrite	= user_mkwrite,
+};
+
+/**
+ * kz_user_mmap() - map a part of the window
+ * @attachment: the window
+ * @vma: the new mapping
+ *
+ * Return: 0, EINVAL (private, or leaves the window), EACCES (a store through a read-only
+ * attachment), or an errno of kz_attachment_check().
+ */
+int kz_user_mmap(struct kz_attachment *attachment, struct vm_area_struct *vma)
+{
+	struct kz_region *region = attachment->region;
+	u64 pages = attachment->length >> PAGE_SHIFT;
+	int err = kz_attachment_check(attachment);
+
+	if (err)
+		return err;
+	if (!(vma->vm_flags & VM_MAYSHARE))
+		return -EINVAL;
+	if (vma->vm_pgoff >= pages || vma_pages(vma) > pages - vma->vm_pgoff)
+		return -EINVAL;
+	if (attachment->flags & KHAZANA_ATTACH_READONLY) {
+		if (vma->vm_flags & VM_WRITE)
+			return -EACCES;
+		vm_flags_clear(vma, VM_MAYWRITE);
+	}
+	vma->vm_pgoff += attachment->first << unit_order(region);
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_ops = &user_vm_ops;
+	return 0;
+}

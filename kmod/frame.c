@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * frame.c - page frames of an instance
+ *
+ * Frames are order-0 pages that belong to the module.  page->mapping and
+ * page->index name the users' mapping of the region, so that folio_mkclean()
+ * and unmap_mapping_pages() find the users' page tables; the daemon maps the
+ * same pages through the view, an inode of its own.
+ *
+ * Charge: frames count against the instance's limit and not against the
+ * memory cgroup of whoever touches a unit first.  They are shared by processes
+ * of many cgroups and by khd, and an OWNED one cannot be given back on demand,
+ * so that charging the first toucher would have it killed for the memory of others.
+ *
+ * A page is installed in page tables under its page lock only.  A frame is
+ * freed after its index has left @pages, with each page locked once more,
+ * so that neither a user nor the view can hold a translation afterwards.
+ */
+#include <linux/bitmap.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/slab.h>
+#include <linux/swap.h>
+
+#include "compat.h"
+#include "frame.h"
+#include "inject.h"
+#include "pseudofs.h"
+
+static unsigned int frames_max;
+module_param(frames_max, uint, 0644);
+MODULE_PARM_DESC(frames_max, "limit of frames per instance, in pages (0: half of the memory)");
+
+/**
+ * kz_frames_init() - make an empty set of frames
+ * @frames: the set
+ *
+ * Return: 0, ENOMEM, or an errno of the pseudo file system.
+ */
+int kz_frames_init(struct kz_frames *frames)
+{
+	u32 max = READ_ONCE(frames_max);
+
+	if (!max)
+		max = clamp_t(unsigned long, totalram_pages() / 2, 1, S32_MAX);
+	frames->used = kvcalloc(BITS_TO_LONGS(max), sizeof(long), GFP_KERNEL);
+	if (!frames->used)
+		return -ENOMEM;
+	frames->view = kz_inode_new();
+	if (IS_ERR(frames->view)) {
+		kvfree(frames->used);
+		frames->used = NULL;
+		return PTR_ERR(frames->view);
+	}
+	spin_lock_init(&frames->lock);
+	xa_init(&frames->pages);
+	atomic_set(&frames->in_use, 0);
+	frames->hint = 0;
+	frames->max = max;
+	return 0;
+}
+
+/**
+ * kz_frames_exit() - free a set whose frames are all gone
+ * @frames: the set; may never have been initialised, but must be zeroed then
+ */
+void kz_frames_exit(struct kz_frames *frames)
+{
+	if (!frames->used)
+		return;
+	WARN_ON_ONCE(atomic_read(&frames->in_use));
+	xa_destroy(&frames->pages);
+	kz_inode_put(frames->view);
+	kvfree(frames->used);
+}
+
+/* Reserve @count consecutive indexes, aligned to @count; returns max if there are none. */
+static u32 index_get(struct kz_frames *frames, u32 count)
+{
+	unsigned long mask = count - 1, i;
+
+	spin_lock(&frames->lock);
+	i = bitmap_find_next_zero_area(frames->used, frames->max, frames->hint, count, mask);
+	if (i >= frames->max)
+		i = bitmap_find_next_zero_area(frames->used, frames->max, 0, count, mask);
+	if (i < frames->max) {
+		bitmap_set(frames->used, i, count);
+		frames->hint = i + count;
+	} else {
+		i = frames->max;
+	}
+	spin_unlock(&frames->lock);
+	return i;
+}
+
+static void index_put(struct kz_frames *frames, u32 index, u32 count)
+{
+	spin_lock(&frames->lock);
+	bitmap_clear(frames->used, index, count);
+	spin_unlock(&frames->lock);
+}
+
+/* Take a page out of the view for good. */
+static void page_retire(struct kz_frames *frames, struct page *page, u32 index)
+{
+	xa_erase(&frames->pages, index);
+	lock_page(page);
+	if (page_mapped(page))
+		unmap_mapping_pages(frames->view->i_mapping, index, 1, false);
+	page->mapping = NULL;
+	page->index = 0;
+	ClearPageDirty(page);
+	unlock_page(page);
+	put_page(page);
+}
+
+/**
+ * kz_frame_alloc() - allocate a zeroed frame
+ * @frames: the set
+ * @count: machine pages, a power of two
+ * @mapping: the users' mapping
+ * @first: index of the first page in @mapping
+ *
+ * Context: may sleep.  Return: the frame, or ERR_PTR(-ENOMEM) if there is no
+ * memory, ERR_PTR(-ENOSPC) if the limit is reached.
+ */
+struct kz_frame *kz_frame_alloc(struct kz_frames *frames, u32 count,
+				struct address_space *mapping, pgoff_t first)
+{
+	struct kz_frame *frame;
+	u32 i;
+
+	if (kz_inject_fail(KZ_POINT_FRAME))
+		return ERR_PTR(-ENOMEM);
+	frame = kmalloc(struct_size(frame, page, count), GFP_KERNEL);
+	if (!frame)
+		return ERR_PTR(-ENOMEM);
+	frame->count = count;
+	frame->index = index_get(frames, count);
+	if (frame->index >= frames->max) {
+		kfree(frame);
+		return ERR_PTR(-ENOSPC);
+	}
+	for (i = 0; i < count; i++) {
+		struct page *page = alloc_page(GFP_HIGHUSER | __GFP_ZERO | __GFP_NOWARN);
+
+		if (!page)
+			goto fail;
+		page->mapping = mapping;
+		page->index = first + i;
+		SetPageUptodate(page);
+		frame->page[i] = page;
+		if (xa_err(xa_store(&frames->pages, frame->index + i, page, GFP_KERNEL))) {
+			page->mapping = NULL;
+			put_page(page);
+			goto fail;
+		}
+	}
+	atomic_add(count, &frames->in_use);
+	return frame;
+fail:
+	while (i--)
+		page_retire(frames, frame->page[i], frame->index + i);
+	index_put(frames, frame->index, count);
+	kfree(frame);
+	return ERR_PTR(-ENOMEM);
+}
+
+/**
+ * kz_frame_free() - give up a frame
+ * @frames: the set
+ * @frame: no user maps it; NULL is allowed
+ *
+ * Others may still hold references to the pages, which then are theirs alone.
+ * Context: may sleep; no page of it locked by the caller.
+ */
+void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame)
+{
+	u32 i;
+
+	if (!frame)
+		return;
+	for (i = 0; i < frame->count; i++)
+		page_retire(frames, frame->page[i], frame->index + i);
+	index_put(frames, frame->index, frame->count);
+	atomic_sub(frame->count, &frames->in_use);
+	kfree(frame);
+}
+
+/**
+ * kz_frame_lock() - lock all pages of a frame, in ascending order
+ * @frame: the frame
+ */
+void kz_frame_lock(struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++)
+		lock_page(frame->page[i]);
+}
+
+/**
+ * kz_frame_trylock() - the same, without waiting
+ * @frame: the frame
+ */
+bool kz_frame_trylock(struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++) {
+		if (!trylock_page(frame->page[i])) {
+			while (i--)
+				unlock_page(frame->page[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
+/**
+ * kz_frame_unlock() - unlock all pages of a frame
+ * @frame: the frame
+ */
+void kz_frame_unlock(struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++)
+		unlock_page(frame->page[i]);
+}
+
+/**
+ * kz_frame_zap() - take a frame out of every user's address space
+ * @frame: its pages are locked
+ *
+ * When it returns, no CPU of this node can reach the frame through a user's mapping.
+ */
+void kz_frame_zap(struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++)
+		if (page_mapped(frame->page[i]))
+			break;
+	if (i < frame->count)
+		unmap_mapping_pages(frame->page[i]->mapping, frame->page[i]->index,
+				    frame->count - i, false);
+}
+
+/**
+ * kz_frame_mkclean() - write-protect a frame in every user's address space
+ * @frame: its pages are locked
+ */
+void kz_frame_mkclean(struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++)
+		folio_mkclean(page_folio(frame->page[i]));
+}
+
+/**
+ * kz_frame_referenced() - does somebody hold a page beside page tables and us?
+ * @frame: the frame
+ */
+bool kz_frame_referenced(const struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++) {
+		struct page *page = frame->page[i];
+
+		if (page_ref_count(page) > 1 + kz_page_mapcount(page))
+			return true;
+	}
+	return false;
+}
+
+/**
+ * kz_frame_zero() - clear a frame
+ * @frame: the frame
+ */
+void kz_frame_zero(struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++)
+		clear_highpage(frame->page[i]);
+}
+
+/**
+ * kz_frame_copy() - copy the contents of a frame
+ * @to: a frame of the same size
+ * @from: what to copy
+ */
+void kz_frame_copy(struct kz_frame *to, const struct kz_frame *from)
+{
+	u32 i;
+
+	for (i = 0; i < from->count; i++)
+		copy_highpage(to->page[i], from->page[i]);
+}
+
+/**
+ * kz_view_fault() - the daemon touches a frame
+ * @frames: the set
+ * @vmf: the fault; its pgoff is the index
+ *
+ * Never allocates.  Return: VM_FAULT_LOCKED, or VM_FAULT_SIGBUS where there is no frame.
+ */
+vm_fault_t kz_view_fault(struct kz_frames *frames, struct vm_fault *vmf)
+{
+	struct page *page;
+
+	xa_lock(&frames->pages);
+	page = xa_load(&frames->pages, vmf->pgoff);
+	if (page)
+		get_page(page);
+	xa_unlock(&frames->pages);
+	if (!page)
+		return VM_FAULT_SIGBUS;
+	lock_page(page);
+	if (xa_load(&frames->pages, vmf->pgoff) != page) {
+		unlock_page(page);
+		put_page(page);
+		return VM_FAULT_SIGBUS;
+	}
+	vmf->page = page;
+	return VM_FAULT_LOCKED;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * frame.h - page frames of an instance, numbered for the daemon's view
+ */
+#ifndef KZ_FRAME_H
+#define KZ_FRAME_H
+
+#include <linux/list.h>
+#include <linux/mm_types.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+struct inode;
+struct kz_instance;
+
+/**
+ * struct kz_frame - the machine pages of one unit
+ * @index: of the first page in the daemon view; the others follow
+ * @count: machine pages, a power of two
+ * @page: the pages, each with one reference that belongs to the frame
+ */
+struct kz_frame {
+	u32 index;
+	u32 count;
+	struct page *page[];
+};
+
+/**
+ * struct kz_frames - all frames of an instance
+ * @lock: protects @used and @hint; innermost
+ * @used: one bit for each index of the view
+ * @max: the limit, in pages
+ * @hint: where to look for the next free index
+ * @in_use: pages
+ * @pages: index to page; what the view may map
+ * @view: inode whose mapping is the daemon's view
+ */
+struct kz_frames {
+	spinlock_t lock;
+	unsigned long *used;
+	u32 max;
+	u32 hint;
+	atomic_t in_use;
+	struct xarray pages;
+	struct inode *view;
+};
+
+int kz_frames_init(struct kz_frames *frames);
+void kz_frames_exit(struct kz_frames *frames);
+struct kz_frame *kz_frame_alloc(struct kz_frames *frames, u32 count,
+				struct address_space *mapping, pgoff_t first);
+void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame);
+void kz_frame_lock(struct kz_frame *frame);
+bool kz_frame_trylock(struct kz_frame *frame);
+void kz_frame_unlock(struct kz_frame *frame);
+void kz_frame_zap(struct kz_frame *frame);
+void kz_frame_mkclean(struct kz_frame *frame);
+bool kz_frame_referenced(const struct kz_frame *frame);
+void kz_frame_zero(struct kz_frame *frame);
+void kz_frame_copy(struct kz_frame *to, const struct kz_frame *from);
+vm_fault_t kz_view_fault(struct kz_frames *frames, struct vm_fault *vmf);
+
+#endif /* KZ_FRAME_H */

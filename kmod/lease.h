@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * lease.h - the end of rights, enforced whether khd lives or not
+ */
+#ifndef KZ_LEASE_H
+#define KZ_LEASE_H
+
+#include <linux/hrtimer.h>
+#include <linux/mutex.h>
+#include <linux/timekeeping.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+
+struct kz_instance;
+
+/**
+ * struct kz_lease - rights of some regions end together
+ * @instance: which it belongs to; a lease lives as long as the instance
+ * @id: chosen by khd
+ * @end_ns: CLOCK_BOOTTIME; nothing may be used from then on
+ * @zap_ns: what taking the pages out took last time, and a margin
+ * @timer: fires @zap_ns before the end
+ * @work: takes the pages out
+ * @expired: the pages are out, for the present @end_ns
+ */
+struct kz_lease {
+	struct kz_instance *instance;
+	u32 id;
+	u64 end_ns;
+	u64 zap_ns;
+	struct hrtimer timer;
+	struct work_struct work;
+	bool expired;
+};
+
+/* Rights end @zap_ns early, so that the pages are out at the end itself. */
+static inline bool kz_lease_valid(const struct kz_lease *lease)
+{
+	return ktime_get_boottime_ns() + READ_ONCE(lease->zap_ns) < READ_ONCE(lease->end_ns);
+}
+
+struct kz_lease *kz_lease_get(struct kz_instance *instance, u32 id);
+int kz_lease_set(struct kz_instance *instance, u32 id, u64 end_ns);
+void kz_lease_enforce(struct kz_lease *lease);
+void kz_leases_stop(struct kz_instance *instance);
+void kz_leases_exit(struct kz_instance *instance);
+
+#endif /* KZ_LEASE_H */

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * main.c - khazana.ko comes and goes
+ */
+#include <linux/module.h>
+
+#include "chardev.h"
+#include "instance.h"
+#include "reclaim.h"
+#include "revoke.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+static int __init khazana_init(void)
+{
+	int err;
+
+	err = kz_revoke_init();
+	if (err)
+		return err;
+	err = kz_instance_init();
+	if (err)
+		goto revoke;
+	err = kz_shrinker_init();
+	if (err)
+		goto instance;
+	err = kz_chardev_init();
+	if (err)
+		goto shrinker;
+	return 0;
+shrinker:
+	kz_shrinker_exit();
+instance:
+	kz_instance_exit();
+revoke:
+	kz_revoke_exit();
+	return err;
+}
+
+static void __exit khazana_exit(void)
+{
+	kz_chardev_exit();
+	kz_shrinker_exit();
+	kz_instance_exit();
+	kz_revoke_exit();
+	rcu_barrier();
+}
+
+module_init(khazana_init);
+module_exit(khazana_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Khazana: coherent regions of a global address space");
+MODULE_ALIAS("devname:khazana");

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * reclaim.h - copies that may be dropped
+ */
+#ifndef KZ_RECLAIM_H
+#define KZ_RECLAIM_H
+
+#include <linux/list.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+struct kz_instance;
+struct kz_unit;
+
+/**
+ * struct kz_reclaim - the droppable units of an instance, oldest first
+ * @lock: protects the rest; inside a unit's lock
+ * @units: struct kz_unit by @lru
+ * @pages: machine pages they have
+ */
+struct kz_reclaim {
+	spinlock_t lock;
+	struct list_head units;
+	unsigned long pages;
+};
+
+void kz_reclaim_init(struct kz_reclaim *reclaim);
+void kz_reclaim_update(struct kz_unit *unit);
+void kz_reclaim_forget(struct kz_unit *unit);
+unsigned long kz_reclaim_run(struct kz_instance *instance, unsigned long pages);
+int kz_shrinker_init(void);
+void kz_shrinker_exit(void);
+
+#endif /* KZ_RECLAIM_H */

@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * unit.c - a unit: its record, its frames, and what a transition does to them
+ *
+ * Lock order:
+ *
+ *   instance->lock
+ *     unit->mutex                 commands; held over the zap
+ *       region->lock              attachments
+ *       page locks, ascending     installation in page tables against zap
+ *         i_mmap_rwsem, ptl       by unmap_mapping_pages(), folio_mkclean()
+ *         unit->lock              the record
+ *           queue->lock, reclaim->lock
+ *
+ * mmap_lock is outside page locks and is never taken inside any of these.  A
+ * fault takes no mutex: it makes FAULT, FRAME and STORE transitions under unit->lock,
+ * and installs a page under its page lock, which a transition that unmaps holds.
+ */
+#include <linux/jiffies.h>
+#include <linux/pagemap.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "acquire.h"
+#include "frame.h"
+#include "inject.h"
+#include "instance.h"
+#include "region.h"
+#include "trace.h"
+#include "unit.h"
+
+#define KZ_FRAME_WAIT_MS	10	/* between attempts when the limit is met */
+#define KZ_RECLAIM_BATCH	32u	/* pages that reclaim frees at a time */
+#define KZ_ERROR_JIFFIES	(HZ)	/* how long a retried fault finds its error */
+
+/**
+ * kz_unit_find() - look up a unit's record
+ * @region: the region, of which the caller has a reference
+ * @index: number of the unit
+ *
+ * Return: the unit, or NULL if it was never used.
+ */
+struct kz_unit *kz_unit_find(struct kz_region *region, u64 index)
+{
+	return xa_load(&region->units, index);
+}
+
+/**
+ * kz_unit_get() - look up or make a unit's record
+ * @region: the region, of which the caller has a reference
+ * @index: number of the unit, below the region's units_max
+ *
+ * Context: may sleep.  Return: the unit, or ERR_PTR(-ENOMEM).
+ */
+struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
+{
+	struct kz_unit *unit = xa_load(&region->units, index);
+	struct kz_unit *old;
+
+	if (likely(unit))
+		return unit;
+	if (kz_inject_fail(KZ_POINT_UNIT))
+		return ERR_PTR(-ENOMEM);
+	unit = kzalloc(sizeof(*unit), GFP_KERNEL);
+	if (!unit)
+		return ERR_PTR(-ENOMEM);
+	spin_lock_init(&unit->lock);
+	mutex_init(&unit->mutex);
+	init_waitqueue_head(&unit->wait);
+	INIT_LIST_HEAD(&unit->qnode);
+	INIT_LIST_HEAD(&unit->lru);
+	unit->region = region;
+	unit->index = index;
+	/* Against EPOCH, which raises the region's floor and then that of each unit. */
+	mutex_lock(&region->unit_alloc);
+	kz_page_init(&unit->page, region->floor);
+	old = xa_cmpxchg(&region->units, index, NULL, unit, GFP_KERNEL);
+	mutex_unlock(&region->unit_alloc);
+	if (likely(!old))
+		return unit;
+	kfree(unit);
+	return xa_is_err(old) ? ERR_PTR(-ENOMEM) : old;
+}
+
+/**
+ * kz_unit_free() - free a unit with its region
+ * @unit: nobody uses it
+ */
+void kz_unit_free(struct kz_unit *unit)
+{
+	struct kz_frames *frames = &unit->region->instance->frames;
+
+	kz_reclaim_forget(unit);
+	spin_lock(&unit->lock);
+	kz_queue_unit_cancel(unit);
+	spin_unlock(&unit->lock);
+	kz_frame_free(frames, unit->cur);
+	kz_frame_free(frames, unit->handoff);
+	mutex_destroy(&unit->mutex);
+	kfree(unit);
+}
+
+/**
+ * kz_unit_alloc_frame() - a frame for a unit, making room if need be
+ * @unit: none of its locks is held
+ *
+ * Context: may sleep.  Return: the frame or ERR_PTR(-ENOMEM).
+ */
+struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit)
+{
+	struct kz_region *region = unit->region;
+	struct kz_instance *instance = region->instance;
+	u32 count = kz_region_pages(region), left = region->wait_ms / KZ_FRAME_WAIT_MS;
+	struct kz_frame *frame;
+	bool told = false;
+
+	for (;;) {
+		frame = kz_frame_alloc(&instance->frames, count, region->inode->i_mapping,
+				       unit->index * count);
+		if (PTR_ERR_OR_ZERO(frame) != -ENOSPC)
+			return frame;
+		if (kz_reclaim_run(instance, max(count, KZ_RECLAIM_BATCH)))
+			continue;
+		if (!told) {
+			told = true;
+			kz_stat_inc(instance, KZ_STAT_NO_FRAME);
+			kz_notice_hint(region, KHAZANA_REQ_PRESSURE, unit->index, 1, 0);
+			kz_event_frames_exhausted(&instance->events, instance->frames.max);
+		}
+		/* khd itself must not wait for what only khd can give. */
+		if (!left-- || READ_ONCE(region->dead) || fatal_signal_pending(current) ||
+		    READ_ONCE(instance->queue.tgid) == current->tgid)
+			return ERR_PTR(-ENOMEM);
+		schedule_timeout_killable(msecs_to_jiffies(KZ_FRAME_WAIT_MS));
+	}
+}
+
+/* Frames that a transition has taken out of their slots. */
+struct dead {
+	struct kz_frame *frame[4];
+	u32 count;
+	struct kz_frame *parked;
+};
+
+/* Move frames between slots as the transition says. */
+static void apply_frames(struct kz_unit *unit, u32 act, struct dead *dead)
+{
+	lockdep_assert_held(&unit->lock);
+	if (act & KZ_ACT_PARK)
+		swap(dead->parked, unit->cur);
+	if (act & KZ_ACT_FREE_FRAME)
+		swap(dead->frame[dead->count++], unit->cur);
+	if (act & KZ_ACT_FREE_HANDOFF)
+		swap(dead->frame[dead->count++], unit->handoff);
+	if (act & KZ_ACT_MOVE_TO_HANDOFF)
+		swap(unit->handoff, unit->cur);
+	if (act & KZ_ACT_TAKE_HANDOFF)
+		swap(unit->cur, unit->handoff);
+}
+
+static void apply_queue(struct kz_unit *unit, u32 act)
+{
+	lockdep_assert_held(&unit->lock);
+	if (act & KZ_ACT_UNQUEUE)
+		kz_queue_unit_cancel(unit);
+	if (act & KZ_ACT_QUEUE)
+		kz_queue_unit(unit);
+	kz_reclaim_update(unit);
+}
+
+static void check(const struct kz_unit *unit, const struct kz_page_event *event)
+{
+	int broken = kz_page_check(&unit->page);
+
+	WARN_ONCE(broken, "khazana: unit %llu: invariant %d is broken after event %u\n",
+		  unit->index, broken, event->type);
+}
+
+/* May the transition end or weaken what is mapped? */
+static bool event_unmaps(const struct kz_page_event *event)
+{
+	switch (event->type) {
+	case KZ_EV_COMMIT:
+		return event->flags & KHAZANA_CMDF_ZERO;
+	case KZ_EV_REVOKE:
+	case KZ_EV_REFS_TIMEOUT:
+	case KZ_EV_EXPIRE:
+	case KZ_EV_LOST:
+	case KZ_EV_DROP:
+		return true;
+	}
+	return false;
+}
+
+static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *act,
+		struct kz_frame *copy)
+{
+	bool unmaps = event_unmaps(event);
+	struct kz_frame *frame = unit->cur;
+	struct dead dead = {};
+	u8 before, right;
+	int err;
+
+	if (frame && unmaps && event->type != KZ_EV_DROP)
+		kz_frame_lock(frame);
+	if (copy && frame)
+		kz_frame_copy(copy, frame);
+	spin_lock(&unit->lock);
+	before = unit->page.state;
+	right = unit->page.right;
+	err = kz_page_step(&unit->page, event, act);
+	if (*act & KZ_ACT_ORPHAN) {
+		dead.frame[dead.count++] = frame;
+		unit->cur = copy;
+		if (!copy)
+			*act &= ~KZ_ACT_FREE_FRAME;
+	}
+	apply_frames(unit, *act, &dead);
+	if (event->type == KZ_EV_COMMIT && (*act & KZ_ACT_UNQUEUE))
+		kz_unit_granted(unit);
+	apply_queue(unit, *act);
+	check(unit, event);
+	trace_khazana_unit(unit, event, before, right, err, *act);
+	spin_unlock(&unit->lock);
+
+	if (*act & (KZ_ACT_ZAP | KZ_ACT_MKCLEAN))
+		kz_inject_delay(KZ_POINT_ZAP);
+	if (frame && (*act & KZ_ACT_ZAP))
+		kz_frame_zap(frame);
+	else if (frame && (*act & KZ_ACT_MKCLEAN))
+		kz_frame_mkclean(frame);
+	if (*act & KZ_ACT_ZERO)
+		kz_frame_zero(unit->cur);
+	if (frame && unmaps)
+		kz_frame_unlock(frame);
+	if (copy && !(*act & KZ_ACT_ORPHAN))
+		dead.frame[dead.count++] = copy;
+	while (dead.count--)
+		kz_frame_free(&unit->region->instance->frames, dead.frame[dead.count]);
+	if (dead.parked)
+		kz_region_park(unit->region, unit->index, dead.parked);
+	return err;
+}
+
+/**
+ * kz_unit_step_locked() - make a transition and do what it asks for
+ * @unit: its mutex is held
+ * @event: what happens
+ * @act: out: for kz_unit_finish()
+ *
+ * Context: may sleep.  Return: as kz_page_step(); ENOMEM: REFS_TIMEOUT without a copy.
+ */
+int kz_unit_step_locked(struct kz_unit *unit, const struct kz_page_event *event, u32 *act)
+{
+	struct kz_instance *instance = unit->region->instance;
+	u32 count = kz_region_pages(unit->region);
+	struct kz_frame *copy = NULL;
+
+	lockdep_assert_held(&unit->mutex);
+	*act = 0;
+	if (event->type == KZ_EV_REFS_TIMEOUT && unit->page.dispose != KZ_DISPOSE_FREE) {
+		copy = kz_frame_alloc(&instance->frames, count,
+				      unit->region->inode->i_mapping, unit->index * count);
+		if (IS_ERR(copy))
+			return -ENOMEM;
+	}
+	return step(unit, event, act, copy);
+}
+
+/**
+ * kz_unit_finish() - tell those whom a transition concerns
+ * @unit: none of its locks is held
+ * @act: of kz_unit_step_locked(), of one or several of them
+ */
+void kz_unit_finish(struct kz_unit *unit, u32 act)
+{
+	struct kz_region *region = unit->region;
+
+	if (act & KZ_ACT_WAKE)
+		wake_up_all(&unit->wait);
+	if (act & KZ_ACT_NOTIFY_UNLOCKED)
+		kz_notice_must(region, KHAZANA_REQ_UNLOCKED, unit->index, 1, unit->page.token);
+	if (act & KZ_ACT_NOTIFY_DROPPED)
+		kz_notice_hint(region, KHAZANA_REQ_DROPPED, unit->index, 1, unit->page.token);
+	if (act & KZ_ACT_QUEUE)
+		kz_queue_kick(region->instance);
+	if (act & KZ_ACT_ORPHAN) {
+		kz_stat_inc(region->instance, KZ_STAT_ORPHANED);
+		kz_event_frame_orphaned(&region->instance->events, region->handle,
+					kz_region_addr(region, unit->index));
+	}
+	if (act & KZ_ACT_POISON) {
+		kz_event_unit_lost(&region->instance->events, region->handle,
+				   kz_region_addr(region, unit->index), unit->page.token);
+		kz_region_poison(region);
+	}
+}
+
+/**
+ * kz_unit_step() - a whole transition
+ * @unit: none of its locks is held
+ * @event: what happens; not one that leads to REVOKING, see revoke.c
+ *
+ * Context: may sleep.  Return: as kz_page_step().
+ */
+int kz_unit_step(struct kz_unit *unit, const struct kz_page_event *event)
+{
+	u32 act;
+	int err;
+
+	mutex_lock(&unit->mutex);
+	err = kz_unit_step_locked(unit, event, &act);
+	mutex_unlock(&unit->mutex);
+	kz_unit_finish(unit, act);
+	return err;
+}
+
+/**
+ * kz_unit_drop() - reclaim drops a copy
+ * @unit: none of its locks is held
+ *
+ * Waits for nobody.  Return: 0, or EBUSY.
+ */
+int kz_unit_drop(struct kz_unit *unit)
+{
+	const struct kz_page_event event = { .type = KZ_EV_DROP };
+	struct kz_frame *frame;
+	int err = -EBUSY;
+	u32 act = 0;
+
+	if (!mutex_trylock(&unit->mutex))
+		return -EBUSY;
+	frame = unit->cur;
+	if (frame && kz_page_droppable(&unit->page) && kz_frame_trylock(frame)) {
+		if (kz_frame_referenced(frame))
+			kz_frame_unlock(frame);
+		else
+			err = step(unit, &event, &act, NULL);
+	}
+	mutex_unlock(&unit->mutex);
+	if (!err)
+		kz_stat_inc(unit->region->instance, KZ_STAT_DROPPED);
+	kz_unit_finish(unit, act);
+	return err;
+}
+
+/**
+ * kz_unit_set_error() - the waiters of now get an errno
+ * @unit: its lock is held; the caller wakes them
+ * @error: negative errno
+ *
+ * A thread that waits in a fault returns to its caller first and faults again: it
+ * finds the error for a second.
+ */
+void kz_unit_set_error(struct kz_unit *unit, int error)
+{
+	lockdep_assert_held(&unit->lock);
+	unit->fail_seq++;
+	unit->error = error;
+	unit->error_until = jiffies + KZ_ERROR_JIFFIES;
+}
+
+/**
+ * kz_unit_fail() - FAIL of the unit's request
+ * @unit: none of its locks is held
+ * @request: id that is answered, 0 for whatever is pending
+ * @error: negative errno for the waiters, or 0 to wake them only
+ *
+ * Return: 0, EALREADY.
+ */
+int kz_unit_fail(struct kz_unit *unit, u64 request, int error)
+{
+	const struct kz_page_event event = { .type = KZ_EV_FAIL };
+	u32 act = 0;
+	int err = -EALREADY;
+
+	mutex_lock(&unit->mutex);
+	if (!request || READ_ONCE(unit->req_id) == request) {
+		if (error) {
+			spin_lock(&unit->lock);
+			kz_unit_set_error(unit, error);
+			spin_unlock(&unit->lock);
+		}
+		err = kz_unit_step_locked(unit, &event, &act);
+	}
+	mutex_unlock(&unit->mutex);
+	kz_unit_finish(unit, act);
+	return err;
+}
+
+/**
+ * kz_unit_frame() - have a frame to receive into
+ * @unit: its mutex is held
+ * @flags: KHAZANA_CMDF_TRY
+ *
+ * Return: 0, EBUSY (holds a copy, or TRY and something is pending), ENOMEM.
+ */
+int kz_unit_frame(struct kz_unit *unit, u32 flags)
+{
+	const struct kz_page_event event = { .type = KZ_EV_FRAME, .flags = flags };
+	struct kz_frame *frame = NULL;
+	u32 act = 0;
+	int err;
+
+	lockdep_assert_held(&unit->mutex);
+	if (!(READ_ONCE(unit->page.frames) & KZ_FRAME_CURRENT)) {
+		frame = kz_unit_alloc_frame(unit);
+		if (IS_ERR(frame))
+			return PTR_ERR(frame);
+	}
+	spin_lock(&unit->lock);
+	/* A miss may have moved the copy to HANDOFF since. */
+	err = frame || unit->cur ? kz_page_step(&unit->page, &event, &act) : -EBUSY;
+	if (act & KZ_ACT_NEW_FRAME)
+		swap(unit->cur, frame);
+	check(unit, &event);
+	spin_unlock(&unit->lock);
+	kz_frame_free(&unit->region->instance->frames, frame);
+	return err;
+}
+
+/**
+ * kz_unit_kill() - the region is deleted
+ * @unit: none of its locks is held
+ */
+void kz_unit_kill(struct kz_unit *unit)
+{
+	kz_unit_zap(unit);
+	kz_reclaim_forget(unit);
+	spin_lock(&unit->lock);
+	kz_queue_unit_cancel(unit);
+	spin_unlock(&unit->lock);
+	wake_up_all(&unit->wait);
+}
+
+/**
+ * kz_unit_zap() - take the unit out of all address spaces, whatever its right
+ * @unit: none of its locks is held
+ */
+void kz_unit_zap(struct kz_unit *unit)
+{
+	mutex_lock(&unit->mutex);
+	if (unit->cur) {
+		kz_frame_lock(unit->cur);
+		kz_frame_zap(unit->cur);
+		kz_frame_unlock(unit->cur);
+	}
+	mutex_unlock(&unit->mutex);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * unit.h - a unit: its record, its frames, who waits for it
+ */
+#ifndef KZ_UNIT_H
+#define KZ_UNIT_H
+
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+
+#include "page.h"
+
+struct kz_frame;
+struct kz_region;
+struct kz_revoke;
+
+/* Where a unit's request is. */
+enum kz_unit_request {
+	KZ_REQUEST_NONE,
+	KZ_REQUEST_QUEUED,	/* on the queue, no id yet */
+	KZ_REQUEST_FETCHED,	/* khd has it, under @req_id */
+};
+
+/**
+ * struct kz_unit - a unit of a region
+ * @page: the record; written under @lock.  Events that end a right or change
+ *	a frame also hold @mutex and, if the frame may be mapped, its page locks
+ * @lock: spin lock, inside page locks
+ * @mutex: one command at a time, its zap included; outside page locks
+ * @region: which owns it
+ * @index: number in the region
+ * @cur: current frame; written under @lock
+ * @handoff: frame kept in HANDOFF; written under @lock
+ * @wait: threads that wait for the unit
+ * @qnode: on the queue's list while QUEUED, under the queue's lock
+ * @request: enum kz_unit_request; under the queue's lock
+ * @req_id: id of the request that khd has; under the queue's lock
+ * @req_flags: KHAZANA_REQF_* of the request; under @lock
+ * @queued_ns: when the request was made; under @lock
+ * @resident_ns: no revoke before; under @lock
+ * @fresh: granted to somebody who waits and has not got it yet; under @lock
+ * @referenced: used since reclaim looked last
+ * @fail_seq: counts failures; under @lock
+ * @error: negative errno of the last failure; under @lock
+ * @error_until: jiffies until which a retried fault finds @error; under @lock
+ * @lru: in the reclaim list, under its lock
+ * @revoke: a revoke that goes on; under @mutex
+ */
+struct kz_unit {
+	struct kz_page page;
+	spinlock_t lock;
+	bool fresh;
+	bool referenced;
+	struct mutex mutex;
+	struct kz_region *region;
+	u64 index;
+	struct kz_frame *cur;
+	struct kz_frame *handoff;
+	wait_queue_head_t wait;
+	struct list_head qnode;
+	u32 request;
+	u32 req_flags;
+	u64 req_id;
+	u64 queued_ns;
+	u64 resident_ns;
+	u32 fail_seq;
+	int error;
+	unsigned long error_until;
+	struct list_head lru;
+	struct kz_revoke *revoke;
+};
+
+struct kz_unit *kz_unit_find(struct kz_region *region, u64 index);
+struct kz_unit *kz_unit_get(struct kz_region *region, u64 index);
+void kz_unit_free(struct kz_unit *unit);
+
+int kz_unit_step(struct kz_unit *unit, const struct kz_page_event *event);
+int kz_unit_step_locked(struct kz_unit *unit, const struct kz_page_event *event, u32 *act);
+void kz_unit_finish(struct kz_unit *unit, u32 act);
+int kz_unit_drop(struct kz_unit *unit);
+int kz_unit_fail(struct kz_unit *unit, u64 request, int error);
+void kz_unit_set_error(struct kz_unit *unit, int error);
+int kz_unit_frame(struct kz_unit *unit, u32 flags);
+void kz_unit_kill(struct kz_unit *unit);
+void kz_unit_zap(struct kz_unit *unit);
+struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit);
+
+#endif /* KZ_UNIT_H */
