@@ -7,7 +7,8 @@
  * (counters are the record): without memory an event is dropped, and its number is used up.
  *
  * Every function may be called in any context but hard interrupt, under spinlocks and in
- * reclaim: nothing here sleeps, allocates with more than GFP_NOWAIT, or takes a lock of an instance.
+ * reclaim: nothing here sleeps, allocates with more than GFP_NOWAIT, or takes a lock of an
+ * instance.
  */
 #ifndef _KZ_EVENT_H
 #define _KZ_EVENT_H
@@ -41,7 +42,7 @@ static inline void kz_events_init(struct kz_events *events, struct net *net)
 	events->dead = false;
 }
 
-/* Before the instance's namespace goes; whoever sends an event then is through on return. Sleeps. */
+/* Before the namespace goes; whoever sends an event then is through on return. Sleeps. */
 static inline void kz_events_stop(struct kz_events *events)
 {
 	WRITE_ONCE(events->dead, true);
@@ -53,22 +54,24 @@ void kz_event_khd_registered(struct kz_events *events, u32 node);
 void kz_event_khd_gone(struct kz_events *events, u32 node);
 
 /* A region became known to the module, or went. @start is its first address. */
-void kz_event_region_added(struct kz_events *events, u32 region, struct khazana_addr start, u64 length);
+void kz_event_region_added(struct kz_events *events, u32 region, struct khazana_addr start,
+			   u64 length);
 void kz_event_region_removed(struct kz_events *events, u32 region, struct khazana_addr start);
 
-/* Lease @lease ended in this module; @units were taken out of the address spaces, @dirty of them with stores. */
+/* Lease @lease ended; @units were taken out of the address spaces, @dirty of them with stores. */
 void kz_event_lease_expired(struct kz_events *events, u32 lease, u64 units, u64 dirty);
 
 /* Stores to the unit at @addr are lost. */
 void kz_event_unit_lost(struct kz_events *events, u32 region, struct khazana_addr addr, u64 token);
 
-/* An attachment of process @pid was poisoned: it gets SIGBUS and ESTALE until it attaches anew. */
-void kz_event_attachment_poisoned(struct kz_events *events, u32 region, struct khazana_addr start, u32 pid);
+/* An attachment of @pid was poisoned: it gets SIGBUS and ESTALE until it attaches anew. */
+void kz_event_attachment_poisoned(struct kz_events *events, u32 region, struct khazana_addr start,
+				  u32 pid);
 
 /* A frame stayed referenced after its revoke and was left to its holder. */
 void kz_event_frame_orphaned(struct kz_events *events, u32 region, struct khazana_addr addr);
 
-/* The limit of frames is reached: @limit of them in use. At most once a second by the caller's choice. */
+/* The limit of frames is reached; the caller says so at most once a second. */
 void kz_event_frames_exhausted(struct kz_events *events, u64 limit);
 
 /* A thread gave up waiting for khd after @waited_ms: it gets SIGBUS or an errno. */
