@@ -25,8 +25,7 @@
 
 #define KZ_GRACE_NS		(5 * NSEC_PER_MSEC)	/* for a waiter to get its grant */
 #define KZ_RESIDENCY_MIN_NS	(50 * NSEC_PER_USEC)
-#define KZ_RESIDENCY_MAX_NS	(5 * NSEC_PER_MSEC)
-#define KZ_TRANSFER_MAX_NS	NSEC_PER_SEC		/* longer ones say nothing */
+#define KZ_RESIDENCY_MAX_NS	(2 * NSEC_PER_MSEC)
 
 /**
  * kz_acquire_init() - somebody wants a right
@@ -289,11 +288,11 @@ void kz_unit_granted(struct kz_unit *unit)
 {
 	struct kz_instance *instance = unit->region->instance;
 	u64 now = ktime_get_boottime_ns(), took = now - unit->queued_ns;
+	u64 mean = max_t(u64, READ_ONCE(instance->transfer_ns), KZ_RESIDENCY_MIN_NS);
 
 	lockdep_assert_held(&unit->lock);
-	if (took < KZ_TRANSFER_MAX_NS)
-		WRITE_ONCE(instance->transfer_ns,
-			   (READ_ONCE(instance->transfer_ns) * 7 + took) / 8);
+	/* A transfer that had to wait for others says little: it may only double the mean. */
+	WRITE_ONCE(instance->transfer_ns, (mean * 7 + min(took, 2 * mean)) / 8);
 	if (waitqueue_active(&unit->wait)) {
 		unit->fresh = true;
 		unit->resident_ns = now + KZ_GRACE_NS;

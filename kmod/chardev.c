@@ -161,9 +161,10 @@ static int attach(struct kz_file *kf, struct file *file, struct khazana_attach *
 		return -EINVAL;
 	if (READ_ONCE(kf->instance->queue.tgid) == current->tgid)
 		return -EDEADLK;
-	if (!(file->f_mode & FMODE_READ) ||
-	    (!(arg->flags & KHAZANA_ATTACH_READONLY) && !(file->f_mode & FMODE_WRITE)))
+	if (!(file->f_mode & FMODE_READ))
 		return -EACCES;
+	if (!(file->f_mode & FMODE_WRITE))
+		arg->flags |= KHAZANA_ATTACH_READONLY;
 	err = attach_call(kf->instance, arg, &region);
 	if (err)
 		return err;

@@ -6,6 +6,7 @@
 
 #include "chardev.h"
 #include "instance.h"
+#include "netlink.h"
 #include "reclaim.h"
 #include "revoke.h"
 
@@ -22,15 +23,20 @@ static int __init khazana_init(void)
 	err = kz_instance_init();
 	if (err)
 		goto revoke;
-	err = kz_shrinker_init();
+	err = kz_netlink_init();
 	if (err)
 		goto instance;
+	err = kz_shrinker_init();
+	if (err)
+		goto netlink;
 	err = kz_chardev_init();
 	if (err)
 		goto shrinker;
 	return 0;
 shrinker:
 	kz_shrinker_exit();
+netlink:
+	kz_netlink_exit();
 instance:
 	kz_instance_exit();
 revoke:
@@ -42,6 +48,7 @@ static void __exit khazana_exit(void)
 {
 	kz_chardev_exit();
 	kz_shrinker_exit();
+	kz_netlink_exit();
 	kz_instance_exit();
 	kz_revoke_exit();
 	rcu_barrier();

@@ -383,18 +383,18 @@ void kz_region_park(struct kz_region *region, u64 unit, struct kz_frame *frame)
 int kz_attachment_new(struct kz_region *region, const struct khazana_attach *arg,
 		      struct kz_attachment **out)
 {
-	u64 mask = (1ULL << region->unit_shift) - 1, offset, length = arg->length;
+	u64 mask = (1ULL << region->unit_shift) - 1, max = LLONG_MAX & ~mask;
+	u64 offset, length = arg->length;
 	struct kz_attachment *attachment;
 
 	if (!addr_offset(&arg->start, &region->start, &offset) || offset >= region->length)
 		return -ERANGE;
-	if (!length)
-		length = region->length - offset;
-	else if (length > region->length - offset)
-		return -ERANGE;
-	if ((offset | length) & mask)
+	if (length > max || (offset & mask) || (length & mask))
 		return -EINVAL;
-	length = min_t(u64, length, (LLONG_MAX - mask) & ~mask);
+	if (length > region->length - offset)
+		return -ERANGE;
+	if (!length)
+		length = min(region->length - offset, max);
 	attachment = kzalloc(sizeof(*attachment), GFP_KERNEL);
 	if (!attachment)
 		return -ENOMEM;
