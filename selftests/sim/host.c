@@ -187,8 +187,10 @@ static const struct kh_host_ops host_ops = {
 
 static void tick(struct sim *sim, uint64_t host, uint64_t generation);
 
-/* After every step: did it die in it?  When does it want to be called? */
-static void leave(struct host *h)
+/**
+ * host_leave() - after every step: did the daemon die in it?  When does it want to be called?
+ */
+void host_leave(struct host *h)
 {
 	const char *broken;
 	uint64_t deadline, at;
@@ -223,21 +225,26 @@ static void tick(struct sim *sim, uint64_t host, uint64_t generation)
 	if (!host_running(h))
 		return;
 	kh_node_tick(h->node, host_clock(h));
-	leave(h);
+	host_leave(h);
+}
+
+int host_feed(struct host *h, unsigned int from, const void *bytes, size_t len)
+{
+	int ret = kh_node_message(h->node, from + 1, bytes, len, host_clock(h));
+
+	host_leave(h);
+	return ret;
 }
 
 void host_message(struct host *h, unsigned int from, const void *bytes, size_t len)
 {
 	struct sim *sim = h->sim;
-	int ret;
 
 	sim_hash(sim, bytes, len < 256 ? len : 256);
 	sim_trace(sim, "%u -> %u %s", from + 1, h->index + 1, net_describe(bytes, len));
-	ret = kh_node_message(h->node, from + 1, bytes, len, host_clock(h));
-	if (ret)
+	if (host_feed(h, from, bytes, len))
 		sim_violation(sim, "node %u: a message of node %u is refused as malformed: %s",
 			      h->index + 1, from + 1, net_describe(bytes, len));
-	leave(h);
 }
 
 void host_hello(struct host *h, void *bytes)
@@ -258,7 +265,7 @@ bool host_peer_up(struct host *h, unsigned int peer, const void *hello, size_t l
 	sim_trace(h->sim, "node %u: up to %u, incarnation %llu", h->index + 1, peer + 1,
 		  (unsigned long long)said.incarnation);
 	kh_node_peer_up(h->node, peer + 1, said.incarnation, said.boot, host_clock(h));
-	leave(h);
+	host_leave(h);
 	return host_running(h);
 }
 
@@ -266,7 +273,7 @@ void host_peer_down(struct host *h, unsigned int peer)
 {
 	sim_trace(h->sim, "node %u: down to %u", h->index + 1, peer + 1);
 	kh_node_peer_down(h->node, peer + 1, host_clock(h));
-	leave(h);
+	host_leave(h);
 }
 
 static void fetch(struct sim *sim, uint64_t host, uint64_t generation)
@@ -283,7 +290,7 @@ static void fetch(struct sim *sim, uint64_t host, uint64_t generation)
 		  h->index + 1, (unsigned long long)req.id, req.op, req.region,
 		  (unsigned long long)req.unit, (unsigned long long)req.count, req.want, req.flags);
 	kh_node_request(h->node, &req, host_clock(h));
-	leave(h);
+	host_leave(h);
 }
 
 void host_kick(struct host *h)
@@ -311,7 +318,7 @@ void host_resume(struct host *h)
 	net_node_ready(h->sim, h->index);
 	h->fetch_queued = false;
 	host_kick(h);
-	leave(h);
+	host_leave(h);
 }
 
 /* SIGKILL. */
@@ -382,7 +389,7 @@ void host_start(struct host *h)
 	module_register(h->module);
 	kh_node_start(h->node, host_clock(h));
 	host_kick(h);
-	leave(h);
+	host_leave(h);
 }
 
 void host_machine_down(struct host *h)
@@ -438,7 +445,7 @@ bool host_op(struct host *h, const struct kh_op *op, unsigned int region)
 	if (!slot)
 		return false;
 	kh_node_op(h->node, slot->id, op, host_clock(h));
-	leave(h);
+	host_leave(h);
 	return true;
 }
 
@@ -493,12 +500,17 @@ static void choose_regions(struct sim *sim)
 	}
 }
 
+void host_setup_region(struct sim *sim, unsigned int region)
+{
+	op_retry(sim, region, KH_OP_RESERVE);
+}
+
 static void setup_begin(struct sim *sim, uint64_t a, uint64_t b)
 {
 	unsigned int i;
 
 	for (i = 0; i < SIM_REGIONS; i++)
-		op_retry(sim, i, KH_OP_RESERVE);
+		host_setup_region(sim, i);
 }
 
 void host_create_all(struct sim *sim)
@@ -520,27 +532,31 @@ void host_create_all(struct sim *sim)
 	sim_in(sim, 50 * MS, setup_begin, 0, 0);
 }
 
+void host_destroy(struct host *h)
+{
+	struct blob *blob;
+	unsigned int i;
+
+	h->on_death = NULL;
+	host_crash(h);
+	if (h->module)
+		module_destroy(h->module);
+	for (i = 0; i < SIM_PROCS; i++)
+		free(h->procs[i]);
+	while ((blob = h->disk)) {
+		h->disk = blob->next;
+		free(blob->key);
+		free(blob);
+	}
+	free(h);
+}
+
 void host_destroy_all(struct sim *sim)
 {
-	unsigned int i, k;
+	unsigned int i;
 
-	for (i = 0; i < sim->cfg.nodes; i++) {
-		struct host *h = sim->hosts[i];
-		struct blob *blob;
-
-		h->on_death = NULL;
-		host_crash(h);
-		if (h->module)
-			module_destroy(h->module);
-		for (k = 0; k < SIM_PROCS; k++)
-			free(h->procs[k]);
-		while ((blob = h->disk)) {
-			h->disk = blob->next;
-			free(blob->key);
-			free(blob);
-		}
-		free(h);
-	}
+	for (i = 0; i < sim->cfg.nodes; i++)
+		host_destroy(sim->hosts[i]);
 }
 
 bool host_setup_done(struct sim *sim)

@@ -64,7 +64,9 @@ struct host {
 };
 
 void host_create_all(struct sim *sim);
+void host_destroy(struct host *host);
 void host_destroy_all(struct sim *sim);
+void host_setup_region(struct sim *sim, unsigned int region);
 bool host_setup_done(struct sim *sim);
 const char *host_setup_state(struct sim *sim);
 
@@ -77,6 +79,8 @@ static inline bool host_running(const struct host *host)
 uint64_t host_clock(const struct host *host);
 uint64_t host_true_time(const struct host *host, uint64_t local);
 
+void host_leave(struct host *host);
+int host_feed(struct host *host, unsigned int from, const void *bytes, size_t len);
 void host_message(struct host *host, unsigned int from, const void *bytes, size_t len);
 void host_hello(struct host *host, void *bytes);
 bool host_peer_up(struct host *host, unsigned int peer, const void *hello, size_t len);

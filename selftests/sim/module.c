@@ -81,6 +81,19 @@ static struct mlease *find_lease(struct module *m, uint32_t id)
 	return NULL;
 }
 
+/* Look up or make: a new one has ended. */
+static struct mlease *get_lease(struct module *m, uint32_t id)
+{
+	struct mlease *lease = find_lease(m, id);
+
+	if (lease)
+		return lease;
+	lease = find_lease(m, 0);
+	if (lease)
+		lease->id = id;
+	return lease;
+}
+
 bool module_lease_valid(const struct mregion *r)
 {
 	const struct mlease *lease = find_lease(r->module, r->lease);
@@ -243,20 +256,17 @@ static void lease_timer(struct sim *sim, uint64_t host, uint64_t id)
 /* The zap may take until the end of its budget, which is a part of what the home waits for. */
 static void cmd_lease(struct module *m, struct khazana_cmd *cmd)
 {
-	struct mlease *lease = find_lease(m, cmd->lease);
+	struct mlease *lease = get_lease(m, cmd->lease);
 	uint64_t zap = rng_below(&m->sim->rng, 15 * MS);
 
 	if (!cmd->lease) {
 		cmd->result = -EINVAL;
 		return;
 	}
-	if (!lease)
-		lease = find_lease(m, 0);
 	if (!lease) {
 		cmd->result = -ENOMEM;
 		return;
 	}
-	lease->id = cmd->lease;
 	if (host_clock(m->host) >= lease->end)
 		module_expire(m, lease);
 	lease->end = cmd->time_ns;
@@ -268,6 +278,8 @@ static void cmd_lease(struct module *m, struct khazana_cmd *cmd)
 static void set_region(struct mregion *r, const struct khazana_cmd *cmd)
 {
 	r->lease = cmd->lease;
+	if (r->lease)
+		get_lease(r->module, r->lease);
 	r->wait_ms = cmd->wait_ms ? cmd->wait_ms : 30000;
 	r->residency_us = cmd->residency_us;
 	r->flags = cmd->flags;
@@ -293,9 +305,8 @@ static void cmd_region_add(struct module *m, struct khazana_cmd *cmd)
 	for (k = 0; k < SIM_REGIONS; k++)
 		if (sim->regions[k].addr.hi == cmd->addr.hi && sim->regions[k].addr.lo == cmd->addr.lo)
 			break;
-	if (i == SIM_REGIONS || k == SIM_REGIONS ||
+	if (i == SIM_REGIONS || k == SIM_REGIONS || cmd->unit_shift != sim->regions[k].unit_shift ||
 	    cmd->length >> cmd->unit_shift != sim->regions[k].units) {
-		sim_violation(sim, "node %u: REGION_ADD of an unknown region", m->host->index + 1);
 		cmd->result = -ENOMEM;
 		return;
 	}
@@ -332,34 +343,76 @@ static void cmd_region_del(struct module *m, struct mregion *r, struct khazana_c
 	r->used = false;
 }
 
+/* Of the results of many units, the one that khd has to act on is the command's. */
+static int result_weight(int err)
+{
+	static const int order[] = { -ENOENT, -EALREADY, 0, -ESTALE, -EINPROGRESS, -EBUSY };
+	int i;
+
+	for (i = 0; i < 6 && order[i] != err; i++)
+		;
+	return i;
+}
+
+static int result_merge(int all, int one)
+{
+	return result_weight(one) > result_weight(all) ? one : all;
+}
+
+static int revoke_unit(struct munit *u, struct mrevoke *whole, struct khazana_cmd *before)
+{
+	const struct khazana_cmd *cmd = &whole->cmd;
+	int ret;
+
+	munit_fill(u, before);
+	if (!u->exists) {
+		u->exists = true;
+		ret = cmd->token < u->page.floor ? -ESTALE : -ENOENT;
+		munit_step(u, &(struct kz_page_event){ .type = KZ_EV_EPOCH, .token = cmd->token });
+		munit_fill(u, before);
+		return ret;
+	}
+	ret = munit_revoke(u, whole);
+	if (!ret) {
+		struct khazana_cmd after = *before;
+
+		munit_fill(u, &after);
+		before->frame = after.frame;
+		before->frame_handoff = after.frame_handoff;
+		before->version_held = after.version_held;
+		before->token_handoff = after.token_handoff;
+		before->floor = after.floor;
+	}
+	return ret;
+}
+
 static void cmd_revoke(struct module *m, struct mregion *r, struct khazana_cmd *cmd)
 {
 	struct mrevoke *whole = calloc(1, sizeof(*whole)), **at, *old;
-	uint64_t count = cmd->count ? cmd->count : 1, k;
 	struct munit *first = &r->units[cmd->unit];
-	struct kz_page before = first->page;
+	struct khazana_cmd before = *cmd;
+	int result = -ENOENT;
+	uint64_t k;
 
 	if (!whole)
 		abort();
 	whole->cmd = *cmd;
-	whole->cmd.uflags = before.flags;
-	for (k = 0; k < count; k++) {
-		int ret = munit_revoke(first + k, whole);
+	for (k = 0; k < cmd->count; k++) {
+		struct khazana_cmd one = *cmd;
 
-		if (ret && (!cmd->result || ret != -EINPROGRESS))
-			cmd->result = ret;
+		result = result_merge(result, revoke_unit(first + k, whole, &one));
+		if (!k)
+			before = one;
 	}
-	munit_fill(first, cmd);
-	cmd->right = before.right;
-	cmd->token = before.token;
-	cmd->uflags = before.flags;
-	if (!cmd->result && !first->exists)
-		cmd->result = -ENOENT;
+	*cmd = before;
+	cmd->result = result;
+	whole->cmd.token = before.token;
+	whole->cmd.uflags = before.uflags;
+	whole->cmd.right = before.right;
 	if (!whole->pending) {
 		free(whole);
 		return;
 	}
-	whole->silent = cmd->result != -EINPROGRESS;
 	for (at = &m->revokes; (old = *at);) {
 		if (old->pending) {
 			at = &old->next;
@@ -407,21 +460,26 @@ static void cmd_unit(struct module *m, struct munit *u, struct khazana_cmd *cmd)
 	m->sim->stats.losts += cmd->op == KHAZANA_CMD_LOST && !cmd->result;
 }
 
+static int fail_unit(struct munit *u, struct khazana_cmd *cmd)
+{
+	if (!u->exists)
+		return -ENOENT;
+	if (cmd->request && u->request != cmd->request)
+		return -EALREADY;
+	munit_wake(u, -(int)cmd->error);
+	return munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAIL });
+}
+
 static void cmd_fail(struct module *m, struct mregion *r, struct khazana_cmd *cmd)
 {
-	uint64_t count = cmd->count ? cmd->count : 1, k;
+	int result = -ENOENT;
+	uint64_t k;
 
-	muser_attach_end(m, cmd->request, NULL, -(int)cmd->error);
-	if (!r || cmd->unit + count > r->length >> r->unit_shift)
+	if (muser_attach_end(m, cmd->request, NULL, -(int)cmd->error))
 		return;
-	for (k = 0; k < count; k++) {
-		struct munit *u = &r->units[cmd->unit + k];
-
-		if (cmd->request && u->request != cmd->request)
-			continue;
-		munit_wake(u, -(int)cmd->error);
-		cmd->result = munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAIL });
-	}
+	for (k = 0; r && k < cmd->count; k++)
+		result = result_merge(result, fail_unit(&r->units[cmd->unit + k], cmd));
+	cmd->result = result;
 }
 
 static void cmd_inventory(struct mregion *r, struct khazana_cmd *cmd)
@@ -450,8 +508,8 @@ static void cmd_region_get(struct module *m, struct khazana_cmd *cmd)
 		cmd->wait_ms = r->wait_ms;
 		cmd->residency_us = r->residency_us;
 		cmd->flags = r->flags;
-		cmd->token = r->floor;
-		cmd->count = r->attached;
+		cmd->floor = r->floor;
+		cmd->time_ns = r->lease ? find_lease(m, r->lease)->end : 0;
 		return;
 	}
 	cmd->result = -ENOENT;
@@ -469,11 +527,14 @@ static void cmd_region(struct module *m, struct mregion *r, struct khazana_cmd *
 		cmd_region_del(m, r, cmd);
 		break;
 	case KHAZANA_CMD_ATTACH_DONE:
-		muser_attach_end(m, cmd->request, r, 0);
+		cmd->result = muser_attach_end(m, cmd->request, r, 0) ? 0 : -ENOENT;
 		break;
 	case KHAZANA_CMD_EPOCH:
-		if (r->floor < cmd->token)
-			r->floor = cmd->token;
+		if (cmd->token < r->floor) {
+			cmd->result = -ESTALE;
+			break;
+		}
+		r->floor = cmd->token;
 		for (k = 0; k < SIM_UNITS_MAX; k++)
 			munit_step(&r->units[k], &(struct kz_page_event){ .type = KZ_EV_EPOCH,
 									  .token = cmd->token });
@@ -482,24 +543,44 @@ static void cmd_region(struct module *m, struct mregion *r, struct khazana_cmd *
 		cmd_inventory(r, cmd);
 		break;
 	case KHAZANA_CMD_REVOKE:
-		if (cmd->unit + (cmd->count ? cmd->count : 1) > r->length >> r->unit_shift)
-			cmd->result = -ERANGE;
-		else
-			cmd_revoke(m, r, cmd);
+		cmd_revoke(m, r, cmd);
 		break;
 	default:
-		if (cmd->unit >= r->length >> r->unit_shift)
-			cmd->result = -ERANGE;
-		else
-			cmd_unit(m, &r->units[cmd->unit], cmd);
+		cmd_unit(m, &r->units[cmd->unit], cmd);
 	}
 }
 
-static void command(struct module *m, struct khazana_cmd *cmd)
-{
-	struct mregion *r = module_region(m, cmd->region);
+/* The flags that each command may have. */
+static const uint32_t allowed[] = {
+	[KHAZANA_CMD_REGION_ADD] = KHAZANA_CMDF_NOPOISON | KHAZANA_CMDF_EIO,
+	[KHAZANA_CMD_REGION_SET] = KHAZANA_CMDF_NOPOISON | KHAZANA_CMDF_EIO,
+	[KHAZANA_CMD_REGION_DEL] = KHAZANA_CMDF_FORCE,
+	[KHAZANA_CMD_COMMIT] = KHAZANA_CMDF_OWNED | KHAZANA_CMDF_DROPPABLE | KHAZANA_CMDF_ZERO |
+			       KHAZANA_CMDF_HELD,
+	[KHAZANA_CMD_REVOKE] = KHAZANA_CMDF_KEEP | KHAZANA_CMDF_LOCK_OK,
+	[KHAZANA_CMD_FRAMES] = KHAZANA_CMDF_TRY,
+	[KHAZANA_CMD_LOST] = KHAZANA_CMDF_NOPOISON,
+	[KHAZANA_CMD_STATE] = 0,
+};
 
-	cmd->result = 0;
+static bool has_units(uint32_t op)
+{
+	switch (op) {
+	case KHAZANA_CMD_COMMIT:
+	case KHAZANA_CMD_REVOKE:
+	case KHAZANA_CMD_RELEASE:
+	case KHAZANA_CMD_FAIL:
+	case KHAZANA_CMD_FRAMES:
+	case KHAZANA_CMD_RESUME:
+	case KHAZANA_CMD_LOST:
+	case KHAZANA_CMD_UNIT_GET:
+		return true;
+	}
+	return false;
+}
+
+static void run_command(struct module *m, struct mregion *r, struct khazana_cmd *cmd)
+{
 	switch (cmd->op) {
 	case KHAZANA_CMD_REGION_ADD:
 		cmd_region_add(m, cmd);
@@ -518,16 +599,33 @@ static void command(struct module *m, struct khazana_cmd *cmd)
 		cmd->count = m->frames_in_use;
 		break;
 	default:
-		if (!cmd->op || cmd->op > KHAZANA_CMD_STATE) {
-			sim_violation(m->sim, "node %u: unknown command %u", m->host->index + 1,
-				      cmd->op);
-			cmd->result = -EINVAL;
-		} else if (!r) {
-			cmd->result = -ENOENT;
-		} else {
+		if (r)
 			cmd_region(m, r, cmd);
-		}
+		else
+			cmd->result = -ENOENT;
 	}
+}
+
+static void command(struct module *m, struct khazana_cmd *cmd)
+{
+	struct mregion *r = module_region(m, cmd->region);
+
+	cmd->result = 0;
+	if (!cmd->op || cmd->op > KHAZANA_CMD_STATE || (cmd->flags & ~allowed[cmd->op])) {
+		sim_violation(m->sim, "node %u: command %u with flags %x is unknown",
+			      m->host->index + 1, cmd->op, cmd->flags);
+		cmd->result = -EINVAL;
+		return;
+	}
+	if (!cmd->count)
+		cmd->count = 1;
+	if (r && has_units(cmd->op) &&
+	    (cmd->unit >= r->length >> r->unit_shift ||
+	     cmd->count > (r->length >> r->unit_shift) - cmd->unit)) {
+		cmd->result = -ERANGE;
+		return;
+	}
+	run_command(m, r, cmd);
 }
 
 void module_command(struct module *m, struct khazana_cmd *cmds, unsigned int n)

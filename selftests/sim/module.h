@@ -155,7 +155,7 @@ unsigned char *munit_memory(const struct munit *u, int frame);
 /* muser.c */
 struct att *muser_attach(struct module *m, unsigned int sim_region, struct proc *proc);
 void muser_detach(struct module *m, struct att *att);
-void muser_attach_end(struct module *m, uint64_t request, struct mregion *r, int error);
+bool muser_attach_end(struct module *m, uint64_t request, struct mregion *r, int error);
 int muser_access(struct att *att, unsigned int unit, uint32_t want, uint32_t flags,
 		 struct waiter *w, struct munit **out);
 void muser_cancel(struct module *m, struct waiter *w);

@@ -181,6 +181,7 @@ static void end_part(struct munit *u, struct mrevoke *whole, int error)
 			     .cookie = whole->cmd.cookie,
 			     .error = whole->cmd.result,
 			     .uflags = whole->cmd.uflags,
+			     .want = whole->cmd.right,
 			     .frame = frame >= 0 ? (uint32_t)frame : ~0u,
 			     .flags = frame >= 0 ? KHAZANA_REQF_FRAME : 0,
 		     });
@@ -325,6 +326,8 @@ void munit_commit(struct munit *u, struct khazana_cmd *cmd)
 		cmd->result = -ESTALE;
 		return;
 	}
+	if ((cmd->flags & KHAZANA_CMDF_ZERO) && u->frame < 0 && cmd->token >= u->page.floor)
+		munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FRAME });
 	cmd->result = munit_step(u, &ev);
 	if (cmd->result == -ESTALE)
 		m->sim->stats.stale_refused++;

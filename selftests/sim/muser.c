@@ -40,7 +40,8 @@ struct att *muser_attach(struct module *m, unsigned int sim_region, struct proc 
 	return NULL;
 }
 
-void muser_attach_end(struct module *m, uint64_t request, struct mregion *r, int error)
+/* False if nobody waits for @request. */
+bool muser_attach_end(struct module *m, uint64_t request, struct mregion *r, int error)
 {
 	unsigned int i;
 
@@ -54,8 +55,9 @@ void muser_attach_end(struct module *m, uint64_t request, struct mregion *r, int
 		if (r)
 			r->attached++;
 		proc_attached(att->proc, att, error);
-		return;
+		return true;
 	}
+	return false;
 }
 
 /* What had been asked of the dead khd is asked of the next one. */
@@ -113,7 +115,12 @@ static bool fault_in(struct munit *u, uint32_t want, uint32_t flags)
 	u->exists = true;
 	if (!u->request)
 		u->request_flags = flags;
-	return munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAULT, .right = want }) == 0;
+	if (!munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAULT, .right = want }))
+		return true;
+	/* A miss brings its frame, unless there was no memory. */
+	if (u->page.state == KHAZANA_STATE_FETCHING && rng_chance(&u->region->module->sim->rng, 900))
+		munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FRAME });
+	return false;
 }
 
 /*
