@@ -2,7 +2,22 @@
 
 FUZZ_S ?= 30
 
+# All of a fuzzer is compiled with clang's coverage and sanitizers.
 kh_fuzz_flags := -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+kh_fuzz_crew_srcs := selftests/fuzz/crew_fuzz.c $(addprefix selftests/sim/,clock.c host.c \
+	module.c munit.c muser.c oracle.c wgl.c) kmod/page.c $(wildcard lib/core/*.c)
+
 KH_CC_selftests/fuzz/wire_fuzz := clang-14
 KH_FLAGS_selftests/fuzz/wire_fuzz := $(kh_fuzz_flags)
 $(eval $(call kh_test,selftests/fuzz/wire_fuzz,selftests/fuzz/wire_fuzz.c lib/core/wire.c,,))
+
+ifneq ($(wildcard lib/core/node.c),)
+KH_CC_selftests/fuzz/crew_fuzz := clang-14
+KH_FLAGS_selftests/fuzz/crew_fuzz := $(kh_fuzz_flags)
+$(eval $(call kh_test,selftests/fuzz/crew_fuzz,$(kh_fuzz_crew_srcs),,))
+
+.PHONY: check-fuzz-all
+check-fuzz: check-fuzz-all
+check-fuzz-all: $(O)/selftests/fuzz/wire_fuzz $(O)/selftests/fuzz/crew_fuzz $(O)/selftests/sim/khsim
+	scripts/tap fuzz -- selftests/fuzz/run $(O) $(FUZZ_S)
+endif

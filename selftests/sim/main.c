@@ -34,7 +34,7 @@ struct result {
 
 static const char usage[] =
 	"usage: khsim [--seeds N] [--seed0 S] [--nodes N] [--ops N] [--faults LIST] [--plant NAME]\n"
-	"             [--jobs N] [--trace] [--twice] [--stop]\n"
+	"             [--jobs N] [--trace] [--twice] [--stop] [--corpus DIR]\n"
 	"  --seeds N     histories to run (100), seeds S, S+1, ...\n"
 	"  --nodes N     machines, 2 to 5 (3)\n"
 	"  --ops N       operations of a history (500)\n"
@@ -44,7 +44,8 @@ static const char usage[] =
 	"  --jobs N      processes (1)\n"
 	"  --trace       write every event\n"
 	"  --twice       run each seed twice: the trace hash must be the same\n"
-	"  --stop        at the first violation\n";
+	"  --stop        at the first violation\n"
+	"  --corpus DIR  write messages to DIR/wire and DIR/crew, inputs for the fuzzers\n";
 
 /* Repeat a violation with the trace on and show how it ends. */
 static void show_tail(const struct sim_config *cfg)
@@ -168,7 +169,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "seeds", 1, NULL, 's' },  { "seed0", 1, NULL, '0' }, { "nodes", 1, NULL, 'n' },
 		{ "ops", 1, NULL, 'o' },    { "faults", 1, NULL, 'f' }, { "plant", 1, NULL, 'p' },
 		{ "jobs", 1, NULL, 'j' },   { "trace", 0, NULL, 't' }, { "twice", 0, NULL, '2' },
-		{ "stop", 0, NULL, 'x' },   { NULL, 0, NULL, 0 },
+		{ "stop", 0, NULL, 'x' },   { "corpus", 1, NULL, 'c' }, { NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -200,6 +201,9 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case '2':
 			o->twice = true;
+			break;
+		case 'c':
+			o->cfg.corpus = optarg;
 			break;
 		case 'x':
 			o->stop = true;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "corpus.h"
 #include "host.h"
 #include "net.h"
 
@@ -333,6 +334,8 @@ static void deliver(struct sim *sim, unsigned int from, unsigned int to, struct 
 		host_peer_up(host, from, m->bytes, m->len);
 	} else if (m->kind == MSG_DATA && back->knows) {
 		sim->stats.reorderings += overtakes(sim, to, m);
+		if (sim->cfg.corpus)
+			corpus_message(sim, to, from, m->bytes, m->len);
 		host_message(host, from, m->bytes, m->len);
 		if (sim_has(sim, SIM_FAULT_DUP) && host_running(host) && may_repeat(m) &&
 		    rng_chance(&sim->rng, 30)) {

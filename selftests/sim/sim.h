@@ -11,6 +11,7 @@
  * oracle.c  what the words really hold: who may have seen what, who was told
  * check.c   invariants after every event, and the end
  * fault.c   what goes wrong, and when
+ * corpus.c  messages as inputs for fuzzers
  *
  * Everything that happens is one entry of the queue; equal times are taken in the order of
  * entry, and random numbers come from one stream, so a seed is a history.
@@ -56,6 +57,7 @@ struct sim_config {
 	unsigned int ops;	/* per history */
 	uint32_t faults;
 	const char *plant;
+	const char *corpus;	/* directory for inputs of fuzzers, NULL: none */
 	FILE *trace;		/* where every event is written, NULL: nowhere */
 };
 
