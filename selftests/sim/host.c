@@ -16,18 +16,17 @@
 
 uint64_t host_clock(const struct host *h)
 {
-	int64_t gone = h->sim->now - h->born;
+	unsigned __int128 gone = h->sim->now - h->born;
 
-	return h->clock0 + gone + gone / 1000 * h->rate_ppm / 1000;
+	return h->clock0 + (uint64_t)(gone * (1000000 + h->rate_ppm) / 1000000);
 }
 
 uint64_t host_true_time(const struct host *h, uint64_t local)
 {
-	int64_t gone = local > h->clock0 ? local - h->clock0 : 0;
-	uint64_t at = h->born + gone - gone / 1000 * h->rate_ppm / (1000 + h->rate_ppm / 1000);
+	unsigned __int128 gone = local > h->clock0 ? local - h->clock0 : 0;
+	uint64_t rate = 1000000 + h->rate_ppm;
 
-	/* Rounding must not let a timer fire too early for ever. */
-	return at + 20 * US;
+	return h->born + (uint64_t)((gone * 1000000 + rate - 1) / rate);
 }
 
 /* ------------------------------------------------- what the daemon may do */
@@ -398,6 +397,7 @@ void host_machine_down(struct host *h)
 		return;
 	sim_trace(h->sim, "node %u: the machine dies", h->index + 1);
 	oracle_node_failed(h, SIM_REGIONS);
+	memset(h->sim->touched, 0xff, sizeof(h->sim->touched));
 	host_crash(h);
 	proc_machine_down(h);
 	module_destroy(h->module);

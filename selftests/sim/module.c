@@ -233,6 +233,7 @@ void module_expire(struct module *m, struct mlease *lease)
 		if (!r->used || r->lease != lease->id)
 			continue;
 		oracle_node_failed(m->host, r->sim_region);
+		m->sim->touched[r->sim_region] = ~0u;
 		for (k = 0; k < r->length >> r->unit_shift; k++) {
 			munit_step(&r->units[k], &(struct kz_page_event){ .type = KZ_EV_EXPIRE });
 			muser_locks_lapse(&r->units[k]);

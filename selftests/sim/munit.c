@@ -267,6 +267,7 @@ int munit_step(struct munit *u, const struct kz_page_event *ev)
 	uint32_t act = 0;
 	int ret, bad;
 
+	sim->touched[u->region->sim_region] |= 1u << u->index;
 	ret = kz_page_step(&u->page, ev, &act);
 	bad = kz_page_check(&u->page);
 	if (bad)

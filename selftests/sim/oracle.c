@@ -437,7 +437,7 @@ static uint64_t newest_frame(struct sim *sim, unsigned int region, unsigned int 
 	return best;
 }
 
-static void check_unit(struct sim *sim, unsigned int region, unsigned int unit)
+void oracle_check(struct sim *sim, unsigned int region, unsigned int unit)
 {
 	struct oracle *o = sim->oracle;
 	unsigned int readers = 0, writers = 0, i;
@@ -466,15 +466,6 @@ static void check_unit(struct sim *sim, unsigned int region, unsigned int unit)
 	if (newest != head && !may_be_lost(o, head, newest, region))
 		sim_violation(sim, "I3: unit %u.%u: no frame holds version %llu, the newest is %llu",
 			      region, unit, (unsigned long long)head, (unsigned long long)newest);
-}
-
-void oracle_check(struct sim *sim)
-{
-	unsigned int region, unit;
-
-	for (region = 0; region < SIM_REGIONS; region++)
-		for (unit = 0; unit < sim->regions[region].units; unit++)
-			check_unit(sim, region, unit);
 }
 
 static void check_word(struct sim *sim, struct wgl_op *ops, size_t n, const struct op *first)

@@ -44,8 +44,8 @@ void oracle_overwrite(struct munit *u, struct att *att);
 size_t oracle_locked(struct sim *sim, const struct klock *lock);
 void oracle_unlocked(struct sim *sim, size_t number);
 
-/* I1, I2 and I3 over all modules. */
-void oracle_check(struct sim *sim);
+/* I1, I2 and I3 of a unit, over all modules. */
+void oracle_check(struct sim *sim, unsigned int region, unsigned int unit);
 
 /* At the end: linearizability of each word. */
 void oracle_history(struct sim *sim);

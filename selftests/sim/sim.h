@@ -114,6 +114,7 @@ struct sim {
 	struct net *net;
 	struct oracle *oracle;
 	uint64_t next_att;
+	uint32_t touched[SIM_REGIONS];	/* units that changed on some machine in this event */
 	unsigned int ops_started;
 	bool faults_over;	/* nothing goes wrong any more */
 	bool quiesce;		/* processes begin nothing new */
