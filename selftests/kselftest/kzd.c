@@ -34,7 +34,7 @@ static int add(struct kzd *d, const char *text)
 
 	if (sscanf(text, "%llx:%llx,%lli,%u,%32[0-9a-fA-F]", &hi, &lo, &length, &shift, key) < 3)
 		usage();
-	region = kzd_region(d, (struct khazana_addr){.hi = hi, .lo = lo}, length, shift, NULL);
+	region = kzd_region(d, (struct khazana_addr){ .hi = hi, .lo = lo }, length, shift, NULL);
 	if (region < 0) {
 		fprintf(stderr, "kzd: region %s: %s\n", text, strerror(-region));
 		exit(1);

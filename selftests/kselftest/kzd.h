@@ -92,6 +92,7 @@ struct kzd_region {
  * @revokes: REVOKEs that ended, of the storm
  * @in_progress: REVOKEs of the storm that had to wait for references
  * @refused: COMMITs of the server that were refused
+ * @last_error: the errno of the last of them
  */
 struct kzd_shared {
 	_Atomic uint32_t hold;
@@ -109,6 +110,7 @@ struct kzd_shared {
 	_Atomic uint64_t revokes;
 	_Atomic uint64_t in_progress;
 	_Atomic uint64_t refused;
+	_Atomic uint32_t last_error;
 	_Atomic uint64_t token;
 	_Atomic uint64_t log_head;
 	struct khazana_request log[KZD_LOG];
@@ -171,6 +173,7 @@ int kzd_fail(struct kzd *d, const struct khazana_request *req, int error);
 int kzd_unit(struct kzd *d, uint32_t region, uint64_t unit, struct khazana_cmd *out);
 uint64_t kzd_token(struct kzd *d);
 void kzd_hold(struct kzd *d, uint32_t bits);
+void kzd_release(struct kzd *d);
 bool kzd_wait(struct kzd *d, unsigned int op, int timeout_ms, struct khazana_request *req);
 void kzd_skip(struct kzd *d, unsigned int op);
 uint64_t kzd_seen(struct kzd *d, unsigned int op);

@@ -18,7 +18,7 @@
 
 static void sleep_us(long us)
 {
-	struct timespec t = {.tv_nsec = us * 1000};
+	struct timespec t = { .tv_nsec = us * 1000 };
 
 	nanosleep(&t, NULL);
 }
@@ -38,20 +38,21 @@ static int call(struct kzd *d, enum kzd_call what)
 /* Forget what earlier tests left in the module. */
 static void purge(struct kzd_dev *v)
 {
-	struct khazana_cmd get = {.op = KHAZANA_CMD_REGION_GET};
-	struct khazana_cmd del = {.op = KHAZANA_CMD_REGION_DEL, .flags = KHAZANA_CMDF_FORCE};
+	struct khazana_cmd get = { .op = KHAZANA_CMD_REGION_GET };
+	struct khazana_cmd del = { .op = KHAZANA_CMD_REGION_DEL, .flags = KHAZANA_CMDF_FORCE };
 
 	while (!kzd_dev_cmd(v, &get)) {
 		del.region = get.region;
 		kzd_dev_cmd(v, &del);
-		get = (struct khazana_cmd){.op = KHAZANA_CMD_REGION_GET, .region = del.region + 1};
+		get = (struct khazana_cmd){ .op = KHAZANA_CMD_REGION_GET,
+					    .region = del.region + 1 };
 	}
 }
 
 /* The regions of an earlier server: find their handles, raise their epoch. */
 static void adopt(struct kzd_dev *v, struct kzd_shared *sh, uint64_t epoch)
 {
-	struct khazana_cmd get = {.op = KHAZANA_CMD_REGION_GET};
+	struct khazana_cmd get = { .op = KHAZANA_CMD_REGION_GET };
 	uint32_t handle;
 	unsigned int i;
 
@@ -61,8 +62,8 @@ static void adopt(struct kzd_dev *v, struct kzd_shared *sh, uint64_t epoch)
 			if (sh->region[i].generation == get.generation)
 				sh->region[i].handle = handle;
 		kzd_dev_cmd(v, &(struct khazana_cmd){
-				       .op = KHAZANA_CMD_EPOCH, .region = handle, .token = epoch});
-		get = (struct khazana_cmd){.op = KHAZANA_CMD_REGION_GET, .region = handle + 1};
+				       .op = KHAZANA_CMD_EPOCH, .region = handle, .token = epoch });
+		get = (struct khazana_cmd){ .op = KHAZANA_CMD_REGION_GET, .region = handle + 1 };
 	}
 }
 
@@ -406,7 +407,7 @@ int kzd_fail(struct kzd *d, const struct khazana_request *req, int error)
  */
 int kzd_unit(struct kzd *d, uint32_t region, uint64_t unit, struct khazana_cmd *out)
 {
-	*out = (struct khazana_cmd){.op = KHAZANA_CMD_UNIT_GET, .region = region, .unit = unit};
+	*out = (struct khazana_cmd){ .op = KHAZANA_CMD_UNIT_GET, .region = region, .unit = unit };
 	return kzd_cmd(d, out);
 }
 
@@ -434,6 +435,15 @@ void kzd_hold(struct kzd *d, uint32_t bits)
 		if (bits & KZD_BIT(op))
 			kzd_skip(d, op);
 	atomic_store(&d->sh->hold, bits);
+}
+
+/**
+ * kzd_release - hold nothing any more; the server answers what was held
+ * @d: the server
+ */
+void kzd_release(struct kzd *d)
+{
+	call(d, KZD_CALL_RELEASE);
 }
 
 /**

@@ -34,7 +34,7 @@ static struct io_uring_sqe *uring_cmd(struct kzd_dev *v, unsigned int op, uint64
 
 static void queue_fetch(struct kzd_dev *v, uint32_t tag)
 {
-	struct khazana_uring_fetch fetch = {.tag = tag};
+	struct khazana_uring_fetch fetch = { .tag = tag };
 
 	memcpy(uring_cmd(v, KHAZANA_URING_FETCH, tag)->cmd, &fetch, sizeof(fetch));
 }

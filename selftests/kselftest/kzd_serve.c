@@ -22,6 +22,8 @@ struct server {
 	char *store;
 	struct khazana_request pending[PENDING];
 	unsigned int npending;
+	struct khazana_request held[PENDING];
+	unsigned int nheld;
 	uint64_t next_storm_ns;
 	uint64_t random;
 };
@@ -74,7 +76,7 @@ static struct kzd_region *by_addr(struct server *s, struct khazana_addr addr)
 
 static void serve_attach(struct server *s, const struct khazana_request *q)
 {
-	struct khazana_cmd c = {.op = KHAZANA_CMD_FAIL, .request = q->id};
+	struct khazana_cmd c = { .op = KHAZANA_CMD_FAIL, .request = q->id };
 	struct kzd_region *r = by_addr(s, q->addr);
 
 	if (s->sh->attach_errno) {
@@ -108,7 +110,7 @@ static void fill(struct server *s, const struct kzd_region *r, uint64_t unit, ui
 static int receive(struct server *s, const struct khazana_request *q, uint64_t unit)
 {
 	const struct kzd_region *r = by_handle(s, q->region);
-	struct khazana_cmd c = {.op = KHAZANA_CMD_FRAMES, .region = q->region, .unit = unit};
+	struct khazana_cmd c = { .op = KHAZANA_CMD_FRAMES, .region = q->region, .unit = unit };
 	int err;
 
 	if (!r)
@@ -152,7 +154,7 @@ static int settled(struct server *s, const struct khazana_request *q)
 
 static int grant(struct server *s, const struct khazana_request *q, uint64_t unit, bool ask)
 {
-	struct khazana_cmd have = {.region = q->region, .unit = unit, .version = q->version};
+	struct khazana_cmd have = { .region = q->region, .unit = unit, .version = q->version };
 	struct khazana_cmd c = {
 		.op = KHAZANA_CMD_COMMIT,
 		.flags = s->sh->flags |
@@ -188,8 +190,8 @@ static int grant(struct server *s, const struct khazana_request *q, uint64_t uni
 	return kzd_dev_cmd(s->v, &c);
 }
 
-/* false: to be tried again */
-static bool serve_fault(struct server *s, const struct khazana_request *q)
+/* false: to be tried again, then asking the module what it has */
+static bool serve_fault(struct server *s, const struct khazana_request *q, bool again)
 {
 	struct khazana_cmd fail = {
 		.op = KHAZANA_CMD_FAIL,
@@ -207,10 +209,11 @@ static bool serve_fault(struct server *s, const struct khazana_request *q)
 	}
 	for (i = 0; i < q->count; i++) {
 		for (try = 0; try < 3; try++) {
-			err = grant(s, q, q->unit + i, try > 0 || q->count > 1);
+			err = grant(s, q, q->unit + i, again || try > 0 || q->count > 1);
 			if (!err || err == -EALREADY || err == -ENOENT)
 				break;
 			atomic_fetch_add(&s->sh->refused, 1);
+			atomic_store(&s->sh->last_error, -err);
 		}
 		if (try == 3)
 			return false;
@@ -222,7 +225,7 @@ static bool serve_fault(struct server *s, const struct khazana_request *q)
 static void take(struct server *s, uint32_t region, uint64_t unit)
 {
 	const struct kzd_region *r = by_handle(s, region);
-	struct khazana_cmd c = {.op = KHAZANA_CMD_UNIT_GET, .region = region, .unit = unit};
+	struct khazana_cmd c = { .op = KHAZANA_CMD_UNIT_GET, .region = region, .unit = unit };
 
 	if (!(s->flags & KZD_STORE) || !r)
 		return;
@@ -241,7 +244,7 @@ static void take(struct server *s, uint32_t region, uint64_t unit)
 
 static void storm(struct server *s)
 {
-	struct khazana_cmd c = {.op = KHAZANA_CMD_REVOKE};
+	struct khazana_cmd c = { .op = KHAZANA_CMD_REVOKE };
 	uint64_t now = kzd_now_ns();
 	int err;
 
@@ -263,10 +266,28 @@ static void storm(struct server *s)
 		atomic_fetch_add(&s->sh->revokes, 1);
 }
 
+static void answer(struct server *s, const struct khazana_request *q, bool again)
+{
+	switch (q->op) {
+	case KHAZANA_REQ_FAULT:
+		if (!serve_fault(s, q, again) && s->npending < PENDING)
+			s->pending[s->npending++] = *q;
+		break;
+	case KHAZANA_REQ_ATTACH:
+		serve_attach(s, q);
+		break;
+	case KHAZANA_REQ_FLUSH:
+		settled(s, q);
+		break;
+	case KHAZANA_REQ_REVOKED:
+		take(s, q->region, q->unit);
+		break;
+	}
+}
+
 static void serve(struct server *s, const struct khazana_request *q)
 {
 	uint64_t at = atomic_load(&s->sh->log_head);
-	bool done = true;
 
 	if (q->op < KZD_OPS)
 		atomic_fetch_add(&s->sh->seen[q->op], 1);
@@ -275,39 +296,31 @@ static void serve(struct server *s, const struct khazana_request *q)
 		atomic_fetch_add(&s->sh->upgrades, 1);
 	s->sh->log[at % KZD_LOG] = *q;
 	atomic_store(&s->sh->log_head, at + 1);
-	if (q->op < KZD_OPS && s->sh->hold & KZD_BIT(q->op))
+	if (q->op < KZD_OPS && s->sh->hold & KZD_BIT(q->op)) {
+		if (s->nheld < PENDING)
+			s->held[s->nheld++] = *q;
 		return;
+	}
 	if (s->sh->delay_us)
 		usleep(s->sh->delay_us);
-	switch (q->op) {
-	case KHAZANA_REQ_FAULT:
-		done = serve_fault(s, q);
-		break;
-	case KHAZANA_REQ_ATTACH:
-		serve_attach(s, q);
-		break;
-	case KHAZANA_REQ_FLUSH:
-		kzd_dev_cmd(s->v, &(struct khazana_cmd){.op = KHAZANA_CMD_FAIL,
-							.region = q->region,
-							.unit = q->unit,
-							.request = q->id});
-		break;
-	case KHAZANA_REQ_REVOKED:
-		take(s, q->region, q->unit);
-		break;
-	}
-	if (!done && s->npending < PENDING)
-		s->pending[s->npending++] = *q;
+	answer(s, q, false);
 }
 
 static void retry(struct server *s)
 {
-	unsigned int i, n = 0;
+	unsigned int i, n = s->npending;
 
-	for (i = 0; i < s->npending; i++)
-		if (!serve_fault(s, &s->pending[i]))
-			s->pending[n++] = s->pending[i];
-	s->npending = n;
+	s->npending = 0;
+	for (i = 0; i < n; i++)
+		answer(s, &s->pending[i], true);
+	n = s->nheld;
+	s->nheld = 0;
+	for (i = 0; i < n; i++) {
+		if (s->sh->hold & KZD_BIT(s->held[i].op))
+			s->held[s->nheld++] = s->held[i];
+		else
+			answer(s, &s->held[i], true);
+	}
 }
 
 /* A remote call of the test; false when the test has gone. */
@@ -324,6 +337,8 @@ static bool serve_call(struct server *s, int sock)
 		sh->call_result = pread(sh->call_fd, &byte, 1, 0) < 0 ? -errno : 0;
 	else if (sh->call == KZD_CALL_TAKE)
 		take(s, sh->cmds[0].region, sh->cmds[0].unit);
+	else if (sh->call == KZD_CALL_RELEASE)
+		atomic_store(&sh->hold, 0);
 	return send(sock, &byte, 1, MSG_NOSIGNAL) == 1;
 }
 
@@ -347,9 +362,10 @@ static int wait_ms(const struct server *s)
 int kzd_serve(struct kzd_dev *v, struct kzd_shared *sh, unsigned int flags, char *store, int sock)
 {
 	struct server s = {
-		.v = v, .sh = sh, .flags = flags, .store = store, .random = 88172645463325252ULL};
-	struct pollfd fds[2] = {{.fd = kzd_dev_pollfd(v), .events = POLLIN},
-				{.fd = sock, .events = POLLIN}};
+		.v = v, .sh = sh, .flags = flags, .store = store, .random = 88172645463325252ULL
+	};
+	struct pollfd fds[2] = { { .fd = kzd_dev_pollfd(v), .events = POLLIN },
+				 { .fd = sock, .events = POLLIN } };
 	struct khazana_request req;
 	int n, burst;
 

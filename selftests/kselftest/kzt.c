@@ -28,7 +28,7 @@ static void on_bus(int sig)
 
 static int access_word(volatile uint64_t *at, bool store, uint64_t *value)
 {
-	struct sigaction action = {.sa_handler = on_bus, .sa_flags = SA_NODEFER};
+	struct sigaction action = { .sa_handler = on_bus, .sa_flags = SA_NODEFER };
 	int sig;
 
 	sigaction(SIGBUS, &action, NULL);
@@ -93,7 +93,7 @@ int kzt_attach_with(int fd, struct khazana_attach *a)
  */
 int kzt_attach(struct khazana_addr start, uint64_t length, unsigned int flags)
 {
-	struct khazana_attach a = {.start = start, .length = length, .flags = flags};
+	struct khazana_attach a = { .start = start, .length = length, .flags = flags };
 	int fd = open(KZD_DEVICE, O_RDWR | O_CLOEXEC);
 	int err;
 
@@ -160,7 +160,7 @@ int kzt_lock(int fd, uint64_t offset, uint64_t length, uint32_t mode, uint32_t f
  */
 int kzt_unlock(int fd, uint64_t id)
 {
-	struct khazana_lock l = {.size = sizeof(l), .id = id};
+	struct khazana_lock l = { .size = sizeof(l), .id = id };
 
 	return ioctl(fd, KHAZANA_IOC_UNLOCK, &l) ? -errno : 0;
 }
@@ -171,7 +171,7 @@ int kzt_unlock(int fd, uint64_t id)
  */
 void kzt_sleep_ms(int ms)
 {
-	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
 
 	while (nanosleep(&t, &t) && errno == EINTR)
 		;
@@ -215,7 +215,7 @@ static void *access_main(void *arg)
  */
 void kzt_access_start(struct kzt_thread *t, volatile void *at, bool store, uint64_t value)
 {
-	*t = (struct kzt_thread){.at = at, .store = store, .value = value};
+	*t = (struct kzt_thread){ .at = at, .store = store, .value = value };
 	pthread_create(&t->thread, NULL, access_main, t);
 }
 

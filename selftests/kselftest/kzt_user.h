@@ -21,7 +21,7 @@
 #define KZT_SHIFT 12
 #define KZT_UNITS 64
 #define KZT_HI 0x6b68617aULL
-#define KZT_ADDR(low) ((struct khazana_addr){.hi = KZT_HI, .lo = (low)})
+#define KZT_ADDR(low) ((struct khazana_addr){ .hi = KZT_HI, .lo = (low) })
 #define KZT_START KZT_ADDR(0x10000000)
 #define KZT_LENGTH (KZT_UNITS * KZT_PAGE)
 #define KZT_SOON_MS 5000 /* what must happen, on a slow machine */

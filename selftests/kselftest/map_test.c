@@ -23,8 +23,8 @@ FIXTURE_TEARDOWN(map)
 
 TEST_F(map, attach_answers)
 {
-	struct khazana_attach a = {.start = KZT_ADDR(KZT_START.lo + 4 * KZT_PAGE),
-				   .length = 8 * KZT_PAGE};
+	struct khazana_attach a = { .start = KZT_ADDR(KZT_START.lo + 4 * KZT_PAGE),
+				    .length = 8 * KZT_PAGE };
 	int fd = open(KZD_DEVICE, O_RDWR);
 
 	ASSERT_LE(0, fd);
@@ -73,7 +73,7 @@ TEST_F(map, data_moves_with_revokes)
 
 TEST_F(map, needs_attach)
 {
-	struct khazana_attach a = {.start = KZT_START};
+	struct khazana_attach a = { .start = KZT_START };
 	int fd = open(KZD_DEVICE, O_RDWR);
 	char byte;
 	void *p;
@@ -93,7 +93,7 @@ TEST_F(map, needs_attach)
 
 TEST_F(map, second_attach_refused)
 {
-	struct khazana_attach a = {.start = KZT_START};
+	struct khazana_attach a = { .start = KZT_START };
 
 	EXPECT_EQ(-EBUSY, kzt_attach_with(self->t.fd, &a));
 	*kzt_word(&self->t, 0) = 1;
@@ -140,7 +140,7 @@ TEST_F(map, readonly_attach)
 
 TEST_F(map, readonly_file)
 {
-	struct khazana_attach a = {.start = KZT_START};
+	struct khazana_attach a = { .start = KZT_START };
 	int fd = open(KZD_DEVICE, O_RDONLY);
 	uint64_t word = 0;
 
@@ -385,7 +385,7 @@ TEST_F(shape, window_beyond_2_63)
 {
 	const uint64_t far = 1ULL << 63;
 	struct khazana_addr base = KZT_ADDR(0);
-	struct khazana_attach a = {.start = KZT_ADDR(far + KZT_PAGE), .length = KZT_LENGTH};
+	struct khazana_attach a = { .start = KZT_ADDR(far + KZT_PAGE), .length = KZT_LENGTH };
 	struct khazana_request req;
 	uint64_t *p;
 	int fd;
@@ -413,7 +413,7 @@ TEST_F(shape, window_beyond_2_63)
 TEST_F(shape, region_across_2_64)
 {
 	struct khazana_addr base = KZT_ADDR(-16 * KZT_PAGE);
-	struct khazana_addr upper = {.hi = KZT_HI + 1, .lo = KZT_PAGE};
+	struct khazana_addr upper = { .hi = KZT_HI + 1, .lo = KZT_PAGE };
 	int region = kzd_region(self->d, base, KZT_LENGTH, KZT_SHIFT, NULL);
 	int fd = kzt_attach(upper, KZT_PAGE, 0);
 	int whole = kzt_attach(base, 0, 0);

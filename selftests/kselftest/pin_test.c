@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * pin_test.c - pages that somebody references beyond their mapping, and memory limits
+ */
+#include "kzt.h"
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#define DISK "/dev/ram0"
+#define DISK_ROUNDS 400
+
+FIXTURE(pin)
+{
+	struct kzt t;
+};
+
+FIXTURE_SETUP(pin)
+{
+	ASSERT_EQ(0, kzt_open(&self->t, 0, NULL));
+}
+
+FIXTURE_TEARDOWN(pin)
+{
+	kzt_close(&self->t);
+}
+
+static void storm(struct kzt *t, unsigned int units, unsigned int us)
+{
+	t->d->sh->storm_region = t->region;
+	t->d->sh->storm_units = units;
+	t->d->sh->storm_right = RIGHT_WRITE;
+	t->d->sh->storm_us = us;
+}
+
+TEST_F_TIMEOUT(pin, direct_io_in_a_storm, 90)
+{
+	struct kzt *t = &self->t;
+	static char disk[KZT_PAGE] __attribute__((aligned(4096)));
+	unsigned int i, unit, k;
+	int fd;
+
+	ASSERT_EQ(0, system("modprobe brd rd_nr=1 rd_size=1024 2>/dev/null; test -b " DISK));
+	fd = open(DISK, O_RDWR | O_DIRECT);
+	ASSERT_LE(0, fd);
+	storm(t, 4, 500);
+	for (i = 0; i < DISK_ROUNDS; i++) {
+		unit = i % 4;
+		for (k = 0; k < KZT_PAGE / 8; k++)
+			kzt_word(t, unit)[k] = i * 1000 + k;
+		ASSERT_EQ(KZT_PAGE, pwrite(fd, t->map + unit * KZT_PAGE, KZT_PAGE, 0));
+		ASSERT_EQ(KZT_PAGE, pread(fd, disk, KZT_PAGE, 0));
+		for (k = 0; k < KZT_PAGE / 8; k++)
+			ASSERT_EQ(i * 1000 + k, ((uint64_t *)disk)[k]);
+		memset(disk, i, KZT_PAGE);
+		ASSERT_EQ(KZT_PAGE, pwrite(fd, disk, KZT_PAGE, 4096));
+		ASSERT_EQ(KZT_PAGE, pread(fd, t->map + unit * KZT_PAGE, KZT_PAGE, 4096));
+		ASSERT_EQ(0, memcmp(disk, t->map + unit * KZT_PAGE, KZT_PAGE));
+	}
+	t->d->sh->storm_us = 0;
+	EXPECT_LT(50, t->d->sh->revokes);
+	printf("# summary: %u rounds of direct I/O, %ju revokes, %ju had to wait\n", i,
+	       (uintmax_t)t->d->sh->revokes, (uintmax_t)t->d->sh->in_progress);
+	fflush(stdout);
+	close(fd);
+}
+
+TEST_F_TIMEOUT(pin, vmsplice_in_a_storm, 90)
+{
+	struct kzt *t = &self->t;
+	char buf[KZT_PAGE];
+	int pipes[2];
+	unsigned int i;
+
+	ASSERT_EQ(0, pipe(pipes));
+	storm(t, 4, 500);
+	for (i = 0; i < DISK_ROUNDS; i++) {
+		struct iovec v = { t->map + (i % 4) * KZT_PAGE, KZT_PAGE };
+
+		memset(v.iov_base, i, KZT_PAGE);
+		ASSERT_EQ(KZT_PAGE, vmsplice(pipes[1], &v, 1, 0));
+		ASSERT_EQ(KZT_PAGE, read(pipes[0], buf, KZT_PAGE));
+		ASSERT_EQ((char)i, buf[0]);
+		ASSERT_EQ((char)i, buf[KZT_PAGE - 1]);
+	}
+	t->d->sh->storm_us = 0;
+	EXPECT_LT(50, t->d->sh->revokes);
+}
+
+/* Revoke a spliced unit; how long it took until the module let it go. */
+static uint64_t revoke_spliced(struct __test_metadata *_metadata, struct kzt *t, int *pipes,
+			       int drain_after_ms, char *drained)
+{
+	struct iovec v = { t->map, KZT_PAGE };
+	struct khazana_request req;
+	uint64_t start;
+
+	memset(t->map, 'a', KZT_PAGE);
+	ASSERT_EQ(KZT_PAGE, vmsplice(pipes[1], &v, 1, 0));
+	start = kzd_now_ns();
+	kzd_skip(t->d, KHAZANA_REQ_REVOKED);
+	ASSERT_EQ(-EINPROGRESS, kzd_revoke(t->d, t->region, 0, RIGHT_NONE, 0));
+	if (drain_after_ms) {
+		kzt_sleep_ms(drain_after_ms);
+		ASSERT_EQ(KZT_PAGE, read(pipes[0], drained, KZT_PAGE));
+	}
+	ASSERT_TRUE(kzd_wait(t->d, KHAZANA_REQ_REVOKED, KZT_SOON_MS, &req));
+	EXPECT_EQ(t->region, req.region);
+	EXPECT_EQ(0, req.unit);
+	EXPECT_EQ(0, req.error);
+	EXPECT_NE(0, req.cookie);
+	return (kzd_now_ns() - start) / 1000000;
+}
+
+TEST_F(pin, undrained_vmsplice_is_orphaned)
+{
+	struct kzt *t = &self->t;
+	char buf[KZT_PAGE];
+	int pipes[2];
+	uint64_t ms;
+
+	ASSERT_EQ(0, pipe(pipes));
+	ms = revoke_spliced(_metadata, t, pipes, 0, NULL);
+	EXPECT_LE(500, ms);
+	EXPECT_GE(1900, ms);
+	/* the region goes on with a copy, the old frame stays with the pipe */
+	EXPECT_EQ('a', t->map[0]);
+	EXPECT_EQ('a', t->map[KZT_PAGE - 1]);
+	memset(t->map, 'b', KZT_PAGE);
+	ASSERT_EQ(KZT_PAGE, read(pipes[0], buf, KZT_PAGE));
+	EXPECT_EQ('a', buf[0]);
+	EXPECT_EQ('a', buf[KZT_PAGE - 1]);
+	ASSERT_EQ(0, kzd_revoke(t->d, t->region, 0, RIGHT_NONE, 0));
+	EXPECT_EQ('b', t->map[0]);
+}
+
+TEST_F(pin, drained_vmsplice_is_not)
+{
+	struct kzt *t = &self->t;
+	char buf[KZT_PAGE];
+	int pipes[2];
+	uint64_t ms;
+
+	ASSERT_EQ(0, pipe(pipes));
+	ms = revoke_spliced(_metadata, t, pipes, 200, buf);
+	EXPECT_LE(200, ms);
+	EXPECT_GE(900, ms);
+	EXPECT_EQ('a', buf[0]);
+	EXPECT_EQ('a', t->map[0]);
+}
+
+TEST_F(pin, waiters_of_a_referenced_unit)
+{
+	struct kzt *t = &self->t;
+	struct kzt_thread load;
+	char buf[KZT_PAGE];
+	int pipes[2];
+	struct iovec v = { t->map, KZT_PAGE };
+
+	ASSERT_EQ(0, pipe(pipes));
+	*kzt_word(t, 0) = 5;
+	ASSERT_EQ(KZT_PAGE, vmsplice(pipes[1], &v, 1, 0));
+	ASSERT_EQ(-EINPROGRESS, kzd_revoke(t->d, t->region, 0, RIGHT_NONE, 0));
+	kzt_access_start(&load, kzt_word(t, 0), false, 0);
+	kzt_sleep_ms(100);
+	ASSERT_EQ(KZT_PAGE, read(pipes[0], buf, KZT_PAGE));
+	ASSERT_TRUE(kzt_access_wait(&load, KZT_SOON_MS));
+	EXPECT_EQ(0, load.result);
+	EXPECT_EQ(5, load.value);
+}
+
+TEST_F(pin, close_with_a_spliced_unit)
+{
+	struct kzt *t = &self->t;
+	char buf[KZT_PAGE];
+	int pipes[2];
+	struct iovec v = { t->map, KZT_PAGE };
+
+	ASSERT_EQ(0, pipe(pipes));
+	memset(t->map, 'c', KZT_PAGE);
+	ASSERT_EQ(KZT_PAGE, vmsplice(pipes[1], &v, 1, 0));
+	kzt_close(t);
+	t->map = NULL;
+	t->fd = -1;
+	t->d = NULL;
+	ASSERT_EQ(KZT_PAGE, read(pipes[0], buf, KZT_PAGE));
+	EXPECT_EQ('c', buf[KZT_PAGE - 1]);
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int err = fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
+
+	close(fd);
+	return err;
+}
+
+FIXTURE(memory)
+{
+	struct kzd *d;
+};
+
+FIXTURE_SETUP(memory)
+{
+	self->d = kzd_start(KZD_PATTERN, 64, 0);
+	ASSERT_NE(NULL, self->d);
+}
+
+FIXTURE_TEARDOWN(memory)
+{
+	kzd_stop(self->d);
+}
+
+TEST_F_TIMEOUT(memory, scan_in_a_small_cgroup, 180)
+{
+	const uint64_t size = 64 << 20;
+	const char *group = "/sys/fs/cgroup/kzt";
+	char path[64], text[32];
+	int region, fd, status;
+	uint64_t unit;
+	pid_t pid;
+
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK))
+		ASSERT_EQ(0, mount("none", "/sys/fs/cgroup", "cgroup2", 0, NULL));
+	ASSERT_EQ(0, write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory"));
+	ASSERT_TRUE(!mkdir(group, 0755) || errno == EEXIST);
+	snprintf(path, sizeof(path), "%s/memory.max", group);
+	ASSERT_EQ(0, write_file(path, "33554432"));
+	region = kzd_region(self->d, KZT_START, size, KZT_SHIFT, NULL);
+	ASSERT_LE(0, region);
+	fd = kzt_attach(KZT_START, 0, 0);
+	ASSERT_LE(0, fd);
+	pid = fork();
+	if (!pid) {
+		volatile uint64_t *p;
+
+		snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+		snprintf(text, sizeof(text), "%d", getpid());
+		if (write_file(path, text))
+			_exit(2);
+		p = kzt_map(fd, size, PROT_READ);
+		for (unit = 0; unit < size / KZT_PAGE; unit++)
+			if (p[unit * 512] != KZD_PATTERN_WORD(unit, 0) ||
+			    p[unit * 512 + 511] != KZD_PATTERN_WORD(unit, 511))
+				_exit(3);
+		_exit(0);
+	}
+	status = kzt_reap(pid, 170000);
+	EXPECT_EQ(0, status);
+	close(fd);
+	rmdir(group);
+}
+
+/* The instance's limit; the runner loads the module with one that memory can bear. */
+TEST_F_TIMEOUT(memory, dropped_copies_make_room, 180)
+{
+	uint64_t units = self->d->reg.frames_max + self->d->reg.frames_max / 4;
+	int region, fd;
+	uint64_t unit;
+	volatile uint64_t *p;
+
+	if (units > 64 * 1024)
+		units = 64 * 1024;
+	region = kzd_region(self->d, KZT_START, units * KZT_PAGE, KZT_SHIFT, NULL);
+	ASSERT_LE(0, region);
+	fd = kzt_attach(KZT_START, 0, 0);
+	ASSERT_LE(0, fd);
+	p = kzt_map(fd, units * KZT_PAGE, PROT_READ);
+	ASSERT_NE(NULL, p);
+	for (unit = 0; unit < units; unit++)
+		ASSERT_EQ(KZD_PATTERN_WORD(unit, 7), p[unit * 512 + 7]);
+	close(fd);
+}
+
+TEST_HARNESS_MAIN
