@@ -147,7 +147,7 @@ bool check_at_rest(struct sim *sim)
 		struct host *h = sim->hosts[i];
 
 		for (k = 0; k < HOST_OPS_MAX; k++) {
-			if (!h->ops[k].id)
+			if (!h->ops[k].id || h->ops[k].cancelled)
 				continue;
 			snprintf(unrest, sizeof(unrest), "node %u owes a reply to operation %u",
 				 i + 1, h->ops[k].code);

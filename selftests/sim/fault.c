@@ -221,6 +221,15 @@ static void happen(struct sim *sim, uint64_t kind, uint64_t mean)
 	sim_in(sim, rng_range(&sim->rng, mean / 4, 2 * mean), happen, kind, mean);
 }
 
+/* Clients ask now and then, in every history. */
+static void client(struct sim *sim, uint64_t mean, uint64_t b)
+{
+	if (sim->faults_over)
+		return;
+	host_random_op(sim);
+	sim_in(sim, rng_range(&sim->rng, mean / 2, 2 * mean), client, mean, 0);
+}
+
 void fault_start(struct sim *sim)
 {
 	static const uint32_t timed = SIM_FAULT_DROP | SIM_FAULT_PARTITION | SIM_FAULT_ONEWAY |
@@ -230,6 +239,7 @@ void fault_start(struct sim *sim)
 
 	for (i = 0; i < sim->cfg.nodes; i++)
 		sim->hosts[i]->on_death = on_death;
+	client(sim, rng_range(&sim->rng, 2 * MS, 60 * MS), 0);
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		uint64_t mean = rng_range(&sim->rng, 20 * MS, 400 * MS);
 

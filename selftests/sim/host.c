@@ -429,7 +429,8 @@ static struct host_op *new_op(struct host *h, uint32_t code, unsigned int region
 	for (i = 0; i < HOST_OPS_MAX; i++) {
 		if (h->ops[i].id)
 			continue;
-		h->ops[i] = (struct host_op){ ++h->next_op, code, region, h->sim->now };
+		h->ops[i] = (struct host_op){ .id = ++h->next_op, .code = code, .region = region,
+					      .since = h->sim->now };
 		return &h->ops[i];
 	}
 	return NULL;
@@ -478,6 +479,45 @@ static void op_retry(struct sim *sim, uint64_t region, uint64_t code)
 	memcpy(op.key, r->key, sizeof(op.key));
 	if (!host_op(sim->hosts[r->home], &op, region))
 		sim_in(sim, OP_RETRY, op_retry, region, code);
+}
+
+static void cancel_op(struct sim *sim, uint64_t host, uint64_t id)
+{
+	struct host *h = sim->hosts[host];
+	unsigned int i;
+
+	for (i = 0; i < HOST_OPS_MAX && host_running(h); i++) {
+		if (h->ops[i].id != id)
+			continue;
+		h->ops[i].cancelled = true;
+		kh_node_op_cancel(h->node, id, host_clock(h));
+		host_leave(h);
+		return;
+	}
+}
+
+/* A client asks something that changes nothing. */
+void host_random_op(struct sim *sim)
+{
+	static const uint32_t codes[] = { KH_OP_GETATTR,   KH_OP_REGION_LIST, KH_OP_PAGE_SHOW,
+					  KH_OP_NODE_LIST, KH_OP_STATS,	      KH_OP_NULL,
+					  KH_OP_ECHO };
+	struct host *h = sim->hosts[rng_below(&sim->rng, sim->cfg.nodes)];
+	unsigned int region = rng_below(&sim->rng, SIM_REGIONS);
+	const struct sim_region *r = &sim->regions[region];
+	struct kh_op op = {
+		.code = codes[rng_below(&sim->rng, 7)],
+		.flags = rng_chance(&sim->rng, 500) ? KH_OPF_ALL : 0,
+		.addr = r->addr,
+		.node = rng_range(&sim->rng, 1, sim->cfg.nodes),
+		.length = rng_below(&sim->rng, 5000),
+		.timeout_ms = rng_range(&sim->rng, 1, 1500),
+	};
+
+	if (op.code == KH_OP_PAGE_SHOW)
+		op.addr.lo += rng_below(&sim->rng, r->units) << r->unit_shift;
+	if (host_op(h, &op, region) && rng_chance(&sim->rng, 100))
+		sim_in(sim, rng_below(&sim->rng, MS), cancel_op, h->index, h->next_op);
 }
 
 /* ------------------------------------------------------------- all of them */

@@ -23,6 +23,7 @@ struct host_op {
 	uint32_t code;
 	unsigned int region;
 	uint64_t since;
+	bool cancelled;		/* its client went away */
 };
 
 /**
@@ -98,6 +99,9 @@ void host_machine_up(struct host *host);
 
 /* A client operation; its reply is awaited.  False if too many are under way. */
 bool host_op(struct host *host, const struct kh_op *op, unsigned int region);
+
+/* A client of some node asks something that changes nothing. */
+void host_random_op(struct sim *sim);
 
 /* What the directory of @region's home says of @unit, or NULL if it does not say so at once. */
 const struct kh_page_info *host_page(struct sim *sim, unsigned int region, unsigned int unit);
