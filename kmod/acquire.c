@@ -23,6 +23,7 @@
 #include "trace.h"
 #include "unit.h"
 
+#define KZ_LOCK_TRIES		100
 #define KZ_GRACE_NS		(5 * NSEC_PER_MSEC)	/* for a waiter to get its grant */
 #define KZ_RESIDENCY_MIN_NS	(50 * NSEC_PER_USEC)
 #define KZ_RESIDENCY_MAX_NS	(2 * NSEC_PER_MSEC)
@@ -186,17 +187,8 @@ int kz_acquire(struct kz_acquire *acquire, const struct kz_attachment *attachmen
 	}
 }
 
-/**
- * kz_unit_page_trylock() - a page of the unit, locked, if the right is there
- * @unit: the unit
- * @want: right that is needed
- * @offset: which machine page of the unit
- * @locked: out: whether the page lock was free
- *
- * Return: the page with a reference, or NULL without the right.  If @locked is
- * false, the caller waits for the page lock, gives the page back, and looks again.
- */
-struct page *kz_unit_page_trylock(struct kz_unit *unit, u32 want, u32 offset, bool *locked)
+/* A page of the unit, if the right is there; locked only if that was possible at once. */
+static struct page *page_trylock(struct kz_unit *unit, u32 want, u32 offset, bool *locked)
 {
 	struct page *page = NULL;
 
@@ -212,36 +204,60 @@ struct page *kz_unit_page_trylock(struct kz_unit *unit, u32 want, u32 offset, bo
 }
 
 /**
+ * kz_unit_page_lock() - a page of the unit, locked, if the right is there
+ * @unit: the unit
+ * @want: right that is needed
+ * @offset: which machine page of the unit
+ *
+ * While the page is locked the right stays.  Whoever waits for a page lock with a
+ * reference keeps a revoke from its end: so wait without one first, for the command that
+ * holds it.  Context: may sleep.  Return: the page with a reference, or NULL without the right.
+ */
+struct page *kz_unit_page_lock(struct kz_unit *unit, u32 want, u32 offset)
+{
+	struct page *page;
+	bool locked;
+	int i;
+
+	for (i = 0; ; i++) {
+		page = page_trylock(unit, want, offset, &locked);
+		if (!page || likely(locked))
+			return page;
+		kz_inject_delay(KZ_POINT_FAULT);
+		if (i >= KZ_LOCK_TRIES) {
+			lock_page(page);
+			unlock_page(page);
+		}
+		put_page(page);
+		cpu_relax();
+		if (mutex_is_locked(&unit->mutex)) {
+			mutex_lock(&unit->mutex);
+			mutex_unlock(&unit->mutex);
+		}
+	}
+}
+
+/**
  * kz_acquire_page() - get the right, and a page of the unit under it
  * @acquire: what is wanted
  * @attachment: for whom
  * @offset: which machine page of the unit
  * @page: out: the page, locked, with a reference
  *
- * While the page is locked the right stays.  Return: 0 or an errno.
+ * Return: 0 or an errno.
  */
 int kz_acquire_page(struct kz_acquire *acquire, const struct kz_attachment *attachment,
 		    u32 offset, struct page **page)
 {
-	bool locked;
 	int err;
 
-	for (;;) {
+	do {
 		err = kz_acquire(acquire, attachment);
 		if (err)
 			return err;
-		*page = kz_unit_page_trylock(acquire->unit, acquire->want, offset, &locked);
-		if (!*page)
-			continue;
-		if (locked)
-			return 0;
-		err = folio_lock_killable(page_folio(*page));
-		if (!err)
-			unlock_page(*page);
-		put_page(*page);
-		if (err)
-			return -EINTR;
-	}
+		*page = kz_unit_page_lock(acquire->unit, acquire->want, offset);
+	} while (!*page);
+	return 0;
 }
 
 /**

@@ -20,7 +20,6 @@
 #include "chardev.h"
 #include "compat.h"
 #include "fault.h"
-#include "inject.h"
 #include "instance.h"
 #include "region.h"
 #include "trace.h"
@@ -99,20 +98,10 @@ static vm_fault_t fault_wait(struct kz_acquire *acquire, struct vm_fault *vmf)
 static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
 				const struct kz_attachment *attachment, struct vm_fault *vmf)
 {
-	struct page *page;
-	bool locked;
+	struct page *page = kz_unit_page_lock(unit, want, offset);
 
-	for (;;) {
-		page = kz_unit_page_trylock(unit, want, offset, &locked);
-		if (!page)
-			return 0;
-		if (likely(locked))
-			break;
-		kz_inject_delay(KZ_POINT_FAULT);
-		lock_page(page);
-		unlock_page(page);
-		put_page(page);
-	}
+	if (!page)
+		return 0;
 	/* Poison and deletion are followed by a zap under each page lock. */
 	if (unlikely(kz_attachment_check(attachment))) {
 		unlock_page(page);

@@ -15,6 +15,7 @@
 #include "region.h"
 #include "trace.h"
 #include "unit.h"
+#include "worker.h"
 
 #define KZ_ZAP_MIN_NS	(20 * NSEC_PER_MSEC)
 #define KZ_ZAP_MAX_NS	(2 * NSEC_PER_SEC)
@@ -78,7 +79,7 @@ static void notify(struct kz_lease *lease)
 	kz_notice_post(lease->instance, notice);
 }
 
-static void lease_work(struct work_struct *work)
+static void lease_work(struct kthread_work *work)
 {
 	struct kz_lease *lease = container_of(work, struct kz_lease, work);
 	u64 start = ktime_get_boottime_ns(), took;
@@ -104,7 +105,7 @@ static enum hrtimer_restart lease_timer(struct hrtimer *timer)
 {
 	struct kz_lease *lease = container_of(timer, struct kz_lease, timer);
 
-	queue_work(system_highpri_wq, &lease->work);
+	kthread_queue_work(kz_worker, &lease->work);
 	return HRTIMER_NORESTART;
 }
 
@@ -129,7 +130,7 @@ struct kz_lease *kz_lease_get(struct kz_instance *instance, u32 id)
 	lease->id = id;
 	lease->zap_ns = KZ_ZAP_MIN_NS;
 	lease->expired = true;
-	INIT_WORK(&lease->work, lease_work);
+	kthread_init_work(&lease->work, lease_work);
 	hrtimer_init(&lease->timer, CLOCK_BOOTTIME, HRTIMER_MODE_ABS);
 	lease->timer.function = lease_timer;
 	if (xa_err(xa_store(&instance->leases, id, lease, GFP_KERNEL))) {
@@ -179,8 +180,8 @@ out:
  */
 void kz_lease_enforce(struct kz_lease *lease)
 {
-	queue_work(system_highpri_wq, &lease->work);
-	flush_work(&lease->work);
+	kthread_queue_work(kz_worker, &lease->work);
+	kthread_flush_work(&lease->work);
 }
 
 /**
@@ -194,7 +195,7 @@ void kz_leases_stop(struct kz_instance *instance)
 
 	xa_for_each(&instance->leases, id, lease) {
 		hrtimer_cancel(&lease->timer);
-		cancel_work_sync(&lease->work);
+		kthread_cancel_work_sync(&lease->work);
 	}
 }
 

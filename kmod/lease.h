@@ -6,10 +6,10 @@
 #define KZ_LEASE_H
 
 #include <linux/hrtimer.h>
+#include <linux/kthread.h>
 #include <linux/mutex.h>
 #include <linux/timekeeping.h>
 #include <linux/types.h>
-#include <linux/workqueue.h>
 
 struct kz_instance;
 
@@ -29,7 +29,7 @@ struct kz_lease {
 	u64 end_ns;
 	u64 zap_ns;
 	struct hrtimer timer;
-	struct work_struct work;
+	struct kthread_work work;
 	bool expired;
 };
 

@@ -8,7 +8,7 @@
 #include "instance.h"
 #include "netlink.h"
 #include "reclaim.h"
-#include "revoke.h"
+#include "worker.h"
 
 #define CREATE_TRACE_POINTS
 #include "trace.h"
@@ -17,12 +17,12 @@ static int __init khazana_init(void)
 {
 	int err;
 
-	err = kz_revoke_init();
+	err = kz_worker_init();
 	if (err)
 		return err;
 	err = kz_instance_init();
 	if (err)
-		goto revoke;
+		goto worker;
 	err = kz_netlink_init();
 	if (err)
 		goto instance;
@@ -39,8 +39,8 @@ netlink:
 	kz_netlink_exit();
 instance:
 	kz_instance_exit();
-revoke:
-	kz_revoke_exit();
+worker:
+	kz_worker_exit();
 	return err;
 }
 
@@ -50,7 +50,7 @@ static void __exit khazana_exit(void)
 	kz_shrinker_exit();
 	kz_netlink_exit();
 	kz_instance_exit();
-	kz_revoke_exit();
+	kz_worker_exit();
 	rcu_barrier();
 }
 

@@ -14,7 +14,6 @@
 #include <linux/hrtimer.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
-#include <linux/workqueue.h>
 
 #include "acquire.h"
 #include "frame.h"
@@ -23,6 +22,7 @@
 #include "region.h"
 #include "revoke.h"
 #include "unit.h"
+#include "worker.h"
 
 #define KZ_REFS_POLL_NS		(100 * NSEC_PER_USEC)
 #define KZ_REFS_POLL_MAX_NS	(5 * NSEC_PER_MSEC)
@@ -46,7 +46,7 @@ struct kz_revoke {
 	u64 until_ns;
 	u64 poll_ns;
 	struct hrtimer timer;
-	struct work_struct work;
+	struct kthread_work work;
 	struct list_head groups;
 };
 
@@ -54,8 +54,6 @@ struct revoke_wait {
 	struct list_head node;
 	struct kz_revoke_group *group;
 };
-
-static struct workqueue_struct *revoke_wq;
 
 /* What a REVOKE command needs to end later; the unit has changed, so it must exist. */
 static struct kz_revoke_group *group_new(struct kz_instance *instance)
@@ -90,7 +88,7 @@ static enum hrtimer_restart revoke_timer(struct hrtimer *timer)
 {
 	struct kz_revoke *revoke = container_of(timer, struct kz_revoke, timer);
 
-	queue_work(revoke_wq, &revoke->work);
+	kthread_queue_work(kz_worker, &revoke->work);
 	return HRTIMER_NORESTART;
 }
 
@@ -174,7 +172,7 @@ static void revoke_end(struct kz_revoke *revoke, int err)
 	}
 }
 
-static void revoke_work(struct work_struct *work)
+static void revoke_work(struct kthread_work *work)
 {
 	struct kz_revoke *revoke = container_of(work, struct kz_revoke, work);
 	const struct kz_page_event timeout = { .type = KZ_EV_REFS_TIMEOUT };
@@ -225,7 +223,7 @@ static void revoke_later(struct kz_revoke *revoke, struct kz_unit *unit,
 	revoke->unit = unit;
 	revoke->event = *event;
 	INIT_LIST_HEAD(&revoke->groups);
-	INIT_WORK(&revoke->work, revoke_work);
+	kthread_init_work(&revoke->work, revoke_work);
 	hrtimer_init(&revoke->timer, CLOCK_BOOTTIME, HRTIMER_MODE_REL);
 	revoke->timer.function = revoke_timer;
 	kz_region_get(unit->region);
@@ -323,23 +321,4 @@ int kz_revoke(struct kz_unit *unit, const struct kz_page_event *event,
 	}
 	group_join(unit->revoke, wait, *group);
 	return -EINPROGRESS;
-}
-
-/**
- * kz_revoke_init() - at module load
- *
- * Return: 0 or ENOMEM.
- */
-int kz_revoke_init(void)
-{
-	revoke_wq = alloc_workqueue("khazana_revoke", WQ_UNBOUND | WQ_HIGHPRI, 0);
-	return revoke_wq ? 0 : -ENOMEM;
-}
-
-/**
- * kz_revoke_exit() - at module unload; no region is left
- */
-void kz_revoke_exit(void)
-{
-	destroy_workqueue(revoke_wq);
 }

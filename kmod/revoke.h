@@ -29,7 +29,5 @@ void kz_revoke_group_end(struct kz_instance *instance, struct kz_revoke_group *g
 			 bool async);
 int kz_revoke(struct kz_unit *unit, const struct kz_page_event *event,
 	      struct kz_revoke_group **group, u32 *act);
-int kz_revoke_init(void);
-void kz_revoke_exit(void);
 
 #endif /* KZ_REVOKE_H */
