@@ -16,3 +16,11 @@ check-kunit-uml:
 	scripts/kernel-build uml
 	$(MAKE) kmod KVERS=uml
 	scripts/tap kunit -- selftests/vm/kunit $(KO)/kmod/uml/khazana_kunit.ko
+
+check-guest: check-guest-cluster-6.1 check-guest-cluster-6.12
+check-guest-quick: check-guest-cluster-quick
+.PHONY: check-guest-cluster-6.1 check-guest-cluster-6.12 check-guest-cluster-quick
+check-guest-cluster-6.1 check-guest-cluster-6.12: check-guest-cluster-%: user kmod $(VM_PROGRAMS)
+	scripts/tap guest-cluster-$* -- selftests/vm/run --kernel $* --nodes 3 -- selftests/vm/test-cluster
+check-guest-cluster-quick: user kmod $(VM_PROGRAMS)
+	TAP_TIMEOUT=100 scripts/tap guest-cluster-quick -- selftests/vm/run --netns 3 -- selftests/vm/test-cluster
