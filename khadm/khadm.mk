@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# khadm, its fake khd for tests, its manual page.
+
+$(eval $(call kh_prog,khadm,$(wildcard khadm/*.c),ctl khazana,jansson))
+$(eval $(call kh_test,selftests/khadm/fake-khd,selftests/khadm/fake_khd.c,ctl khazana,))
+
+$(O)/man/khadm.8: Documentation/khadm.8.scd
+	@mkdir -p $(@D)
+	$(kh_say) MAN $@
+	$(kh_q)scdoc <$< >$@
+
+user: $(O)/man/khadm.8
+
+check-unit: check-unit-khadm
+.PHONY: check-unit-khadm
+check-unit-khadm: $(O)/khadm $(O)/selftests/khadm/fake-khd
+	KHADM=$(abspath $(O)/khadm) FAKE_KHD=$(abspath $(O)/selftests/khadm/fake-khd) \
+		scripts/tap khadm -- bats --formatter tap selftests/khadm/usage.bats selftests/khadm/answers.bats
+
+.PHONY: install-khadm
+install-user: install-khadm
+install-khadm: $(O)/man/khadm.8
+	install -D -m 644 $(O)/man/khadm.8 $(DESTDIR)$(PREFIX)/share/man/man8/khadm.8

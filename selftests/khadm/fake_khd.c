@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * fake_khd.c - a khd with fixed answers, for the tests of khadm
+ *
+ *   fake-khd SOCKET COMMAND ARGS...
+ *
+ * Listens on SOCKET, runs COMMAND with KHAZANA_SOCKET set to it, and ends with its exit
+ * status.  It speaks the server side of lib/ctl.  Some addresses are refused, each in its way:
+ *
+ *   f:1  EKEYREJECTED    f:2  EBUSY     f:3  never answered     f:4  the connection is closed
+ *   f:5  a malformed answer             f:6  EIO
+ *
+ * The region at 1:0 has the key 00112233445566778899aabbccddeeff.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ctl/ctl.h"
+
+static const uint8_t good_key[KH_KEY_SIZE] = {
+	0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
+	0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff,
+};
+
+static const struct kh_region_info regions[] = {
+	{
+		.start = { 1, 0 },
+		.length = 64 << 20,
+		.generation = 7,
+		.allocated = 1 << 20,
+		.epoch = 3,
+		.home = 1,
+		.attr = { "crew", 12, 10000, 30000, 1, 0, 0 },
+	},
+	{
+		.start = { 2, 0x10000 },
+		.length = 0x30000,
+		.generation = 1,
+		.allocated = ~0ULL,
+		.home = 2,
+		.attr = { "null", 16, 500, 1000, 1, 0, 0x100 },
+	},
+};
+
+static const struct kh_page_info page = {
+	.start = { 1, 0x2000 },
+	.version = 42,
+	.token = 3ULL << 44 | 99,
+	.home = 1,
+	.owner = 2,
+	.backup = 1,
+	.right = KHAZANA_RIGHT_READ,
+	.busy = true,
+	.waiting = 4,
+	.reader_count = 2,
+	.readers = { 1, 3 },
+};
+
+static const struct kh_node_info nodes[] = {
+	{ .id = 1, .self = true, .incarnation = 5, .lease_left_ms = -1 },
+	{ .id = 2,
+	  .connected = true,
+	  .incarnation = 3,
+	  .lease_left_ms = 9000,
+	  .messages_in = 100,
+	  .messages_out = 101,
+	  .bytes_in = 4096000,
+	  .bytes_out = 1ULL << 33 },
+	{ .id = 3, .incarnation = 1, .lease_left_ms = -1 },
+};
+
+static const struct kh_counter counters[] = {
+	{ "faults", 12 },
+	{ "grants", 1234567 },
+	{ "stale-tokens", 0 },
+};
+
+static int emit(void *ctx, const void *msg, size_t len)
+{
+	return send(*(int *)ctx, msg, len, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static bool in_region(const struct khazana_addr addr)
+{
+	return addr.hi == 1 && addr.lo < regions[0].length;
+}
+
+/* The refusals by address. Return: an errno, 0, or -1: no orderly answer. */
+static int by_address(int fd, const struct kh_op *op)
+{
+	if (op->addr.hi != 0xf)
+		return 0;
+	switch (op->addr.lo) {
+	case 1:
+		return EKEYREJECTED;
+	case 2:
+		return op->flags & KH_OPF_FORCE ? 0 : EBUSY;
+	case 4:
+		shutdown(fd, SHUT_RDWR);
+		return -1;
+	case 5:
+		send(fd, "not a message at all", 20, MSG_NOSIGNAL);
+		return -1;
+	case 6:
+		return EIO;
+	default:
+		return -1;
+	}
+}
+
+static int op_run(const struct kh_op *op, struct kh_op_result *result)
+{
+	switch (op->code) {
+	case KH_OP_RESERVE:
+		if (op->length > 1ULL << 40)
+			return ENOSPC;
+		if (strcmp(op->attr.protocol, "crew") && *op->attr.protocol)
+			return EINVAL;
+		result->addr = (struct khazana_addr){ 0xabc, op->length };
+		return 0;
+	case KH_OP_ALLOCATE:
+		return op->length > 1 << 30 ? ENOSPC : 0;
+	case KH_OP_UNRESERVE:
+		if (!in_region(op->addr))
+			return op->addr.hi == 0xabc || op->addr.hi == 0xf ? 0 : ENOENT;
+		return memcmp(op->key, good_key, sizeof(good_key)) ? EKEYREJECTED : 0;
+	case KH_OP_GETATTR:
+		result->regions = regions;
+		result->region_count = 1;
+		return in_region(op->addr) ? 0 : ENOENT;
+	case KH_OP_REGION_LIST:
+		result->regions = regions;
+		result->region_count = op->flags & KH_OPF_ALL ? 2 : 1;
+		return 0;
+	case KH_OP_PAGE_SHOW:
+		result->page = &page;
+		return in_region(op->addr) ? 0 : op->addr.hi == 2 ? ENXIO : ENOENT;
+	case KH_OP_NODE_LIST:
+		result->nodes = nodes;
+		result->node_count = 3;
+		return 0;
+	case KH_OP_STATS:
+		result->counters = counters;
+		result->counter_count = 3;
+		return 0;
+	default:
+		return EOPNOTSUPP;
+	}
+}
+
+static void events(int fd, const struct kh_ctl_request *req)
+{
+	static const struct kh_op_result ok;
+
+	kh_ctl_reply(req, &ok, emit, &fd);
+	kh_ctl_event(req, 1, 1500000000, 1, "peer-up", "node 2 is there", emit, &fd);
+	kh_ctl_event(req, 2, 2000001000, 1, "peer-down", "node 3 \x1b[31mwent", emit, &fd);
+}
+
+static void serve(int fd)
+{
+	uint8_t msg[KH_CTL_MESSAGE_MAX];
+	struct kh_ctl_request req;
+	struct kh_op_result result;
+	const char *text;
+	ssize_t len;
+	int err;
+
+	while ((len = recv(fd, msg, sizeof(msg), 0)) > 0) {
+		err = kh_ctl_parse(msg, len, &req, &text);
+		if (err == -EBADMSG)
+			return;
+		if (err) {
+			kh_ctl_reply_error(&req, err, text, emit, &fd);
+			continue;
+		}
+		if (req.subscribe) {
+			events(fd, &req);
+			continue;
+		}
+		memset(&result, 0, sizeof(result));
+		err = by_address(fd, &req.op);
+		if (err < 0)
+			continue;
+		result.error = err ? err : op_run(&req.op, &result);
+		kh_ctl_reply(&req, &result, emit, &fd);
+	}
+}
+
+static void listen_forever(int listener)
+{
+	signal(SIGCHLD, SIG_IGN);
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+
+		if (fd < 0)
+			_exit(1);
+		if (!fork()) {
+			close(listener);
+			serve(fd);
+			_exit(0);
+		}
+		close(fd);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int listener, status;
+	pid_t server, command;
+
+	if (argc < 3 || strlen(argv[1]) >= sizeof(addr.sun_path)) {
+		fprintf(stderr, "usage: fake-khd SOCKET COMMAND ARGS...\n");
+		return 2;
+	}
+	strcpy(addr.sun_path, argv[1]);
+	unlink(argv[1]);
+	listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (listener < 0 || bind(listener, (struct sockaddr *)&addr, sizeof(addr)) ||
+	    listen(listener, 16)) {
+		perror("fake-khd: socket");
+		return 2;
+	}
+	setenv("KHAZANA_SOCKET", argv[1], 1);
+	server = fork();
+	if (!server)
+		listen_forever(listener);
+	command = fork();
+	if (!command) {
+		execvp(argv[2], argv + 2);
+		_exit(127);
+	}
+	waitpid(command, &status, 0);
+	kill(server, SIGKILL);
+	unlink(argv[1]);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
