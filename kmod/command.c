@@ -355,6 +355,7 @@ static int region_get(struct kz_instance *instance, struct kz_region *unused,
 	cmd->residency_us = div_u64(READ_ONCE(region->residency_ns), NSEC_PER_USEC);
 	cmd->flags = READ_ONCE(region->flags);
 	cmd->floor = READ_ONCE(region->floor);
+	cmd->count = kz_region_attachments(region);
 	kz_region_put(region);
 	return 0;
 }

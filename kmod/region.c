@@ -327,6 +327,24 @@ void kz_regions_shutdown(struct kz_instance *instance)
 }
 
 /**
+ * kz_region_attachments() - how many files are attached
+ * @region: the region
+ *
+ * Context: may sleep.
+ */
+u32 kz_region_attachments(struct kz_region *region)
+{
+	struct list_head *node;
+	u32 count = 0;
+
+	mutex_lock(&region->lock);
+	list_for_each(node, &region->attachments)
+		count++;
+	mutex_unlock(&region->lock);
+	return count;
+}
+
+/**
  * kz_region_poison() - dirty data is lost: whoever may have seen it must know
  * @region: the region
  *

@@ -121,6 +121,7 @@ struct kz_region *kz_region_next(struct kz_instance *instance, u32 handle);
 void kz_region_get(struct kz_region *region);
 void kz_region_put(struct kz_region *region);
 void kz_regions_shutdown(struct kz_instance *instance);
+u32 kz_region_attachments(struct kz_region *region);
 void kz_region_poison(struct kz_region *region);
 void kz_region_park(struct kz_region *region, u64 unit, struct kz_frame *frame);
 

@@ -319,7 +319,7 @@ enum khazana_cmd_op {
  * @region: handle
  * @right: enum khazana_right; out: right before (REVOKE) or now (UNIT_GET, INVENTORY)
  * @unit: first unit; out of INVENTORY: the unit found
- * @count: units; 0 means 1
+ * @count: units; 0 means 1; out of REGION_GET: attached files
  * @token: the grant's; out of UNIT_GET, INVENTORY: the unit's; out of REVOKE: the one before
  * @version: COMMIT: what the unit will be at; out: of the current frame
  * @version_held: COMMIT HELD: version of the frame to use; out: of the HANDOFF frame
