@@ -141,9 +141,11 @@ int main(int argc, char **argv)
 	const char *object = NULL, *rest;
 
 	rotate(argc, argv, leading(argc, argv));
-	if (argc < 2 || is_help(argv[1])) {
-		help_list(argc < 2 ? stderr : stdout, NULL);
-		return argc < 2 ? KHADM_USAGE : KHADM_OK;
+	if (argc < 2 || argv[1][0] == '-' || is_help(argv[1])) {
+		bool asked = argc > 1 && is_help(argv[1]);
+
+		help_list(asked ? stdout : stderr, NULL);
+		return asked ? KHADM_OK : KHADM_USAGE;
 	}
 	for (unsigned int i = 0; i < COMMANDS; i++) {
 		if (!begins(commands[i].words, argv[1], &rest))

@@ -233,11 +233,29 @@ static int unknown_option(const struct khadm_command *command, const char *word)
 		snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(word + 2, "="), word + 2);
 		near = khadm_nearest(bare, names, count);
 	}
-	fprintf(stderr, "khadm %s: unknown option '%s'", command->words, word);
+	fprintf(stderr, "khadm %s: unknown option '%.*s'", command->words, (int)strcspn(word, "="),
+		word);
 	if (near)
 		fprintf(stderr, "; did you mean '--%s'?", near);
 	fprintf(stderr, "\n");
 	return KHADM_USAGE;
+}
+
+/* Long options are not abbreviated: --key followed by a key must not pass for --key-file. */
+static int names_check(const struct khadm_command *command, int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+		size_t len = strcspn(argv[i], "=");
+		bool known = strncmp(argv[i], "--", 2);
+
+		for (unsigned int row = 0; row < ROWS && !known; row++)
+			known = takes(command, rows[row].letter) &&
+				strlen(rows[row].name) == len - 2 &&
+				!strncmp(rows[row].name, argv[i] + 2, len - 2);
+		if (!known)
+			return unknown_option(command, argv[i]);
+	}
+	return 0;
 }
 
 /* The words that are not options. */
@@ -276,6 +294,8 @@ int khadm_options_parse(const struct khadm_command *command, int argc, char **ar
 				*end++ = ':';
 		}
 	}
+	if (names_check(command, argc, argv))
+		return KHADM_USAGE;
 	opterr = 0;
 	while ((letter = getopt_long(argc, argv, letters, options, NULL)) != -1) {
 		const char *word = argv[optind - 1];

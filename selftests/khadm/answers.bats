@@ -1,0 +1,112 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Answers of khd as JSON, compared with golden files, and exit statuses. No module is needed:
+# "status" and "stats", which ask it too, run in a network namespace of their own, where it has
+# nothing to say.
+
+load common
+
+@test "node list -j" { golden node-list 0 node list -j; }
+@test "region list -j" { golden region-list 0 region list -j; }
+@test "region list --all -j" { golden region-list-all 0 region list --all -j; }
+@test "region show -j" { golden region-show 0 region show 1:5 -j; }
+@test "region create -j" { golden region-create 0 region create --size 64M --unit 64K --protocol crew --lease-ms 500 --allocate -j; }
+@test "region destroy -j" { golden region-destroy 0 region destroy 1:0 -k "$(key_file)" -j; }
+@test "event watch -j prints one document a line" { golden event-watch 0 event watch -n 2 -j; }
+@test "a failure prints a document too" { golden error 3 page show 2:0 -j; }
+
+@test "every document parses, has a schema, and no key in it" {
+	key=$(key_file)
+	for words in "node list" "region list" "region show 1:0" "page show 1:2000" "stats" "status" \
+		"region create --size 1M -k $key" "region destroy 1:0 -k $key" "region show 9:9"; do
+		# shellcheck disable=SC2086
+		faked $words -j >"$BATS_TEST_TMPDIR/out" 2>/dev/null || true
+		python3 -c 'import json, sys; assert json.load(sys.stdin)["schema"].startswith("khazana.")' <"$BATS_TEST_TMPDIR/out"
+		run ! grep -i -e 00112233 -e '"key"' "$BATS_TEST_TMPDIR/out"
+	done
+}
+
+@test "page show: the home's view" {
+	run --separate-stderr -0 faked page show 1:2000 -j
+	python3 - "$output" <<-'END'
+	import json, sys
+	page = json.loads(sys.argv[1])
+	assert page["schema"] == "khazana.page/1"
+	assert page["home"] == {"addr": "1:2000", "version": 42, "token": "0x300000000063", "home": 1, "owner": 2,
+	                        "backup": 1, "right": "read", "busy": True, "waiting": 4, "readers": [1, 3]}, page
+	assert (page["local"] is None) == ("local_error" in page)
+	END
+}
+
+@test "stats: khd's counters" {
+	run --separate-stderr faked stats -j
+	[ "$status" = 0 ] || [ "$status" = 5 ]
+	python3 - "$output" <<-'END'
+	import json, sys
+	assert json.loads(sys.argv[1])["khd"] == {"faults": 12, "grants": 1234567, "stale-tokens": 0}
+	END
+}
+
+@test "exit 1: refused" {
+	run -1 faked region create --size 2T
+	[[ $output == *khd:* ]]
+	run -1 faked region destroy f:2
+	run -1 faked region show f:6
+}
+
+@test "a region that cannot get storage is given back" {
+	run -1 faked region create --size 4G --allocate
+	[[ $output != *abc:* ]]
+}
+
+@test "destroy --force is passed on" {
+	run -0 faked region destroy f:2 --force
+}
+
+@test "exit 3: not found, or nothing allocated" {
+	run -3 faked region show 9:9
+	run -3 faked page show 2:0
+	run -3 faked region destroy 9:9
+}
+
+@test "exit 4: wrong key" {
+	run -4 faked region destroy 1:0
+	run -0 faked region destroy 1:0 --key-file "$(key_file)"
+	printf '\000\021\042\063\104\125\146\167\210\231\252\273\314\335\356\377' >"$BATS_TEST_TMPDIR/raw"
+	run -0 faked region destroy 1:0 --key-file "$BATS_TEST_TMPDIR/raw"
+	run -4 faked region show f:1
+}
+
+@test "exit 5: khd unreachable" {
+	run -5 alone node list
+	run -5 alone status
+	run -5 alone stats -j
+	KHAZANA_SOCKET=$BATS_TEST_TMPDIR/none run -5 "$KHADM" region list
+}
+
+@test "exit 5: khd goes away in the middle of a call" {
+	run -5 faked region show f:4
+}
+
+@test "exit 7: khd does not answer in time" {
+	run -7 faked region show f:3 --timeout 200
+}
+
+@test "exit 7: too few events in time" {
+	run -7 faked event watch --count 3 --timeout 300
+}
+
+@test "a malformed answer is a failure" {
+	run -1 faked region show f:5
+}
+
+@test "terminal escapes of another process are not passed on" {
+	run -0 faked event watch -n 2
+	run ! grep -q $'\x1b' <<<"$output"
+}
+
+@test "human output: a table with a line for each node" {
+	run -0 faked node list
+	[ "${#lines[@]}" = 4 ]
+}
