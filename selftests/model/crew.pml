@@ -22,6 +22,13 @@
 #ifndef RESTARTS
 #define RESTARTS 0	/* restarts of the home's khd */
 #endif
+#ifndef TICKS
+#define TICKS 0		/* ticks of the lease clock; 0: leases never end */
+#endif
+#ifndef LEASED
+#define LEASED 2	/* set of the nodes whose lease may end */
+#endif
+#define LEASE 2		/* ticks, at the node; the home counts one more */
 #ifndef QL
 #define QL 11		/* longest connection seen; a longer one is an error of the search */
 #endif
@@ -39,11 +46,20 @@
 #define DATA_	0	/* data sources of a GRANT */
 #define HELD	1
 #define ZERO	2
+#define COPIES	3	/* READ copies have to become HANDOFF frames first */
+#define LOST_	4
+
+#define KEPT	1	/* an IACK's status: a HANDOFF frame exists */
+
+#define RETRY	0	/* errors of a NACK */
+#define LOST	1
 
 #define I(u, n)		((u) * NN + (n))
 #define Q(f, t)		q[(f) * NN + (t)]
 #define BIT(n)		(1 << (n))
 #define PRESENT(i)	(right[i] != NONE || owned[i])
+#define NEWEST(u)	(epoch * EPOCH + counter[u])
+#define VALID(n)	((n) != NOBODY && !isvoid[n])
 
 #ifdef PLANT_IGNORE_EPOCH
 #define CURRENT		true
@@ -56,14 +72,16 @@
 #define FRESH(u, n)	(xt >= low[I(u,n)])
 #endif
 
-mtype = { REQ, GRANT, FORWARD, DATA, INV, IACK, DONE, HDONE, EVICT, HASK, SYNC };
+mtype = { REQ, GRANT, FORWARD, DATA, INV, IACK, DONE, HDONE, EVICT, HASK, SYNC, NACK,
+	RENEW, RACK, INVENT, VERDICT };
 
 /*
  * kind, unit, then: REQ held request attempt want epoch   GRANT   token request attempt right+4*source need
  *                   DATA version request attempt body -   FORWARD token request attempt asker right
  *                   INV token - - keep -                  IACK    token - - kept -
  *                   DONE token request - - -              HDONE, EVICT, HASK token
- *                   SYNC
+ *                   NACK - request attempt error -        RENEW -, RACK - - - valid -, SYNC -
+ *                   INVENT token version htoken hversion flags    VERDICT token - - resume -
  */
 chan q[NN * NN] = [QL] of { mtype, byte, byte, byte, byte, byte, byte };
 
@@ -79,6 +97,8 @@ bit owned[NU * NN];
 byte tok[NU * NN], ver[NU * NN], body[NU * NN], low[NU * NN] = EPOCH;
 bit hand[NU * NN];			/* a frame in HANDOFF */
 byte htok[NU * NN], hver[NU * NN], hbody[NU * NN];
+bit dirty[NU * NN];			/* EXPIRED_DIRTY: WRITE until the lease ended */
+bit expired[NN];			/* the lease is over, the module has emptied the address spaces */
 byte want[NU * NN];			/* threads wait for this right */
 #ifdef PLANT_LATE_ACK
 byte late[NU * NN];			/* the INV that the node has not answered yet */
@@ -89,23 +109,35 @@ bit gotg[NU * NN], gotd[NU * NN];
 byte gtok[NU * NN], gkind[NU * NN], gneed[NU * NN], dver[NU * NN], dbody[NU * NN];
 byte lreq[NU * NN], ltok[NU * NN];	/* the last request completed, for repeated DONEs */
 
+byte tleft[NN] = LEASE, age[NN];		/* ticks left; ticks + 1 since RENEW or INVENT was sent */
+
 /* The home. */
 byte epoch = 1, counter[NU];
 byte owner[NU] = NOBODY, version[NU], copies[NU], backup[NU] = NOBODY;
+byte bver[NU];				/* of the backup */
+bit virgin[NU];				/* nobody but the owner has seen the unit */
+bit orphan[NU];				/* the owner has come back and had to drop it */
+bit isvoid[NN];				/* the lease is over: nothing the directory says of the node is true */
+byte hleft[NN] = LEASE + 1;
 byte granted[NU * NN], last[NU * NN];	/* per party: token of the last right, last request done */
 bit busy[NU];
-byte bp[NU], br[NU], ba[NU], bright[NU], bsrc[NU], btok[NU], bwait[NU], bkeep[NU] = NOBODY;
-bit bsent[NU];
+byte bp[NU], br[NU], ba[NU], bright[NU], bheld[NU], bfrom[NU] = NOBODY, btok[NU], bneed[NU], bwait[NU], bkeep[NU];
+bit bsent[NU];				/* the GRANT has tleft */
+bit bown[NU];				/* the asker of a READ will be the owner */
 chan fifo[NU] = [NN] of { byte };
 byte wreq[NU * NN], watt[NU * NN], wright[NU * NN], wheld[NU * NN];
 bit down[NN * NN];			/* down[f * NN + t]: f has no connection to t yet */
 byte recovering;			/* nodes whose inventory is still missing */
 
 /* The observer: how many writes there were, and faults and requests left. */
-byte writes[NU];
+byte writes[NU], cur[NU];		/* cur: content that a load has to see */
+byte seen[NU];				/* newest content that another node than its writer saw */
+byte losses;				/* leases that ended */
+bit evicted;
+byte ticks_left = TICKS;
 byte reqs_left = REQS, drops_left = DROPS, dups_left = DUPS, restarts_left = RESTARTS;
 
-hidden byte k, xt, xq, xa, xx, xy, n_, j_, best, old;
+hidden byte k, xt, xq, xa, xx, xy, n_, j_, best, old, src, need;
 
 /* What a node sends before its end of the connection is up is lost. */
 inline snd(f_, t_, m_, u_, a1, a2, a3, a4, a5)
@@ -118,14 +150,22 @@ inline snd(f_, t_, m_, u_, a1, a2, a3, a4, a5)
 
 /* --- holder ----------------------------------------------------------------- */
 
+inline forget_answers(i)
+{
+	gotg[i] = 0; gtok[i] = 0; gkind[i] = 0; gneed[i] = 0;
+	gotd[i] = 0; dver[i] = 0; dbody[i] = 0
+}
+
 inline ask(u, n)
 {
-	gotg[I(u,n)] = 0; gtok[I(u,n)] = 0; gkind[I(u,n)] = 0; gneed[I(u,n)] = 0;
-	gotd[I(u,n)] = 0; dver[I(u,n)] = 0; dbody[I(u,n)] = 0;
+	forget_answers(I(u,n));
 	att[I(u,n)]++;
 	if
-	:: PRESENT(I(u,n)) -> snd(n, HOME, REQ,u,ver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],low[I(u,n)] / EPOCH)
-	:: !PRESENT(I(u,n)) && hand[I(u,n)] -> snd(n, HOME, REQ,u,hver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],low[I(u,n)] / EPOCH)
+	:: expired[n]
+	:: !expired[n] && PRESENT(I(u,n)) ->
+		snd(n, HOME, REQ,u,ver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],low[I(u,n)] / EPOCH)
+	:: !expired[n] && !PRESENT(I(u,n)) && hand[I(u,n)] ->
+		snd(n, HOME, REQ,u,hver[I(u,n)],req[I(u,n)],att[I(u,n)],want[I(u,n)],low[I(u,n)] / EPOCH)
 	:: else -> snd(n, HOME, REQ,u,NOVER,req[I(u,n)],att[I(u,n)],want[I(u,n)],low[I(u,n)] / EPOCH)
 	fi
 }
@@ -137,7 +177,7 @@ inline forget_hand(i)
 
 inline drop_copy(i)
 {
-	right[i] = NONE; owned[i] = 0; tok[i] = 0; ver[i] = 0; body[i] = 0
+	right[i] = NONE; owned[i] = 0; dirty[i] = 0; tok[i] = 0; ver[i] = 0; body[i] = 0
 }
 
 /* R5: the current frame becomes the one kept in HANDOFF. */
@@ -158,32 +198,43 @@ inline complete(u, n)
 	:: want[I(u,n)] != NONE && gotg[I(u,n)] && gtok[I(u,n)] < low[I(u,n)] ->
 		ask(u, n)
 	:: want[I(u,n)] != NONE && gotg[I(u,n)] && gtok[I(u,n)] >= low[I(u,n)] &&
-	   (gkind[I(u,n)] != DATA_ || (gotd[I(u,n)] && dver[I(u,n)] == gneed[I(u,n)])) ->
+	   (gkind[I(u,n)] % 4 != DATA_ || (gotd[I(u,n)] && dver[I(u,n)] == gneed[I(u,n)])) ->
 		if
-		:: gkind[I(u,n)] == HELD && PRESENT(I(u,n)) ->
+		:: gkind[I(u,n)] % 4 == HELD && PRESENT(I(u,n)) ->
 			assert(ver[I(u,n)] == gneed[I(u,n)])
-		:: gkind[I(u,n)] == HELD && !PRESENT(I(u,n)) ->
+		:: gkind[I(u,n)] % 4 == HELD && !PRESENT(I(u,n)) ->
 			assert(hand[I(u,n)] && hver[I(u,n)] == gneed[I(u,n)]);
 			ver[I(u,n)] = hver[I(u,n)]; body[I(u,n)] = hbody[I(u,n)];
 			owned[I(u,n)] = 1
-		:: gkind[I(u,n)] == ZERO ->
+		:: gkind[I(u,n)] % 4 == ZERO ->
 			ver[I(u,n)] = 0; body[I(u,n)] = 0; owned[I(u,n)] = 1
 		:: else ->
 			ver[I(u,n)] = dver[I(u,n)]; body[I(u,n)] = dbody[I(u,n)]
 		fi;
 		forget_hand(I(u,n));
+		owned[I(u,n)] = owned[I(u,n)] || gkind[I(u,n)] >= 4;
+		if
+		:: body[I(u,n)] != cur[u] ->
+			/* R14: the newest writes may be lost with their writer, if nobody saw them */
+			assert(losses > 0 && (body[I(u,n)] >= seen[u] || losses > 1 || evicted));
+			cur[u] = body[I(u,n)];
+			seen[u] = 0
+		:: else
+		fi;
+		if
+		:: !owned[I(u,n)] || want[I(u,n)] == READ -> seen[u] = cur[u]
+		:: else
+		fi;
 		right[I(u,n)] = want[I(u,n)]; tok[I(u,n)] = gtok[I(u,n)]; low[I(u,n)] = gtok[I(u,n)];
 		if
 		:: want[I(u,n)] == WRITE ->
 			owned[I(u,n)] = 1; ver[I(u,n)] = gtok[I(u,n)];
-			assert(body[I(u,n)] == writes[u]);
-			writes[u]++; body[I(u,n)] = writes[u]
+			writes[u]++; body[I(u,n)] = writes[u]; cur[u] = writes[u]
 		:: else
 		fi;
 		lreq[I(u,n)] = req[I(u,n)]; ltok[I(u,n)] = gtok[I(u,n)];
 		want[I(u,n)] = NONE; att[I(u,n)] = 0;
-		gotg[I(u,n)] = 0; gtok[I(u,n)] = 0; gkind[I(u,n)] = 0; gneed[I(u,n)] = 0;
-		gotd[I(u,n)] = 0; dver[I(u,n)] = 0; dbody[I(u,n)] = 0;
+		forget_answers(I(u,n));
 		snd(n, HOME, DONE,u,ltok[I(u,n)],lreq[I(u,n)],0,0,0);
 #ifdef PLANT_LATE_ACK
 		if
@@ -198,7 +249,7 @@ inline complete(u, n)
 inline on_grant(u, n)
 {
 	if
-	:: want[I(u,n)] != NONE && xq == req[I(u,n)] && xa == att[I(u,n)] && FRESH(u, n) ->
+	:: want[I(u,n)] != NONE && xq == req[I(u,n)] && xa == att[I(u,n)] && FRESH(u, n) && !expired[n] ->
 		gotg[I(u,n)] = 1; gtok[I(u,n)] = xt; gkind[I(u,n)] = xx / 4; gneed[I(u,n)] = xy;
 		complete(u, n)
 	:: else ->
@@ -212,7 +263,7 @@ inline on_grant(u, n)
 inline on_data(u, n)
 {
 	if
-	:: want[I(u,n)] != NONE && xq == req[I(u,n)] && xa == att[I(u,n)] ->
+	:: want[I(u,n)] != NONE && xq == req[I(u,n)] && xa == att[I(u,n)] && !expired[n] ->
 		gotd[I(u,n)] = 1; dver[I(u,n)] = xt; dbody[I(u,n)] = xx;
 		complete(u, n)
 	:: else
@@ -228,7 +279,8 @@ inline on_forward(u, n)
 		snd(n, xx, DATA,u,ver[I(u,n)],xq,xa,body[I(u,n)],0);
 		if
 		:: xy == WRITE -> hand_off(I(u,n), xt)
-		:: else -> right[I(u,n)] = READ
+		:: xy == READ && right[I(u,n)] == WRITE -> right[I(u,n)] = READ
+		:: else -> dirty[I(u,n)] = 0
 		fi
 	:: FRESH(u, n) && !PRESENT(I(u,n)) && hand[I(u,n)] ->
 		low[I(u,n)] = xt; htok[I(u,n)] = xt;
@@ -274,114 +326,186 @@ inline on_hdone(u, n)
 	fi
 }
 
+inline on_nack(u, n)
+{
+	if
+	:: want[I(u,n)] != NONE && xq == req[I(u,n)] && xa == att[I(u,n)] && xx == RETRY -> ask(u, n)
+	:: want[I(u,n)] != NONE && xq == req[I(u,n)] && xa == att[I(u,n)] && xx == LOST ->
+		want[I(u,n)] = NONE; att[I(u,n)] = 0;		/* the waiters get EIO */
+		forget_answers(I(u,n))
+	:: else
+	fi
+}
+
 /* --- home ------------------------------------------------------------------- */
 
 inline hdone(u, n)
 {
-	snd(HOME, n, HDONE,u,epoch * EPOCH + counter[u],0,0,0,0)
+	snd(HOME, n, HDONE,u,NEWEST(u),0,0,0,0)
 }
 
 inline forward(u)
 {
-	snd(HOME, owner[u], FORWARD,u,btok[u],br[u],ba[u],bp[u],bright[u])
+	snd(HOME, bfrom[u], FORWARD,u,btok[u],br[u],ba[u],bp[u],bright[u])
 }
 
 inline send_inv(u, n)
 {
-	snd(HOME, n, INV,u,btok[u],0,0,(bkeep[u] == n),0)
+	snd(HOME, n, INV,u,btok[u],0,0,((bkeep[u] & BIT(n)) != 0),0)
+}
+
+inline send_invs(u)
+{
+	for (j_ : 0 .. NN - 1) {
+		if
+		:: bwait[u] & BIT(j_) -> send_inv(u, j_)
+		:: else
+		fi
+	}
+}
+
+inline rest(u)
+{
+	busy[u] = 0; bp[u] = 0; br[u] = 0; ba[u] = 0; bright[u] = 0; bheld[u] = 0; btok[u] = 0;
+	bwait[u] = 0; bkeep[u] = 0; bsent[u] = 0; bfrom[u] = NOBODY; bown[u] = 0; bneed[u] = 0
+}
+
+/* Where the data of the busy request is: src, bfrom, need. R3, R14. */
+inline choose(u)
+{
+	bfrom[u] = NOBODY; bown[u] = 0; need = version[u]; src = DATA_;
+	if
+	:: bheld[u] == version[u] && (owner[u] == bp[u] || copies[u] & BIT(bp[u])) -> src = HELD
+	:: owner[u] == NOBODY -> src = ZERO
+	:: VALID(owner[u]) && !orphan[u] -> bfrom[u] = owner[u]
+	:: else ->
+		bown[u] = 1;
+		if
+		:: copies[u] & (ALL - BIT(bp[u])) -> src = COPIES
+		:: !(copies[u] & (ALL - BIT(bp[u]))) && backup[u] == bp[u] && bheld[u] == bver[u] -> src = HELD; need = bver[u]
+		:: !(copies[u] & (ALL - BIT(bp[u]))) && backup[u] != NOBODY && backup[u] != bp[u] ->
+			bfrom[u] = backup[u]; need = bver[u]
+		:: !(copies[u] & (ALL - BIT(bp[u]))) && backup[u] == NOBODY && virgin[u] -> src = ZERO; need = 0
+		:: else -> src = LOST_
+		fi
+	fi
 }
 
 inline grant(u)
 {
-	bsent[u] = 1;
-	snd(HOME, bp[u], GRANT,u,btok[u],br[u],ba[u],bright[u] + 4 * bsrc[u],version[u]);
+	choose(u);
+	assert(bfrom[u] != bp[u]);
 	if
-	:: bsrc[u] == DATA_ -> forward(u)
+	:: src == COPIES ->
+		bsent[u] = 0; bown[u] = 0;
+		bwait[u] = copies[u] & (ALL - BIT(bp[u])); bkeep[u] = bwait[u];
+		send_invs(u)
+	:: src == LOST_ ->
+		snd(HOME, bp[u], NACK,u,0,br[u],ba[u],LOST,0);
+		last[I(u,bp[u])] = br[u];
+		rest(u)
+	:: else ->
+		bsent[u] = 1; bneed[u] = need;
+		snd(HOME, bp[u], GRANT,u,btok[u],br[u],ba[u],bright[u] + 4 * src + 16 * bown[u],need);
+		if
+		:: src == DATA_ -> forward(u)
+		:: else
+		fi
+	fi
+}
+
+/* All INVs are answered. */
+inline proceed(u)
+{
+	if
+	:: bwait[u] == 0 && bp[u] == NOBODY -> rest(u)		/* the request was cancelled */
+	:: bwait[u] == 0 && bp[u] != NOBODY -> grant(u)
 	:: else
 	fi
 }
 
 inline serve(u)
 {
+	fifo[u]?n_;
+	busy[u] = 1; bp[u] = n_;
+	br[u] = wreq[I(u,n_)]; ba[u] = watt[I(u,n_)]; bright[u] = wright[I(u,n_)]; bheld[u] = wheld[I(u,n_)];
+	wreq[I(u,n_)] = 0; watt[I(u,n_)] = 0; wright[I(u,n_)] = 0; wheld[I(u,n_)] = 0;
+	counter[u]++; assert(counter[u] < EPOCH);
+	btok[u] = NEWEST(u);
 	if
-	:: !busy[u] && !recovering && len(fifo[u]) > 0 ->
-		fifo[u]?n_;
-		busy[u] = 1; bp[u] = n_; bsent[u] = 0; bkeep[u] = NOBODY; bwait[u] = 0;
-		br[u] = wreq[I(u,n_)]; ba[u] = watt[I(u,n_)]; bright[u] = wright[I(u,n_)];
-		xt = wheld[I(u,n_)];
-		wreq[I(u,n_)] = 0; watt[I(u,n_)] = 0; wright[I(u,n_)] = 0; wheld[I(u,n_)] = 0;
-		counter[u]++; assert(counter[u] < EPOCH);
-		btok[u] = epoch * EPOCH + counter[u];
-		if
-		:: owner[u] == NOBODY -> bsrc[u] = ZERO
+	:: bright[u] == WRITE && owner[u] != NOBODY ->
+		bwait[u] = copies[u] & (ALL - BIT(n_));
+		if		/* R11 */
+		:: backup[u] != NOBODY && bver[u] == version[u]
 		:: else ->
-			if
-			:: xt == version[u] && (owner[u] == n_ || copies[u] & BIT(n_)) -> bsrc[u] = HELD
-			:: else -> bsrc[u] = DATA_; assert(owner[u] != n_)
-			fi;
-			if
-			:: bright[u] == WRITE ->
-				bwait[u] = copies[u] & (ALL - BIT(n_));
+			for (j_ : 0 .. NN - 1) {
 				if
-				:: owner[u] == n_ ->
-					for (j_ : 0 .. NN - 1) {
-						if
-						:: bwait[u] & BIT(j_) -> bkeep[u] = j_
-						:: else
-						fi
-					}
-				:: owner[u] != n_ && bsrc[u] == HELD -> bwait[u] = bwait[u] | BIT(owner[u])
+				:: bwait[u] & BIT(j_) -> bkeep[u] = BIT(j_)
 				:: else
-				fi;
-#ifdef PLANT_SKIP_INV
-				bwait[u] = bwait[u] & (ALL - BIT(2));
-#endif
-				for (j_ : 0 .. NN - 1) {
-					if
-					:: bwait[u] & BIT(j_) ->
-						send_inv(u, j_)
-					:: else
-					fi
-				}
-			:: else
-			fi
+				fi
+			}
 		fi;
-		if
-		:: bwait[u] == 0 -> grant(u)
+		if		/* R3 */
+		:: VALID(owner[u]) && !orphan[u] && owner[u] != n_ && bheld[u] == version[u] && (copies[u] & BIT(n_)) ->
+			bwait[u] = bwait[u] | BIT(owner[u])
 		:: else
-		fi
+		fi;
+#ifdef PLANT_SKIP_INV
+		bwait[u] = bwait[u] & (ALL - BIT(2));
+#endif
+		send_invs(u)
 	:: else
-	fi
+	fi;
+	proceed(u)
+}
+
+/* Called after every event at the home. */
+inline settle(u)
+{
+	do
+	:: !busy[u] && !recovering && len(fifo[u]) > 0 -> serve(u)
+	:: else -> break
+	od
 }
 
 inline on_req(u, p)
 {
 	if
-	:: xq <= last[I(u,p)] || !CURRENT
-	:: xq > last[I(u,p)] && CURRENT && busy[u] && bp[u] == p && br[u] == xq ->
+	:: xq <= last[I(u,p)] || !CURRENT || isvoid[p]
+	:: xq > last[I(u,p)] && CURRENT && !isvoid[p] && busy[u] && bp[u] == p && br[u] == xq ->
 		if
 		:: xa > ba[u] ->
-			ba[u] = xa;
+			ba[u] = xa; bheld[u] = xt;
 			if
-			:: bsrc[u] == HELD && xt != version[u] -> bsrc[u] = DATA_
-			:: else
-			fi;
-			if
-			:: bsent[u] -> grant(u)
+			:: bwait[u] == 0 -> grant(u)
 			:: else
 			fi
 		:: else
 		fi
-	:: xq > last[I(u,p)] && CURRENT && !(busy[u] && bp[u] == p && br[u] == xq) &&
+	:: xq > last[I(u,p)] && CURRENT && !isvoid[p] && !(busy[u] && bp[u] == p && br[u] == xq) &&
 	   (xq > wreq[I(u,p)] || (xq == wreq[I(u,p)] && xa > watt[I(u,p)])) ->
 		if
 		:: wright[I(u,p)] == NONE -> fifo[u]!p
 		:: else
 		fi;
-		wreq[I(u,p)] = xq; watt[I(u,p)] = xa; wright[I(u,p)] = xx; wheld[I(u,p)] = xt;
-		serve(u)
+		wreq[I(u,p)] = xq; watt[I(u,p)] = xa; wright[I(u,p)] = xx; wheld[I(u,p)] = xt
 	:: else
 	fi
+}
+
+/* The source has changed: one attempt never gets two different GRANTs. */
+inline retry(u)
+{
+	snd(HOME, bp[u], NACK,u,0,br[u],ba[u],RETRY,0)
+}
+
+inline new_backup(u, p, v)
+{
+	if
+	:: backup[u] != NOBODY && backup[u] != p -> hdone(u, backup[u])
+	:: else
+	fi;
+	backup[u] = p; bver[u] = v
 }
 
 inline on_iack(u, p)
@@ -391,57 +515,43 @@ inline on_iack(u, p)
 		bwait[u] = bwait[u] & (ALL - BIT(p));
 		copies[u] = copies[u] & (ALL - BIT(p));
 		if
-		:: bkeep[u] == p && xx ->
-			if
-			:: backup[u] != NOBODY && backup[u] != p -> hdone(u, backup[u])
-			:: else
-			fi;
-			backup[u] = p
+		:: (bkeep[u] & BIT(p)) && xx == KEPT -> new_backup(u, p, version[u])
 		:: else
 		fi;
-		if
-		:: bwait[u] == 0 -> grant(u)
-		:: else
-		fi
+		proceed(u)
 	:: else
 	fi
 }
 
-inline rest(u)
+/* The asker has what it was granted (R6, R11). */
+inline commit(u, p)
 {
-	busy[u] = 0; bp[u] = 0; br[u] = 0; ba[u] = 0; bright[u] = 0; bsrc[u] = 0; btok[u] = 0;
-	bwait[u] = 0; bkeep[u] = NOBODY; bsent[u] = 0
+	granted[I(u,p)] = btok[u];
+	last[I(u,p)] = br[u];
+	if
+	:: backup[u] == p -> backup[u] = NOBODY; bver[u] = 0	/* R5: the grant ended its HANDOFF */
+	:: else
+	fi;
+	old = owner[u];
+	virgin[u] = (old == NOBODY) || (virgin[u] && old == p) || (bown[u] && bneed[u] == 0 && virgin[u] && bfrom[u] == NOBODY);
+	if
+	:: bright[u] == READ && (old == NOBODY || bown[u]) -> owner[u] = p; orphan[u] = 0; version[u] = bneed[u]; copies[u] = copies[u] & (ALL - BIT(p))
+	:: bright[u] == READ && old != NOBODY && !bown[u] && old != p -> copies[u] = copies[u] | BIT(p)
+	:: bright[u] == READ && old == p && !bown[u]
+	:: else ->
+		if
+		:: VALID(old) && !orphan[u] && old != p -> new_backup(u, old, version[u])
+		:: else
+		fi;
+		owner[u] = p; orphan[u] = 0; version[u] = btok[u]; copies[u] = 0
+	fi;
+	rest(u)
 }
 
 inline on_done(u, p)
 {
 	if
-	:: busy[u] && bp[u] == p && br[u] == xq && btok[u] == xt ->
-		last[I(u,p)] = xq;
-		granted[I(u,p)] = xt;
-		if
-		:: backup[u] == p -> backup[u] = NOBODY		/* R5: the grant ended its HANDOFF */
-		:: else
-		fi;
-		old = owner[u];
-		if
-		:: bright[u] == READ && old == NOBODY -> owner[u] = p
-		:: bright[u] == READ && old != NOBODY && old != p -> copies[u] = copies[u] | BIT(p)
-		:: bright[u] == READ && old == p
-		:: else ->
-			owner[u] = p; version[u] = xt; copies[u] = 0;
-			if
-			:: old != NOBODY && old != p ->		/* R11 */
-				if
-				:: backup[u] != NOBODY && backup[u] != old -> hdone(u, backup[u])
-				:: else
-				fi;
-				backup[u] = old
-			:: else
-			fi
-		fi;
-		rest(u);
-		serve(u)
+	:: busy[u] && bp[u] == p && br[u] == xq && btok[u] == xt -> commit(u, p)
 	:: else
 	fi
 }
@@ -460,7 +570,7 @@ inline on_hask(u, p)
 #ifdef PLANT_EARLY_HDONE
 	:: true -> hdone(u, p)
 #endif
-	:: !recovering && owner[u] != p && backup[u] != p && !(bwait[u] & BIT(p)) -> hdone(u, p)
+	:: !recovering && !isvoid[p] && owner[u] != p && backup[u] != p && !(bwait[u] & BIT(p)) -> hdone(u, p)
 	:: else
 	fi
 }
@@ -507,6 +617,10 @@ inline rebuild(u)
 		fi
 	}
 	backup[u] = best;
+	if
+	:: best != NOBODY -> bver[u] = hver[I(u,best)]
+	:: else
+	fi;
 	for (j_ : 0 .. NN - 1) {
 		if
 		:: hand[I(u,j_)] && j_ != owner[u] && j_ != backup[u] -> hdone(u, j_)
@@ -514,7 +628,7 @@ inline rebuild(u)
 		fi
 	}
 	best = 0;
-	serve(u)
+	settle(u)
 }
 
 /* --- failures --------------------------------------------------------------- */
@@ -557,6 +671,10 @@ inline lose(a, b)
 inline on_sync(u, n, peer)
 {
 	if
+	:: peer == HOME -> age[n] = 0
+	:: else
+	fi;
+	if
 	:: peer == HOME -> repeat_done(u, n)
 	:: else
 	fi;
@@ -565,7 +683,7 @@ inline on_sync(u, n, peer)
 	:: else
 	fi;
 	if
-	:: n == HOME && busy[u] && bsent[u] && bsrc[u] == DATA_ && owner[u] == peer -> forward(u)
+	:: n == HOME && busy[u] && bsent[u] && bfrom[u] == peer -> forward(u)
 	:: else
 	fi;
 	ask_again(u, n)
@@ -594,7 +712,8 @@ inline restart()
 	}
 	epoch++;
 	for (best : 0 .. NU - 1) {
-		counter[best] = 0; owner[best] = NOBODY; version[best] = 0; copies[best] = 0; backup[best] = NOBODY;
+		counter[best] = 0; owner[best] = NOBODY; version[best] = 0; copies[best] = 0; backup[best] = NOBODY; bver[best] = 0;
+		virgin[best] = 0; orphan[best] = 0;
 		rest(best);
 		do
 		:: nempty(fifo[best]) -> fifo[best]?j_
@@ -634,6 +753,174 @@ inline inventory(n)
 	best = 0
 }
 
+#if TICKS
+/* --- leases ----------------------------------------------------------------- */
+
+/* R13: the module empties the address spaces. */
+inline expire(n)
+{
+	expired[n] = 1; losses++;
+	for (best : 0 .. NU - 1) {
+		forget_answers(I(best,n));
+		if
+		:: owned[I(best,n)] -> dirty[I(best,n)] = (right[I(best,n)] == WRITE); right[I(best,n)] = NONE
+		:: else -> drop_copy(I(best,n))
+		fi
+	}
+	best = 0
+}
+
+inline tick()
+{
+	ticks_left--;
+	for (old : 0 .. NN - 1) {
+		if
+		:: (LEASED & BIT(old)) && tleft[old] > 0 ->
+			tleft[old]--;
+			if
+			:: tleft[old] == 0 -> expire(old)
+			:: else
+			fi
+		:: else
+		fi;
+		if
+		:: (LEASED & BIT(old)) && hleft[old] > 0 -> hleft[old]--
+		:: else
+		fi;
+		if
+		:: age[old] > 0 -> age[old]++
+		:: else
+		fi
+	}
+	old = 0
+}
+
+inline renew(n)
+{
+	age[n] = 1;
+	if
+	:: expired[n] ->
+		snd(n, HOME, INVENT,0,tok[I(0,n)],ver[I(0,n)],htok[I(0,n)],hver[I(0,n)],
+		    PRESENT(I(0,n)) + 2 * hand[I(0,n)])
+	:: else -> snd(n, HOME, RENEW,0,0,0,0,0,0)
+	fi
+}
+
+inline on_renew(p)
+{
+	if
+	:: isvoid[p] -> snd(HOME, p, RACK,0,0,0,0,0,0)
+	:: else -> hleft[p] = LEASE + 1; snd(HOME, p, RACK,0,0,0,0,1,0)
+	fi
+}
+
+inline on_rack(n)
+{
+	if
+	:: xx && !expired[n] && age[n] > 0 && LEASE + 1 - age[n] > tleft[n] -> tleft[n] = LEASE + 1 - age[n]
+	:: else
+	fi;
+	age[n] = 0
+}
+
+/* R14: the home's clock says that the node's module has emptied the address spaces. */
+inline avoid(n)
+{
+	isvoid[n] = 1;
+	for (best : 0 .. NU - 1) {
+		copies[best] = copies[best] & (ALL - BIT(n));
+		if
+		:: backup[best] == n -> backup[best] = NOBODY; bver[best] = 0
+		:: else
+		fi;
+		old = len(fifo[best]);
+		do
+		:: old > 0 ->
+			old--;
+			fifo[best]?j_;
+			if
+			:: j_ != n -> fifo[best]!j_
+			:: else -> wreq[I(best,n)] = 0; watt[I(best,n)] = 0; wright[I(best,n)] = 0; wheld[I(best,n)] = 0
+			fi
+		:: old == 0 -> break
+		od;
+		if
+		:: busy[best] && bp[best] == n && bwait[best] == 0 -> rest(best)
+		:: busy[best] && bp[best] == n && bwait[best] != 0 -> bp[best] = NOBODY
+		:: busy[best] && bp[best] != n && bsent[best] && bfrom[best] == n ->
+			retry(best)
+		:: else
+		fi;
+		if
+		:: busy[best] && (bwait[best] & BIT(n)) ->
+			bwait[best] = bwait[best] & (ALL - BIT(n));
+			proceed(best)
+		:: else
+		fi;
+		settle(best)
+	}
+	best = 0
+}
+
+/* R15: inventory, verdict and the new lease are one step at the home. */
+inline on_invent(u, p)
+{
+	hleft[p] = LEASE + 1; isvoid[p] = 0; src = 1;
+	copies[u] = copies[u] & (ALL - BIT(p));
+	if
+	:: (xy & 1) && busy[u] && bp[u] == p && btok[u] == xt -> commit(u, p)
+	:: (xy & 1) && !(busy[u] && bp[u] == p && btok[u] == xt) && owner[u] == p &&
+	   !(busy[u] && bsent[u] && bfrom[u] != p && bp[u] != p) ->
+		version[u] = xq; granted[I(u,p)] = xt	/* its last grant may have been cancelled */
+	:: (xy & 1) && owner[u] != p && !busy[u] && xt == NEWEST(u) ->
+		if
+		:: VALID(owner[u]) && !orphan[u] -> new_backup(u, owner[u], version[u])
+		:: else
+		fi;
+		orphan[u] = 0;
+		virgin[u] = (owner[u] == NOBODY);
+		owner[u] = p; version[u] = xq; granted[I(u,p)] = xt
+	:: !(xy & 1)
+	:: else ->
+		src = 0;
+		if
+		:: owner[u] == p -> orphan[u] = 1
+		:: else
+		fi
+	fi;
+	snd(HOME, p, VERDICT,u,xt,0,0,src,0);
+	if	/* an upgrade that began when this owner was void */
+	:: src && owner[u] == p && busy[u] && !bsent[u] && bp[u] != NOBODY && bp[u] != p && bright[u] == WRITE &&
+	   bheld[u] == version[u] && (copies[u] & BIT(bp[u])) -> bwait[u] = bwait[u] | BIT(p); send_inv(u, p)
+	:: else
+	fi;
+	if
+	:: (xy & 2) && owner[u] != p && backup[u] != p && !(bwait[u] & BIT(p)) -> hdone(u, p)
+	:: else
+	fi
+}
+
+inline on_verdict(u, n)
+{
+	if
+	:: !xx && PRESENT(I(u,n)) && tok[I(u,n)] == xt -> drop_copy(I(u,n))
+	:: else
+	fi;
+	if
+	:: expired[n] && age[n] > 0 && age[n] <= LEASE ->
+		tleft[n] = LEASE + 1 - age[n];
+		expired[n] = 0;
+		if
+		:: dirty[I(u,n)] -> dirty[I(u,n)] = 0; right[I(u,n)] = WRITE
+		:: else
+		fi;
+		ask_again(u, n)
+	:: else
+	fi;
+	age[n] = 0
+}
+#endif
+
 /* --- the invariants --------------------------------------------------------- */
 
 #define W(u, n)		(right[I(u,n)] == WRITE)
@@ -646,7 +933,7 @@ inline check_unit(u)
 		if
 		:: R(u, j_) ->
 			xt++;
-			assert(body[I(u,j_)] == writes[u]);				/* I2 */
+			assert(body[I(u,j_)] == cur[u] && !expired[j_]);		/* I2 */
 			assert(recovering || owner[u] == j_ || (copies[u] & BIT(j_)) ||	/* I4 */
 			       (busy[u] && bp[u] == j_))
 		:: else
@@ -656,13 +943,14 @@ inline check_unit(u)
 		:: else
 		fi;
 		if
-		:: (PRESENT(I(u,j_)) && body[I(u,j_)] == writes[u]) || (hand[I(u,j_)] && hbody[I(u,j_)] == writes[u]) -> xa++
+		:: (PRESENT(I(u,j_)) && body[I(u,j_)] == cur[u]) || (hand[I(u,j_)] && hbody[I(u,j_)] == cur[u]) -> xa++
 		:: else
 		fi
 	}
 	assert(xq == 0 || xt == 1);			/* I1 */
-	assert(xa > 0 || writes[u] == 0);		/* I3 */
-	xt = 0; xq = 0; xa = 0; xx = 0; xy = 0; n_ = 0; j_ = 0; k = 0
+	assert(xa > 0 || cur[u] == 0 ||			/* I3 */
+	       (losses > 0 && (cur[u] > seen[u] || losses > 1 || evicted)));
+	xt = 0; xq = 0; xa = 0; xx = 0; xy = 0; n_ = 0; j_ = 0; k = 0; src = 0; need = 0; old = 0
 }
 
 inline check()
@@ -678,11 +966,11 @@ inline check_rest(u)
 {
 	assert(!busy[u] && len(fifo[u]) == 0 && !recovering);
 	for (j_ : 0 .. NN - 1) {
-		assert(want[I(u,j_)] == NONE);
+		assert(want[I(u,j_)] == NONE && !expired[j_] && !isvoid[j_]);
 		assert(!hand[I(u,j_)] || backup[u] == j_ || (owner[u] == j_ && !PRESENT(I(u,j_))));
 		assert(backup[u] != j_ || hand[I(u,j_)]);
 		assert(!owned[I(u,j_)] || owner[u] == j_);
-		assert(owner[u] != j_ || owned[I(u,j_)] || hand[I(u,j_)])
+		assert(owner[u] != j_ || owned[I(u,j_)] || hand[I(u,j_)] || orphan[u])
 	}
 	j_ = 0
 }
@@ -702,6 +990,13 @@ inline handle(f, t, u)
 	:: k == HDONE -> on_hdone(u, t)
 	:: k == EVICT -> on_evict(u, f)
 	:: k == HASK -> on_hask(u, f)
+	:: k == NACK -> on_nack(u, t)
+#if TICKS
+	:: k == RENEW -> on_renew(f)
+	:: k == RACK -> on_rack(t)
+	:: k == INVENT -> on_invent(u, f)
+	:: k == VERDICT -> on_verdict(u, t)
+#endif
 #ifndef PLANT_REPAIR_EARLY
 	:: k == SYNC -> on_sync(u, t, f)
 #else
@@ -715,13 +1010,13 @@ hidden byte uu;
 proctype link(byte f; byte t)
 {
 end:	do
-	:: d_step { nempty(Q(f,t)) && !down[t * NN + f] -> Q(f,t)?k,uu,xt,xq,xa,xx,xy; handle(f, t, uu); check() }
+	:: d_step { nempty(Q(f,t)) && !down[t * NN + f] -> Q(f,t)?k,uu,xt,xq,xa,xx,xy; handle(f, t, uu); settle(uu); check() }
 #if DUPS
 	:: d_step { nempty(Q(f,t)) && !down[t * NN + f] && dups_left && empty(stray) ->
 		dups_left--; Q(f,t)?k,uu,xt,xq,xa,xx,xy; stray!k,uu,xt,xq,xa,xx,xy;
-		stray_from = f; stray_to = t; handle(f, t, uu); check() }
+		stray_from = f; stray_to = t; handle(f, t, uu); settle(uu); check() }
 	:: d_step { nempty(stray) && stray_from == f && stray_to == t && !down[t * NN + f] ->
-		stray?k,uu,xt,xq,xa,xx,xy; stray_from = 0; stray_to = 0; handle(f, t, uu); check() }
+		stray?k,uu,xt,xq,xa,xx,xy; stray_from = 0; stray_to = 0; handle(f, t, uu); settle(uu); check() }
 #endif
 #if DROPS
 	:: d_step { down[f * NN + t] && !(t == HOME && (recovering & BIT(f))) -> came_up(f, t); check() }
@@ -744,7 +1039,11 @@ end:	do
 	:: d_step { reqs_left && want[I(u,n)] == NONE && right[I(u,n)] != WRITE -> miss(u, n, WRITE) }
 	:: d_step { right[I(u,n)] == READ && !owned[I(u,n)] && want[I(u,n)] == NONE && !recovering ->
 		snd(n, HOME, EVICT,u,tok[I(u,n)],0,0,0,0);
-		drop_copy(I(u,n)); check() }
+		evicted = 1; drop_copy(I(u,n)); check() }
+#if TICKS
+	:: d_step { (LEASED & BIT(n)) && age[n] == 0 && tleft[n] < LEASE && !down[n * NN + HOME] -> renew(n); check() }
+	:: d_step { (LEASED & BIT(n)) && hleft[n] == 0 && !isvoid[n] -> assert(expired[n]); avoid(n); check() }
+#endif
 #if RESTARTS
 	:: d_step { recovering & BIT(n) -> inventory(n); check() }
 #endif
@@ -758,6 +1057,9 @@ end:	do
 	:: d_step { drops_left && !recovering -> drops_left--; lose(0, 1); check() }
 	:: d_step { drops_left && !recovering -> drops_left--; lose(0, 2); check() }
 	:: d_step { drops_left -> drops_left--; lose(1, 2); check() }
+#endif
+#if TICKS
+	:: d_step { ticks_left -> tick(); check() }
 #endif
 #if RESTARTS
 	:: d_step { restarts_left -> restarts_left--; restart(); check() }
