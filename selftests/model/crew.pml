@@ -22,6 +22,9 @@
 #ifndef RESTARTS
 #define RESTARTS 0	/* restarts of the home's khd */
 #endif
+#ifndef CRASHES
+#define CRASHES 0	/* restarts of the khd of a node that is not the home */
+#endif
 #ifndef TICKS
 #define TICKS 0		/* ticks of the lease clock; 0: leases never end */
 #endif
@@ -104,6 +107,9 @@ byte want[NU * NN];			/* threads wait for this right */
 byte late[NU * NN];			/* the INV that the node has not answered yet */
 #endif
 /* ... and their khd. */
+#if CRASHES
+bit fresh[NN];				/* a new khd that the home has not heard of */
+#endif
 byte req[NU * NN], att[NU * NN];
 bit gotg[NU * NN], gotd[NU * NN];
 byte gtok[NU * NN], gkind[NU * NN], gneed[NU * NN], dver[NU * NN], dbody[NU * NN];
@@ -134,7 +140,7 @@ byte writes[NU], cur[NU];		/* cur: content that a load has to see */
 byte seen[NU];				/* newest content that another node than its writer saw */
 byte losses;				/* leases that ended */
 bit evicted;
-byte ticks_left = TICKS;
+byte ticks_left = TICKS, crashes_left = CRASHES;
 byte reqs_left = REQS, drops_left = DROPS, dups_left = DUPS, restarts_left = RESTARTS;
 
 hidden byte k, xt, xq, xa, xx, xy, n_, j_, best, old, src, need;
@@ -402,7 +408,6 @@ inline grant(u)
 		send_invs(u)
 	:: src == LOST_ ->
 		snd(HOME, bp[u], NACK,u,0,br[u],ba[u],LOST,0);
-		last[I(u,bp[u])] = br[u];
 		rest(u)
 	:: else ->
 		bsent[u] = 1; bneed[u] = need;
@@ -490,6 +495,31 @@ inline on_req(u, p)
 		fi;
 		wreq[I(u,p)] = xq; watt[I(u,p)] = xa; wright[I(u,p)] = xx; wheld[I(u,p)] = xt
 	:: else
+	fi
+}
+
+/* The requests of a node that waits no more. */
+inline unqueue(u, n)
+{
+	old = len(fifo[u]);
+	do
+	:: old > 0 ->
+		old--;
+		fifo[u]?j_;
+		if
+		:: j_ != n -> fifo[u]!j_
+		:: else -> wreq[I(u,n)] = 0; watt[I(u,n)] = 0; wright[I(u,n)] = 0; wheld[I(u,n)] = 0
+		fi
+	:: old == 0 -> break
+	od
+}
+
+/* R14, R16: outstanding INVs must still be answered, else a KEPT frame is forgotten. */
+inline cancel(u)
+{
+	if
+	:: bwait[u] == 0 -> rest(u)
+	:: else -> bp[u] = NOBODY
 	fi
 }
 
@@ -667,6 +697,13 @@ inline lose(a, b)
 	down[a * NN + b] = 1; down[b * NN + a] = 1
 }
 
+/* R15, R16: the inventory, one unit of it; flags: present, HANDOFF, only a READ copy, new incarnation. */
+inline send_inventory(u, n, new)
+{
+	snd(n, HOME, INVENT,u,tok[I(u,n)],ver[I(u,n)],htok[I(u,n)],hver[I(u,n)],
+	    PRESENT(I(u,n)) + 2 * hand[I(u,n)] + 4 * (PRESENT(I(u,n)) && !owned[I(u,n)]) + 8 * new)
+}
+
 /* R8: SYNC is the first message of a new connection; it starts all repairs. */
 inline on_sync(u, n, peer)
 {
@@ -693,11 +730,23 @@ inline came_up(from, to)
 {
 	down[from * NN + to] = 0;
 	for (best : 0 .. NU - 1) {
+#if CRASHES
+		if
+		:: to == HOME && fresh[from] -> send_inventory(best, from, 1)
+		:: else
+		fi;
+#endif
 		snd(from, to, SYNC,best,0,0,0,0,0);
 #ifdef PLANT_REPAIR_EARLY
 		on_sync(best, from, to);
 #endif
 	}
+#if CRASHES
+	if
+	:: to == HOME -> fresh[from] = 0
+	:: else
+	fi;
+#endif
 	best = 0
 }
 
@@ -753,6 +802,48 @@ inline inventory(n)
 	best = 0
 }
 
+#if CRASHES
+/* R16: the khd of a node dies, its module keeps what it has. */
+inline crash(n)
+{
+	for (best : 0 .. NN - 1) {
+		if
+		:: best != n -> lose(n, best)
+		:: else
+		fi
+	}
+	for (best : 0 .. NU - 1) {
+		forget_answers(I(best,n));
+		lreq[I(best,n)] = 0; ltok[I(best,n)] = 0;
+		if
+		:: want[I(best,n)] != NONE -> req[I(best,n)]++; att[I(best,n)] = 0
+		:: else
+		fi
+	}
+	fresh[n] = 1;
+	best = 0
+}
+
+inline on_fresh(u, p)
+{
+	unqueue(u, p);
+	if
+	:: busy[u] && bp[u] == p && (xy & 1) && btok[u] == xt -> commit(u, p)
+	:: busy[u] && bp[u] == p && !((xy & 1) && btok[u] == xt) -> cancel(u)
+	:: else
+	fi;
+	copies[u] = copies[u] & (ALL - BIT(p));
+	if
+	:: (xy & 4) -> assert(owner[u] != p); copies[u] = copies[u] | BIT(p)
+	:: else
+	fi;
+	if
+	:: (xy & 2) && owner[u] != p && backup[u] != p && !(bwait[u] & BIT(p)) -> hdone(u, p)
+	:: else
+	fi
+}
+#endif
+
 #if TICKS
 /* --- leases ----------------------------------------------------------------- */
 
@@ -800,8 +891,7 @@ inline renew(n)
 	age[n] = 1;
 	if
 	:: expired[n] ->
-		snd(n, HOME, INVENT,0,tok[I(0,n)],ver[I(0,n)],htok[I(0,n)],hver[I(0,n)],
-		    PRESENT(I(0,n)) + 2 * hand[I(0,n)])
+		send_inventory(0, n, 0)
 	:: else -> snd(n, HOME, RENEW,0,0,0,0,0,0)
 	fi
 }
@@ -833,20 +923,9 @@ inline avoid(n)
 		:: backup[best] == n -> backup[best] = NOBODY; bver[best] = 0
 		:: else
 		fi;
-		old = len(fifo[best]);
-		do
-		:: old > 0 ->
-			old--;
-			fifo[best]?j_;
-			if
-			:: j_ != n -> fifo[best]!j_
-			:: else -> wreq[I(best,n)] = 0; watt[I(best,n)] = 0; wright[I(best,n)] = 0; wheld[I(best,n)] = 0
-			fi
-		:: old == 0 -> break
-		od;
+		unqueue(best, n);
 		if
-		:: busy[best] && bp[best] == n && bwait[best] == 0 -> rest(best)
-		:: busy[best] && bp[best] == n && bwait[best] != 0 -> bp[best] = NOBODY
+		:: busy[best] && bp[best] == n -> cancel(best)
 		:: busy[best] && bp[best] != n && bsent[best] && bfrom[best] == n ->
 			retry(best)
 		:: else
@@ -991,10 +1070,13 @@ inline handle(f, t, u)
 	:: k == EVICT -> on_evict(u, f)
 	:: k == HASK -> on_hask(u, f)
 	:: k == NACK -> on_nack(u, t)
+#if CRASHES
+	:: k == INVENT && xy >= 8 -> on_fresh(u, f)
+#endif
 #if TICKS
 	:: k == RENEW -> on_renew(f)
 	:: k == RACK -> on_rack(t)
-	:: k == INVENT -> on_invent(u, f)
+	:: k == INVENT && xy < 8 -> on_invent(u, f)
 	:: k == VERDICT -> on_verdict(u, t)
 #endif
 #ifndef PLANT_REPAIR_EARLY
@@ -1018,7 +1100,7 @@ end:	do
 	:: d_step { nempty(stray) && stray_from == f && stray_to == t && !down[t * NN + f] ->
 		stray?k,uu,xt,xq,xa,xx,xy; stray_from = 0; stray_to = 0; handle(f, t, uu); settle(uu); check() }
 #endif
-#if DROPS
+#if DROPS || CRASHES
 	:: d_step { down[f * NN + t] && !(t == HOME && (recovering & BIT(f))) -> came_up(f, t); check() }
 #endif
 	od
@@ -1057,6 +1139,10 @@ end:	do
 	:: d_step { drops_left && !recovering -> drops_left--; lose(0, 1); check() }
 	:: d_step { drops_left && !recovering -> drops_left--; lose(0, 2); check() }
 	:: d_step { drops_left -> drops_left--; lose(1, 2); check() }
+#endif
+#if CRASHES
+	:: d_step { crashes_left -> crashes_left--; crash(1); check() }
+	:: d_step { crashes_left -> crashes_left--; crash(2); check() }
 #endif
 #if TICKS
 	:: d_step { ticks_left -> tick(); check() }
