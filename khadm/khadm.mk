@@ -5,6 +5,8 @@
 $(eval $(call kh_prog,khadm,$(wildcard khadm/*.c),ctl khazana,jansson))
 $(eval $(call kh_test,selftests/khadm/fake-khd,selftests/khadm/fake_khd.c,ctl khazana,))
 
+$(eval $(call kh_test,selftests/khadm/netlink_test,selftests/khadm/netlink_test.c,ctl khazana,))
+
 $(O)/man/khadm.8: Documentation/khadm.8.scd
 	@mkdir -p $(@D)
 	$(kh_say) MAN $@
@@ -17,6 +19,11 @@ check-unit: check-unit-khadm
 check-unit-khadm: $(O)/khadm $(O)/selftests/khadm/fake-khd
 	KHADM=$(abspath $(O)/khadm) FAKE_KHD=$(abspath $(O)/selftests/khadm/fake-khd) \
 		scripts/tap khadm -- bats --formatter tap selftests/khadm/usage.bats selftests/khadm/answers.bats
+
+check-guest: check-guest-netlink-6.1 check-guest-netlink-6.12
+.PHONY: check-guest-netlink-6.1 check-guest-netlink-6.12
+check-guest-netlink-6.1 check-guest-netlink-6.12: check-guest-netlink-%: $(O)/selftests/khadm/netlink_test
+	scripts/tap netlink-$* -- selftests/vm/run --kernel $* --nodes 1 --no-khd -- $(CURDIR)/$<
 
 .PHONY: install-khadm
 install-user: install-khadm

@@ -275,11 +275,14 @@ static int ctl_exchange(struct kh_ctl *ctl, const void *msg, size_t len,
 int kh_ctl_ask(struct kh_ctl *ctl, uint8_t cmd, const void *body, size_t body_len, bool dump,
 	       kh_ctl_each_fn each, void *arg, uint32_t timeout_ms)
 {
-	struct reader reader = { kh_nl_ops[cmd].set, cmd, each, arg };
+	struct reader reader = { NULL, cmd, each, arg };
 	uint8_t buf[1024];
 	struct kh_nlb nlb;
 	int len;
 
+	if (cmd > KHAZANA_NL_CMD_MAX || !kh_nl_ops[cmd].set)
+		return -EINVAL;
+	reader.set = kh_nl_ops[cmd].set;
 	kh_nlb_begin(&nlb, buf, sizeof(buf), ctl->type,
 		     NLM_F_REQUEST | NLM_F_ACK | (dump ? NLM_F_DUMP : 0), ++ctl->seq, 0, cmd);
 	kh_nlb_raw(&nlb, body, body_len);
@@ -290,8 +293,8 @@ int kh_ctl_ask(struct kh_ctl *ctl, uint8_t cmd, const void *body, size_t body_le
 int kh_ctl_ask_op(struct kh_ctl *ctl, const struct kh_op *op, kh_ctl_each_fn each, void *arg,
 		  uint32_t timeout_ms)
 {
-	struct reader reader = { kh_nl_ops[kh_ctl_cmd(op->code)].set, kh_ctl_cmd(op->code), each,
-				 arg };
+	const uint8_t cmd = kh_ctl_cmd(op->code);
+	struct reader reader = { kh_nl_ops[cmd].set, cmd, each, arg };
 	uint8_t buf[1024];
 	int len, err;
 
