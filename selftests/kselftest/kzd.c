@@ -3,6 +3,8 @@
  * kzd.c - the test daemon as a program: grants everything on one node
  *
  *   kzd [-u] [-c] [-s] [-d DELAY_US] [-r STORM_US] [-q] [-f ERRNO] [-k] REGION...
+ *   kzd -t REGION     as a user: attach, map, store to every page, load again
+ *   kzd -x            as a daemon: remove every region and go
  *
  * REGION is HI:LO,LENGTH[,SHIFT[,KEY]]: hexadecimal address, bytes, log2 of the unit,
  * 32 hexadecimal digits.  -u: requests by io_uring; -c: commands, too; -s: revoked data moves
@@ -16,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kzd.h"
+#include "kzt_user.h"
 
 static void usage(void)
 {
@@ -25,25 +27,62 @@ static void usage(void)
 	exit(2);
 }
 
-static int add(struct kzd *d, const char *text)
+static void parse(const char *text, struct kzd_region *r)
 {
 	unsigned long long hi, lo, length;
 	char key[2 * KHAZANA_KEY_SIZE + 1] = "";
-	unsigned int shift = 12, i, byte;
+	unsigned int i;
+
+	*r = (struct kzd_region){ .shift = 12 };
+	if (sscanf(text, "%llx:%llx,%lli,%u,%32[0-9a-fA-F]", &hi, &lo, &length, &r->shift, key) < 3)
+		usage();
+	r->addr = (struct khazana_addr){ .hi = hi, .lo = lo };
+	r->length = length;
+	for (i = 0; i < strlen(key) / 2; i++)
+		sscanf(key + 2 * i, "%2hhx", &r->key[i]);
+}
+
+static int add(struct kzd *d, const char *text)
+{
+	struct kzd_region r;
+	unsigned int i;
 	int region;
 
-	if (sscanf(text, "%llx:%llx,%lli,%u,%32[0-9a-fA-F]", &hi, &lo, &length, &shift, key) < 3)
-		usage();
-	region = kzd_region(d, (struct khazana_addr){ .hi = hi, .lo = lo }, length, shift, NULL);
+	parse(text, &r);
+	region = kzd_region(d, r.addr, r.length, r.shift, NULL);
 	if (region < 0) {
 		fprintf(stderr, "kzd: region %s: %s\n", text, strerror(-region));
 		exit(1);
 	}
 	for (i = 0; i < KZD_REGIONS && d->sh->region[i].generation; i++)
 		;
-	for (byte = 0; byte < strlen(key) / 2; byte++)
-		sscanf(key + 2 * byte, "%2hhx", &d->sh->region[i - 1].key[byte]);
+	memcpy(d->sh->region[i - 1].key, r.key, sizeof(r.key));
 	return region;
+}
+
+static int touch(const char *text)
+{
+	struct kzd_region r;
+	struct khazana_attach a = {};
+	volatile uint64_t *map;
+	uint64_t i;
+	int fd = open(KZD_DEVICE, O_RDWR), err;
+
+	parse(text, &r);
+	a.start = r.addr;
+	memcpy(a.key, r.key, sizeof(a.key));
+	err = fd < 0 ? -errno : kzt_attach_with(fd, &a);
+	map = err ? NULL : kzt_map(fd, r.length, PROT_READ | PROT_WRITE);
+	if (!map) {
+		fprintf(stderr, "kzd: %s: %s\n", text, strerror(err ? -err : errno));
+		return 1;
+	}
+	for (i = 0; i < r.length / KZT_PAGE; i++)
+		map[i * 512] = i + 1;
+	for (i = 0; i < r.length / KZT_PAGE; i++)
+		if (map[i * 512] != i + 1)
+			return 1;
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -53,7 +92,7 @@ int main(int argc, char **argv)
 	sigset_t end;
 	struct kzd *d;
 
-	while ((opt = getopt(argc, argv, "ucsd:r:qf:k")) != -1) {
+	while ((opt = getopt(argc, argv, "ucsd:r:qf:kt:x")) != -1) {
 		switch (opt) {
 		case 'u':
 			flags |= KZD_URING;
@@ -79,6 +118,13 @@ int main(int argc, char **argv)
 		case 'k':
 			refuse = EKEYREJECTED;
 			break;
+		case 't':
+			return touch(optarg);
+		case 'x':
+			d = kzd_start(0, 1, 0);
+			if (d)
+				kzd_stop(d);
+			return d ? 0 : 1;
 		default:
 			usage();
 		}

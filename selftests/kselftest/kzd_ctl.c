@@ -262,6 +262,8 @@ int kzd_probe(struct kzd *d, int fd)
  * @shift: log2 of the unit
  * @attributes: flags, lease, wait_ms, residency_us of it; may be NULL
  *
+ * Residency is 1 us unless @attributes says otherwise, so that a REVOKE ends at once.
+ *
  * Return: its handle, or a negative errno.
  */
 int kzd_region(struct kzd *d, struct khazana_addr addr, uint64_t length, unsigned int shift,
@@ -273,6 +275,7 @@ int kzd_region(struct kzd *d, struct khazana_addr addr, uint64_t length, unsigne
 		.length = length,
 		.unit_shift = shift,
 		.lease = KZD_LEASE,
+		.residency_us = 1,
 	};
 	struct kzd_region *r = d->sh->region;
 	int err;
@@ -282,7 +285,8 @@ int kzd_region(struct kzd *d, struct khazana_addr addr, uint64_t length, unsigne
 	if (attributes) {
 		c.flags = attributes->flags;
 		c.wait_ms = attributes->wait_ms;
-		c.residency_us = attributes->residency_us;
+		if (attributes->residency_us)
+			c.residency_us = attributes->residency_us;
 		if (attributes->lease)
 			c.lease = attributes->lease;
 	}

@@ -326,12 +326,12 @@ TEST_F(map, no_core_dump_no_expand)
 {
 	char line[4096], flags[4096] = "";
 	FILE *f = fopen("/proc/self/smaps", "r");
-	unsigned long from;
+	unsigned long from, to;
 	bool ours = false;
 
 	ASSERT_NE(NULL, f);
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-", &from) == 1 && strchr(line, '-') - line < 17)
+		if (sscanf(line, "%lx-%lx", &from, &to) == 2)
 			ours = from == (unsigned long)self->t.map;
 		if (ours && !strncmp(line, "VmFlags:", 8))
 			strcpy(flags, line);

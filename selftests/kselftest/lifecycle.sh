@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# lifecycle.sh BUILD   in a guest: unloading under use is refused and clean afterwards,
+#                      20 load and unload cycles leak nothing; TAP on stdout
+set -u
+build=${1:?usage: lifecycle.sh BUILD}
+export PATH=$PATH:/usr/sbin:/sbin
+ko=$(find "$build/../../kmod/$(uname -r)" "$build"/../../kmod/debug -maxdepth 1 -name khazana.ko 2>/dev/null | head -1)
+region=6b68:10000000,0x400000
+n=0
+failed=0
+
+check() { # check NAME CMD...
+	local name=$1
+	shift
+	n=$((n + 1))
+	if "$@"; then echo "ok $n - $name"; else echo "not ok $n - $name"; failed=1; fi
+}
+refused() { ! rmmod khazana 2>/dev/null; }
+loaded() { grep -q '^khazana ' /proc/modules; }
+free_kib() {
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	sleep 0.3
+	awk '/^MemAvailable|^MemFree/ { print $2; exit }' /proc/meminfo
+}
+
+daemon_start() {
+	coproc KZD { exec "$build/kzd" "$@" $region; }
+	read -r -t 20 line <&"${KZD[0]}" && [ "$line" = "kzd: ready" ]
+}
+daemon_stop() {
+	kill "$KZD_PID"
+	wait "$KZD_PID" 2>/dev/null
+	"$build/kzd" -x >/dev/null 2>&1
+}
+# ATTACH, map, store to all of it
+use() { "$build/kzd" -t $region; }
+quiet_unload() {
+	local i
+	for i in $(seq 50); do
+		rmmod khazana 2>/dev/null && return 0
+		sleep 0.1
+	done
+	rmmod khazana
+}
+
+loaded || insmod "$ko" || exit 1
+exec 5<>/dev/khazana
+check "rmmod with an open file is refused" refused
+exec 5>&-
+check "the daemon starts" daemon_start -u
+check "rmmod with a daemon is refused" refused
+check "a user stores" use
+check "rmmod with a region is refused" refused
+daemon_stop
+check "rmmod afterwards" quiet_unload
+check "insmod again" insmod "$ko"
+
+cycle() {
+	local i
+	for i in $(seq "$1"); do
+		loaded || insmod "$ko" || return 1
+		daemon_start "$([ $((i % 2)) = 0 ] && echo -u || echo -c)" || return 1
+		use || return 1
+		daemon_stop
+		quiet_unload || return 1
+	done
+}
+check "5 cycles to warm up" cycle 5
+before=$(free_kib)
+check "20 cycles" cycle 20
+after=$(free_kib)
+lost=$((before - after))
+echo "# summary: $lost KiB less memory after 20 cycles of 4 MiB each"
+check "no leak: less than 4 MiB lost" test $lost -lt 4096
+if [ -w /sys/kernel/debug/kmemleak ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null; then
+	if [ -w /sys/kernel/debug/kmemleak ]; then
+		echo scan >/sys/kernel/debug/kmemleak
+		sleep 6
+		echo scan >/sys/kernel/debug/kmemleak
+		check "kmemleak finds nothing" test -z "$(grep -A12 khazana /sys/kernel/debug/kmemleak)"
+	fi
+fi
+loaded || check "loaded for who comes next" insmod "$ko"
+echo "1..$n"
+exit $failed
