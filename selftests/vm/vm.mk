@@ -24,3 +24,8 @@ check-guest-cluster-6.1 check-guest-cluster-6.12: check-guest-cluster-%: user km
 	scripts/tap guest-cluster-$* -- selftests/vm/run --kernel $* --nodes 3 -- selftests/vm/test-cluster
 check-guest-cluster-quick: user kmod $(VM_PROGRAMS)
 	TAP_TIMEOUT=100 scripts/tap guest-cluster-quick -- selftests/vm/run --netns 3 -- selftests/vm/test-cluster
+
+check-long-extra: check-long-newest
+.PHONY: check-long-newest
+check-long-newest:
+	TAP_TIMEOUT=1800 scripts/tap newest-kernel -- scripts/newest-kernel
