@@ -153,11 +153,16 @@ int kz_acquire_wait(struct kz_acquire *acquire, int state)
 	else
 		left = wait_event_killable_timeout(unit->wait, wait_over(acquire), left);
 	if (left < 0) {
+		/* A signal that has a handler only interrupts: the access comes again. */
+		if (fatal_signal_pending(current))
+			kz_notice_cancel(unit);
 		kz_stat_inc(unit->region->instance, KZ_STAT_KILLED);
 		return -EINTR;
 	}
-	if (!left)
+	if (!left) {
+		kz_notice_cancel(unit);
 		return wait_timeout(acquire);
+	}
 	if (READ_ONCE(unit->fail_seq) != acquire->seq)
 		return READ_ONCE(unit->error);
 	return 0;

@@ -10,9 +10,6 @@
 #include "reclaim.h"
 #include "worker.h"
 
-#define CREATE_TRACE_POINTS
-#include "trace.h"
-
 static int __init khazana_init(void)
 {
 	int err;

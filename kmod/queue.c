@@ -187,6 +187,31 @@ void kz_notice_must(struct kz_region *region, u32 op, u64 unit, u64 count, u64 t
 	kz_notice_post(region->instance, notice);
 }
 
+/**
+ * kz_notice_cancel() - a waiter has gone: if it was the last, khd may forget the request
+ * @unit: none of its locks is held
+ */
+void kz_notice_cancel(struct kz_unit *unit)
+{
+	struct kz_instance *instance = unit->region->instance;
+	struct kz_notice *notice;
+	u64 id = READ_ONCE(unit->req_id);
+
+	if (!id || wq_has_sleeper(&unit->wait))
+		return;
+	notice = kzalloc(sizeof(*notice), GFP_KERNEL);
+	if (!notice) {
+		kz_stat_inc(instance, KZ_STAT_NOTICES_LOST);
+		return;
+	}
+	notice->req.op = KHAZANA_REQ_CANCELLED;
+	notice->req.region = unit->region->handle;
+	notice->req.unit = unit->index;
+	notice->req.count = 1;
+	notice->req.cookie = id;
+	kz_notice_post(instance, notice);
+}
+
 static void call_free(struct kref *ref)
 {
 	struct kz_call *call = container_of(ref, struct kz_call, ref);

@@ -123,6 +123,7 @@ void kz_notice_post(struct kz_instance *instance, struct kz_notice *notice);
 void kz_notice_hint(struct kz_region *region, u32 op, u64 unit, u64 count, u64 token);
 
 void kz_notice_must(struct kz_region *region, u32 op, u64 unit, u64 count, u64 token);
+void kz_notice_cancel(struct kz_unit *unit);
 
 struct kz_call *kz_call_new(u32 op);
 int kz_call_run(struct kz_instance *instance, struct kz_call *call, u32 timeout_ms);

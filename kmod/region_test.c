@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * region_test.c - tests of regions, windows and units
+ */
+#include <kunit/test.h>
+
+#include "frame.h"
+#include "instance.h"
+#include "kunit_main.h"
+#include "lease.h"
+#include "region.h"
+#include "unit.h"
+
+static int region_init(struct kunit *test)
+{
+	test->priv = kz_test_instance(test);
+	return 0;
+}
+
+static void region_exit(struct kunit *test)
+{
+	struct kz_instance *instance = test->priv;
+
+	KUNIT_EXPECT_TRUE(test, xa_empty(&instance->regions));
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&instance->frames.in_use));
+	mutex_lock(&instance->lock);
+	kz_instance_frames_trim(instance);
+	mutex_unlock(&instance->lock);
+	kz_instance_put(instance);
+}
+
+static int add(struct kz_instance *instance, u64 hi, u64 lo, u64 length, u32 shift)
+{
+	struct khazana_cmd cmd = {
+		.addr = { .hi = hi, .lo = lo }, .length = length, .unit_shift = shift,
+	};
+	int err = kz_region_add(instance, &cmd);
+
+	return err ?: cmd.region;
+}
+
+static void del(struct kunit *test, u32 handle)
+{
+	struct kz_region *region = kz_region_find(test->priv, handle);
+
+	KUNIT_ASSERT_NOT_NULL(test, region);
+	KUNIT_EXPECT_EQ(test, 0, kz_region_del(region, false));
+	kz_region_put(region);
+	KUNIT_EXPECT_NULL(test, kz_region_find(test->priv, handle));
+}
+
+static void shapes(struct kunit *test)
+{
+	struct kz_instance *instance = test->priv;
+	int handle;
+
+	KUNIT_EXPECT_EQ(test, -EINVAL, add(instance, 0, 0, 0, 12));
+	KUNIT_EXPECT_EQ(test, -EINVAL, add(instance, 0, 0, 4095, 12));
+	KUNIT_EXPECT_EQ(test, -EINVAL, add(instance, 0, 8, 4096, 12));
+	KUNIT_EXPECT_EQ(test, -EINVAL, add(instance, 0, 4096, 65536, 16));
+	KUNIT_EXPECT_EQ(test, -EINVAL, add(instance, 0, 0, 4096, 11));
+	KUNIT_EXPECT_EQ(test, -EINVAL, add(instance, 0, 0, 1 << 22, 22));
+	/* The last byte of all is in, one more is not. */
+	handle = add(instance, U64_MAX, -8192ULL, 8192, 12);
+	KUNIT_EXPECT_GT(test, handle, 0);
+	del(test, handle);
+	KUNIT_EXPECT_EQ(test, -EINVAL, add(instance, U64_MAX, -4096ULL, 8192, 12));
+	handle = add(instance, 5, -4096ULL, 8192, 12);
+	KUNIT_EXPECT_GT(test, handle, 0);
+	del(test, handle);
+}
+
+static void known_and_overlapping(struct kunit *test)
+{
+	struct kz_instance *instance = test->priv;
+	struct khazana_cmd cmd = {
+		.addr = { .hi = 3, .lo = -8192ULL }, .length = 65536, .unit_shift = 12,
+	};
+	u32 handle;
+
+	KUNIT_ASSERT_EQ(test, 0, kz_region_add(instance, &cmd));
+	handle = cmd.region;
+	cmd.region = 0;
+	KUNIT_EXPECT_EQ(test, -EALREADY, kz_region_add(instance, &cmd));
+	KUNIT_EXPECT_EQ(test, handle, cmd.region);
+	cmd.generation = 1;
+	KUNIT_EXPECT_EQ(test, -EBUSY, kz_region_add(instance, &cmd));
+	KUNIT_EXPECT_EQ(test, -EBUSY, add(instance, 4, 0, 4096, 12));
+	KUNIT_EXPECT_EQ(test, -EBUSY, add(instance, 3, 0, U64_MAX & ~4095ULL, 12));
+	KUNIT_EXPECT_EQ(test, 1, add(instance, 4, 65536, 4096, 12) > 0);
+	del(test, handle + 1);
+	del(test, handle);
+}
+
+static void walk(struct kunit *test)
+{
+	struct kz_instance *instance = test->priv;
+	int i, handle[3];
+	u32 cursor = 0;
+
+	for (i = 0; i < 3; i++)
+		handle[i] = add(instance, 1, i << 20, 4096, 12);
+	for (i = 0; i < 3; i++) {
+		struct kz_region *region = kz_region_next(instance, cursor);
+
+		KUNIT_ASSERT_NOT_NULL(test, region);
+		KUNIT_EXPECT_EQ(test, handle[i], region->handle);
+		cursor = region->handle + 1;
+		kz_region_put(region);
+	}
+	KUNIT_EXPECT_NULL(test, kz_region_next(instance, cursor));
+	for (i = 0; i < 3; i++)
+		del(test, handle[i]);
+}
+
+static int window(struct kz_region *region, u64 hi, u64 lo, u64 length,
+		  struct kz_attachment **out)
+{
+	struct khazana_attach arg = { .start = { .hi = hi, .lo = lo }, .length = length };
+	int err;
+
+	kz_region_get(region);
+	err = kz_attachment_new(region, &arg, out);
+	if (err)
+		kz_region_put(region);
+	return err;
+}
+
+static void windows(struct kunit *test)
+{
+	struct kz_instance *instance = test->priv;
+	u64 base = -32768ULL;
+	struct kz_region *region = kz_test_region(test, instance, base, 16, 12);
+	struct kz_attachment *attachment;
+
+	KUNIT_EXPECT_EQ(test, -ERANGE, window(region, 7, base - 4096, 4096, &attachment));
+	KUNIT_EXPECT_EQ(test, -ERANGE, window(region, 8, 32768, 4096, &attachment));
+	KUNIT_EXPECT_EQ(test, -ERANGE, window(region, 8, 0, 65536, &attachment));
+	KUNIT_EXPECT_EQ(test, -EINVAL, window(region, 7, base + 8, 4096, &attachment));
+	KUNIT_EXPECT_EQ(test, -EINVAL, window(region, 7, base, 8, &attachment));
+	KUNIT_EXPECT_EQ(test, -EINVAL, window(region, 7, base, 1ULL << 63, &attachment));
+	KUNIT_ASSERT_EQ(test, 0, window(region, 8, 4096, 0, &attachment));
+	KUNIT_EXPECT_EQ(test, 9, attachment->first);
+	KUNIT_EXPECT_EQ(test, 28672, attachment->length);
+	KUNIT_EXPECT_EQ(test, 8, kz_region_addr(region, 9).hi);
+	KUNIT_EXPECT_EQ(test, 4096, kz_region_addr(region, 9).lo);
+	KUNIT_EXPECT_EQ(test, -EBUSY, kz_region_del(region, false));
+	KUNIT_EXPECT_EQ(test, 0, kz_attachment_check(attachment));
+	kz_region_poison(region);
+	KUNIT_EXPECT_EQ(test, -ESTALE, kz_attachment_check(attachment));
+	KUNIT_EXPECT_EQ(test, 0, kz_region_del(region, true));
+	KUNIT_EXPECT_EQ(test, -ENOENT, kz_region_del(region, true));
+	kz_attachment_free(attachment);
+	kz_region_put(region);
+}
+
+static void units_and_frames(struct kunit *test)
+{
+	struct kz_instance *instance = test->priv;
+	struct kz_region *region = kz_test_region(test, instance, 1 << 20, 4, 16);
+	struct kz_unit *unit = kz_unit_get(region, 2);
+	u32 i;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(unit));
+	KUNIT_EXPECT_PTR_EQ(test, unit, kz_unit_get(region, 2));
+	KUNIT_EXPECT_NULL(test, kz_unit_find(region, 1));
+	mutex_lock(&unit->mutex);
+	KUNIT_EXPECT_EQ(test, 0, kz_unit_frame(unit, KHAZANA_CMDF_TRY));
+	mutex_unlock(&unit->mutex);
+	KUNIT_ASSERT_NOT_NULL(test, unit->cur);
+	KUNIT_EXPECT_EQ(test, 16, unit->cur->count);
+	KUNIT_EXPECT_EQ(test, 0, unit->cur->index % 16);
+	KUNIT_EXPECT_EQ(test, 16, atomic_read(&instance->frames.in_use));
+	for (i = 0; i < 16; i++)
+		KUNIT_EXPECT_PTR_EQ(test, unit->cur->page[i],
+				    xa_load(&instance->frames.pages, unit->cur->index + i));
+	KUNIT_EXPECT_FALSE(test, kz_frame_referenced(unit->cur));
+	get_page(unit->cur->page[7]);
+	KUNIT_EXPECT_TRUE(test, kz_frame_referenced(unit->cur));
+	put_page(unit->cur->page[7]);
+	kz_test_region_end(region);
+}
+
+static void leases(struct kunit *test)
+{
+	struct kz_instance *instance = test->priv;
+	struct kz_region *region = kz_test_region(test, instance, 1 << 20, 4, 12);
+	struct khazana_cmd cmd = { .lease = 9 };
+	u64 now = ktime_get_boottime_ns();
+
+	KUNIT_EXPECT_TRUE(test, kz_region_valid(region));
+	KUNIT_EXPECT_EQ(test, 0, kz_region_set(region, &cmd));
+	KUNIT_EXPECT_FALSE(test, kz_region_valid(region));
+	KUNIT_EXPECT_EQ(test, -EINVAL, kz_lease_set(instance, 0, now));
+	KUNIT_EXPECT_EQ(test, 0, kz_lease_set(instance, 9, now + NSEC_PER_SEC));
+	KUNIT_EXPECT_TRUE(test, kz_region_valid(region));
+	KUNIT_EXPECT_EQ(test, 0, kz_lease_set(instance, 9, now));
+	KUNIT_EXPECT_FALSE(test, kz_region_valid(region));
+	kz_test_region_end(region);
+}
+
+static struct kunit_case region_cases[] = {
+	KUNIT_CASE(shapes),
+	KUNIT_CASE(known_and_overlapping),
+	KUNIT_CASE(walk),
+	KUNIT_CASE(windows),
+	KUNIT_CASE(units_and_frames),
+	KUNIT_CASE(leases),
+	{}
+};
+
+static struct kunit_suite region_suite = {
+	.name = "khazana_region",
+	.suite_init = kz_test_suite_init,
+	.suite_exit = kz_test_suite_exit,
+	.init = region_init,
+	.exit = region_exit,
+	.test_cases = region_cases,
+};
+
+kunit_test_suite(region_suite);
