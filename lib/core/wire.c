@@ -73,7 +73,7 @@ static bool iack_ok(const void *entry)
 {
 	const struct kh_wire_iack *e = entry;
 
-	return e->status <= KH_ACK_ABSENT && !e->reserved;
+	return e->status <= KH_ACK_KEPT && !e->reserved;
 }
 
 static bool done_ok(const void *entry)
@@ -111,7 +111,7 @@ static bool verdict_ok(const void *entry)
 {
 	const struct kh_wire_verdict *e = entry;
 
-	return e->verdict <= KH_VERDICT_LOST && !e->reserved;
+	return e->verdict <= KH_VERDICT_STALE && !e->reserved;
 }
 
 static bool region_ok(const void *entry)
@@ -152,7 +152,7 @@ static bool hello_ok(const void *entry)
 
 static const struct kind kinds[KH_WIRE_KINDS] = {
 	[KH_WIRE_HELLO] = { "hello", "iiiiqqbb", ENTRY(hello), 1, 1, 0, hello_ok },
-	[KH_WIRE_REQ] = { "req", "qqii", ENTRY(req), 1, KH_WIRE_ENTRIES_MAX, 0, req_ok },
+	[KH_WIRE_REQ] = { "req", "qqqii", ENTRY(req), 1, KH_WIRE_ENTRIES_MAX, 0, req_ok },
 	[KH_WIRE_GRANT] = { "grant", "qqqqssi", ENTRY(grant), 1, KH_WIRE_ENTRIES_MAX, 0, grant_ok },
 	[KH_WIRE_NACK] = { "nack", "qii", ENTRY(nack), 1, KH_WIRE_ENTRIES_MAX, 0, nack_ok },
 	[KH_WIRE_FORWARD] = { "forward", "qqqii", ENTRY(forward), 1, KH_WIRE_ENTRIES_MAX, 0,
@@ -160,7 +160,7 @@ static const struct kind kinds[KH_WIRE_KINDS] = {
 	[KH_WIRE_DATA] = { "data", "qqii", ENTRY(data), 1, 1, KH_DATA_MAX, data_ok },
 	[KH_WIRE_INV] = { "inv", "qqii", ENTRY(inv), 1, KH_WIRE_ENTRIES_MAX, 0, inv_ok },
 	[KH_WIRE_IACK] = { "iack", "qqii", ENTRY(iack), 1, KH_WIRE_ENTRIES_MAX, 0, iack_ok },
-	[KH_WIRE_DONE] = { "done", "qqii", ENTRY(done), 1, KH_WIRE_ENTRIES_MAX, 0, done_ok },
+	[KH_WIRE_DONE] = { "done", "qqqii", ENTRY(done), 1, KH_WIRE_ENTRIES_MAX, 0, done_ok },
 	[KH_WIRE_HDONE] = { "hdone", "qq", ENTRY(hdone), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
 	[KH_WIRE_EVICT] = { "evict", "qqii", ENTRY(evict), 1, KH_WIRE_ENTRIES_MAX, 0, evict_ok },
 	[KH_WIRE_RENEW] = { "renew", "iiqq", ENTRY(renew), 1, 1, 0, renew_ok },
@@ -179,6 +179,8 @@ static const struct kind kinds[KH_WIRE_KINDS] = {
 	[KH_WIRE_PROOF] = { "proof", "bbbb", ENTRY(proof), 1, 1, 0, NULL },
 	[KH_WIRE_RESULT] = { "result", "ii", ENTRY(result), 1, 1, RESULT_DATA_MAX, result_ok },
 	[KH_WIRE_GONE] = { "gone", "", 0, 0, 0, 0, NULL },
+	[KH_WIRE_SYNC] = { "sync", "", 0, 0, 0, 0, NULL },
+	[KH_WIRE_HASK] = { "hask", "qq", ENTRY(hdone), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
 };
 
 static const char head_fields[] = "issiiqqqqiiq";

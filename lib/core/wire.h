@@ -50,7 +50,9 @@ enum kh_wire_kind {
 	KH_WIRE_PROOF		= 23,
 	KH_WIRE_RESULT		= 24,
 	KH_WIRE_GONE		= 25,	/* the region exists no more */
-	KH_WIRE_KINDS		= 26,
+	KH_WIRE_SYNC		= 26,	/* first message of an end that is up: starts repairs */
+	KH_WIRE_HASK		= 27,	/* may this HANDOFF frame go? */
+	KH_WIRE_KINDS		= 28,
 };
 
 /**
@@ -103,6 +105,7 @@ struct kh_wire_hello {
 struct kh_wire_req {
 	uint64_t unit;
 	uint64_t version;		/* held, or KHAZANA_VERSION_NONE */
+	uint64_t token;			/* of the last right there, 0: not looked up */
 	uint32_t want;
 	uint32_t flags;
 };
@@ -165,6 +168,7 @@ enum kh_wire_ack {
 	KH_ACK_DONE	= 0,
 	KH_ACK_DEFERRED	= 1,		/* explicitly locked; the real answer will follow */
 	KH_ACK_ABSENT	= 2,		/* FORWARD: no frame of that version here */
+	KH_ACK_KEPT	= 3,		/* done, and a HANDOFF frame exists now */
 };
 
 struct kh_wire_iack {
@@ -179,6 +183,7 @@ struct kh_wire_iack {
 struct kh_wire_done {
 	uint64_t unit;
 	uint64_t token;
+	uint64_t version;		/* that the unit is at now */
 	uint32_t flags;
 	uint32_t reserved;
 };
@@ -223,7 +228,8 @@ struct kh_wire_record {
 
 enum kh_wire_verdict_kind {
 	KH_VERDICT_RESUME = 0,
-	KH_VERDICT_LOST	  = 1,
+	KH_VERDICT_LOST	  = 1,		/* drop it; its stores are lost */
+	KH_VERDICT_STALE  = 2,		/* drop it; others have its stores */
 };
 
 struct kh_wire_verdict {
@@ -319,14 +325,14 @@ struct kh_wire_page {
 
 _Static_assert(sizeof(struct kh_wire_head) == 64, "wire");
 _Static_assert(sizeof(struct kh_wire_hello) == 64, "wire");
-_Static_assert(sizeof(struct kh_wire_req) == 24, "wire");
+_Static_assert(sizeof(struct kh_wire_req) == 32, "wire");
 _Static_assert(sizeof(struct kh_wire_grant) == 40, "wire");
 _Static_assert(sizeof(struct kh_wire_nack) == 16, "wire");
 _Static_assert(sizeof(struct kh_wire_forward) == 32, "wire");
 _Static_assert(sizeof(struct kh_wire_data) == 24, "wire");
 _Static_assert(sizeof(struct kh_wire_inv) == 24, "wire");
 _Static_assert(sizeof(struct kh_wire_iack) == 24, "wire");
-_Static_assert(sizeof(struct kh_wire_done) == 24, "wire");
+_Static_assert(sizeof(struct kh_wire_done) == 32, "wire");
 _Static_assert(sizeof(struct kh_wire_hdone) == 16, "wire");
 _Static_assert(sizeof(struct kh_wire_evict) == 24, "wire");
 _Static_assert(sizeof(struct kh_wire_renew) == 24, "wire");

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * census.c - a home reads inventories
+ *
+ *   peer_up, an expired lease renewed, restart: kh_census_start(): ASK
+ *   INVENTORY kh_on_inventory(): recovering: collect(); else reconcile() -> VERDICT, HDONE
+ *   END kh_on_end(): what was not listed is not held; requests of a dead khd end
+ *   all ENDs, or all leases over: recovery_finish(): the directory is rebuilt (R10, R17)
+ *
+ * Nothing is granted to a node between ASK and END.
+ */
+#include <stdlib.h>
+#include "cm.h"
+
+/* A record of one party, kept until the home has recovered. */
+struct kh_listed {
+	kh_node_id party;
+	struct kh_wire_record record;
+};
+
+static bool has_copy(const struct kh_wire_record *r)
+{
+	return r->version != KHAZANA_VERSION_NONE;
+}
+
+static bool has_handoff(const struct kh_wire_record *r)
+{
+	return r->uflags & KHAZANA_UNIT_HANDOFF;
+}
+
+/* Ask @peer what it holds, unless it is asked already. */
+void kh_census_start(struct kh_node *node, struct kh_peer *peer)
+{
+	struct kh_wire_head head = { .epoch = node->config.incarnation };
+	struct kh_wire_ask *e;
+
+	peer->census = false;
+	peer->ask_id = ++node->next_ask;
+	if (!peer->self && !peer->connected)
+		return;
+	e = kh_out(node, peer, KH_WIRE_ASK, &head);
+	e->id = peer->ask_id;
+}
+
+static void verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
+		    enum kh_wire_verdict_kind what)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_peer *peer = kh_peer_find(node, party);
+	struct kh_wire_head head = kh_head(unit->region);
+	struct kh_wire_verdict *e;
+
+	if (!peer)
+		return;
+	if (kh_planted(node, KH_PLANT_NO_VERDICT))
+		what = KH_VERDICT_RESUME;
+	e = kh_out(node, peer, KH_WIRE_VERDICT, &head);
+	e->unit = unit->node.key;
+	e->token = token;
+	e->verdict = what;
+}
+
+/* May the stores in a frame of @version be missing elsewhere? */
+static bool lost(const struct kh_unit *unit, uint64_t version)
+{
+	return version == unit->rolled || (version > unit->seen && version != unit->version);
+}
+
+static void refresh(const struct kh_unit *unit, struct kh_holder *holder, uint64_t mark)
+{
+	holder->gen = kh_grantee_gen(unit->region->owner, unit->region, holder->party);
+	holder->mark = mark;
+}
+
+static struct kh_holder holder_of(const struct kh_unit *unit, const struct kh_peer *peer,
+				  uint64_t token)
+{
+	struct kh_holder holder = { .party = peer->id, .token = token, .mark = peer->ask_id };
+
+	refresh(unit, &holder, peer->ask_id);
+	return holder;
+}
+
+/* Nobody was granted the unit since this home runs, and nobody is known to hold it. */
+static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct kh_wire_record *r)
+{
+	uint64_t version = has_copy(r) ? r->version : r->version_handoff;
+
+	if (unit->granted || (unit->owner.party && version <= unit->version))
+		return;
+	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
+	    unit->owner.party != peer->id) {
+		unit->backup = unit->owner;
+		unit->backup_version = unit->version;
+	}
+	unit->owner = holder_of(unit, peer, r->token);
+	unit->owner_right = !has_copy(r) ? KHAZANA_RIGHT_NONE :
+			    r->right == KHAZANA_RIGHT_READ ? KHAZANA_RIGHT_READ :
+							     KHAZANA_RIGHT_WRITE;
+	unit->version = version;
+	unit->seen = version;
+}
+
+/* A request that was given up had been granted after all, and nothing was granted since. */
+static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
+		      const struct kh_wire_record *r)
+{
+	struct kh_holder old = unit->owner;
+
+	if (unit->busy || !has_copy(r) || r->token != unit->token || !unit->token ||
+	    (unit->owner.party == peer->id && unit->owner.token == r->token))
+		return;
+	if (r->version != r->token) {
+		if (r->version == unit->version && r->right == KHAZANA_RIGHT_READ &&
+		    unit->owner.party != peer->id)
+			kh_unit_copy_add(unit, peer->id, r->token);
+		return;
+	}
+	unit->owner = holder_of(unit, peer, r->token);
+	unit->owner_right = KHAZANA_RIGHT_WRITE;
+	unit->copy_count = 0;
+	if (unit->backup.party == peer->id)
+		unit->backup = (struct kh_holder){ 0 };
+	if (old.party && old.party != peer->id) {
+		if (unit->backup.party && unit->backup.party != old.party)
+			kh_unit_hdone(unit, unit->backup.party);
+		unit->backup = old;
+		unit->backup.token = r->token;
+		unit->backup_version = unit->version;
+		unit->seen = unit->version;
+	}
+	unit->fresh = !old.party;
+	unit->version = r->version;
+}
+
+static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
+			   const struct kh_wire_record *r)
+{
+	struct kh_holder *copy = kh_unit_copy(unit, peer->id);
+
+	if (unit->owner.party == peer->id && r->version == unit->version &&
+	    kh_service_resume(unit, peer->id)) {
+		refresh(unit, &unit->owner, peer->ask_id);
+		if (r->right == KHAZANA_RIGHT_NONE)
+			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+		return;
+	}
+	if (copy && r->version == unit->version && r->right == KHAZANA_RIGHT_READ) {
+		refresh(unit, copy, peer->ask_id);
+		return;
+	}
+	if (copy)
+		kh_unit_copy_del(unit, peer->id);
+	verdict(unit, peer->id, r->token,
+		lost(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+}
+
+static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
+			      const struct kh_wire_record *r)
+{
+	if (unit->owner.party == peer->id && r->version_handoff == unit->version &&
+	    kh_service_resume(unit, peer->id)) {
+		refresh(unit, &unit->owner, peer->ask_id);
+		verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
+		refresh(unit, &unit->backup, peer->ask_id);
+	} else if (lost(unit, r->version_handoff)) {
+		verdict(unit, peer->id, r->token, KH_VERDICT_LOST);
+	} else if (unit->token >= r->token_handoff) {
+		kh_unit_hdone(unit, peer->id);
+	} else {
+		verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
+	}
+}
+
+/* What a node holds beside what the directory says of it. */
+static void reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r)
+{
+	struct kh_service *s = unit->busy;
+
+	if (s && !s->call && s->asker == peer->id && s->token && s->token == r->token &&
+	    has_copy(r)) {
+		if (kh_request_of(peer, s->request))
+			return;		/* its DONE will come */
+		kh_service_complete(unit, r->version);
+	}
+	adopt(unit, peer, r);
+	late_done(unit, peer, r);
+	if (has_copy(r))
+		reconcile_copy(unit, peer, r);
+	else if (has_handoff(r))
+		reconcile_handoff(unit, peer, r);
+}
+
+static void collect(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r)
+{
+	unit->listed = kh_realloc(unit->listed, (unit->listed_count + 1) * sizeof(*unit->listed));
+	unit->listed[unit->listed_count++] = (struct kh_listed){ peer->id, *r };
+}
+
+void kh_on_inventory(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		     const void *data)
+{
+	const struct kh_wire_record *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	uint32_t i;
+
+	if (!region || !region->home || h->request != from->ask_id || from->census)
+		return;
+	for (i = 0; i < h->count; i++, e++) {
+		if (e->unit >= region->units || (!has_copy(e) && !has_handoff(e)))
+			continue;
+		if (region->home->recovering)
+			collect(kh_unit_get(region, e->unit), from, e);
+		else
+			reconcile(kh_unit_get(region, e->unit), from, e);
+	}
+}
+
+/* What @peer did not list it does not hold. */
+static void sweep_unit(struct kh_unit *unit, const struct kh_peer *peer)
+{
+	struct kh_holder *copy = kh_unit_copy(unit, peer->id);
+	struct kh_service *s = unit->busy;
+
+	if (copy && copy->mark != peer->ask_id)
+		kh_unit_copy_del(unit, peer->id);
+	if (unit->backup.party == peer->id && unit->backup.mark != peer->ask_id)
+		unit->backup = (struct kh_holder){ 0 };
+	if (unit->owner.party == peer->id && unit->owner.mark != peer->ask_id &&
+	    !(s && s->asker == peer->id))
+		kh_unit_forget(unit, peer->id);
+	if (s && !s->call && s->asker == peer->id && !kh_request_of(peer, s->request))
+		kh_service_cancel(unit);
+}
+
+static void sweep(struct kh_region *region, const struct kh_peer *peer)
+{
+	struct kh_hnode *n;
+
+	for (n = kh_hash_first(&region->home->units); n;
+	     n = kh_hash_next(&region->home->units, n))
+		sweep_unit(kh_container(n, struct kh_unit, node), peer);
+}
+
+/* How good a frame is as the truth: the version first, then OWNED, HANDOFF, READ. */
+static unsigned int rank(const struct kh_wire_record *r)
+{
+	if (!has_copy(r))
+		return 1;
+	return r->uflags & KHAZANA_UNIT_OWNED || r->right != KHAZANA_RIGHT_READ ? 2 : 0;
+}
+
+static uint64_t version_of(const struct kh_wire_record *r)
+{
+	return has_copy(r) ? r->version : r->version_handoff;
+}
+
+static const struct kh_listed *choose_owner(const struct kh_unit *unit)
+{
+	const struct kh_listed *best = &unit->listed[0], *l = best + 1;
+
+	for (; l < unit->listed + unit->listed_count; l++)
+		if (version_of(&l->record) > version_of(&best->record) ||
+		    (version_of(&l->record) == version_of(&best->record) &&
+		     rank(&l->record) > rank(&best->record)))
+			best = l;
+	return best;
+}
+
+static const struct kh_listed *choose_backup(const struct kh_unit *unit, kh_node_id owner)
+{
+	const struct kh_listed *best = NULL, *l = unit->listed;
+
+	for (; l < unit->listed + unit->listed_count; l++)
+		if (l->party != owner && !has_copy(&l->record) &&
+		    (!best || l->record.version_handoff > best->record.version_handoff))
+			best = l;
+	return best;
+}
+
+static struct kh_holder listed_holder(struct kh_unit *unit, const struct kh_listed *l)
+{
+	return holder_of(unit, kh_peer_find(unit->region->owner, l->party), l->record.token);
+}
+
+static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
+{
+	const struct kh_wire_record *r = &best->record;
+
+	unit->owner = listed_holder(unit, best);
+	unit->version = version_of(r);
+	unit->seen = unit->version;
+	if (!has_copy(r)) {
+		unit->owner_right = KHAZANA_RIGHT_NONE;
+	} else if (r->right == KHAZANA_RIGHT_READ) {
+		unit->owner_right = KHAZANA_RIGHT_READ;
+	} else {
+		unit->owner_right = KHAZANA_RIGHT_WRITE;
+		if (r->right == KHAZANA_RIGHT_WRITE)
+			unit->seen = 0;	/* a WRITE right: nobody else has seen it */
+	}
+	if (r->right == KHAZANA_RIGHT_NONE)
+		verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
+}
+
+/* The highest version is the truth (R10). */
+static void rebuild(struct kh_unit *unit)
+{
+	const struct kh_listed *best = choose_owner(unit), *backup, *l;
+
+	unit->token = kh_token_new(unit->region);
+	rebuild_owner(unit, best);
+	backup = choose_backup(unit, best->party);
+	if (backup) {
+		unit->backup = listed_holder(unit, backup);
+		unit->backup_version = backup->record.version_handoff;
+		if (!unit->seen)
+			unit->seen = unit->backup_version;
+	}
+	for (l = unit->listed; l < unit->listed + unit->listed_count; l++) {
+		const struct kh_wire_record *r = &l->record;
+
+		if (l == best || l == backup)
+			continue;
+		if (!has_copy(r))
+			kh_unit_hdone(unit, l->party);
+		else if (r->version == unit->version && r->right == KHAZANA_RIGHT_READ)
+			kh_unit_copy_add(unit, l->party, r->token);
+		else
+			verdict(unit, l->party, r->token,
+				lost(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+	}
+	free(unit->listed);
+	unit->listed = NULL;
+	unit->listed_count = 0;
+}
+
+static void rebuild_region(struct kh_region *region, bool missing)
+{
+	struct kh_home *home = region->home;
+	struct kh_hnode *n;
+	uint32_t i;
+
+	home->recovering = false;
+	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
+		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+
+		if (unit->listed_count)
+			rebuild(unit);
+	}
+	for (i = 0; missing && i < home->allocated.count; i++)
+		kh_intervals_add(&home->lost, home->allocated.items[i].start,
+				 home->allocated.items[i].end);
+}
+
+/* Every peer answered, or its lease must be over. */
+static void recovery_finish(struct kh_node *node)
+{
+	struct kh_region *region;
+	unsigned int i, missing = 0;
+
+	for (i = 0; i < node->peer_count; i++)
+		missing += !node->peers[i].census || node->peers[i].lost;
+	node->recovering = false;
+	kh_count(node, KH_STAT_RECOVERIES);
+	kh_event(node, "recovery", "the directories are rebuilt; modules lost or silent: %u", missing);
+	kh_list_each(region, &node->regions, node)
+		if (region->home && region->home->recovering)
+			rebuild_region(region, missing > 1);
+	kh_boots_save(node);
+}
+
+static void recovery_check(struct kh_node *node)
+{
+	unsigned int i;
+
+	for (i = 0; i < node->peer_count; i++)
+		if (!node->peers[i].census && node->now < node->recover_until)
+			return;
+	recovery_finish(node);
+}
+
+void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+	       const void *data)
+{
+	const struct kh_wire_ask *e = kh_entries(h);
+	struct kh_region *region;
+
+	if (e->id != from->ask_id || from->census)
+		return;
+	from->census = true;
+	kh_list_each(region, &node->regions, node)
+		if (region->home && !region->home->recovering)
+			sweep(region, from);
+	if (node->recovering)
+		recovery_check(node);
+}
+
+/* This khd begins: its regions' directories are empty (R17). */
+void kh_recovery_start(struct kh_node *node)
+{
+	struct kh_region *region;
+	uint64_t wait_ms = 0;
+
+	kh_list_each(region, &node->regions, node) {
+		if (!region->home)
+			continue;
+		region->home->recovering = true;
+		if (wait_ms < region->attr.lease_ms)
+			wait_ms = region->attr.lease_ms;
+		node->recovering = true;
+	}
+	kh_self(node)->lost = node->boots[0] && node->config.boot != node->boots[0];
+	wait_ms += wait_ms * node->config.drift_ppm / 1000000 + node->config.zap_budget_ms + 1;
+	node->recover_until = node->now + wait_ms * KH_MS;
+	if (node->recovering)
+		kh_arm(node, node->recover_until);
+	kh_census_start(node, kh_self(node));
+}
+
+void kh_census_tick(struct kh_node *node)
+{
+	if (!node->recovering)
+		return;
+	recovery_check(node);
+	if (node->recovering)
+		kh_arm(node, node->recover_until);
+}

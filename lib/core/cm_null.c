@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cm_null.c - no consistency: the template of all managers
+ *
+ * Everybody gets what he asks for at once, with the owner's contents of the moment; who got WRITE
+ * last is the owner.  Copies of others stay as they are.  For data that is written by one node
+ * once, or whose readers do not care.
+ */
+#include <errno.h>
+#include "cm.h"
+
+static void null_fault(struct kh_unit *unit, struct kh_service *s)
+{
+	uint32_t want = s->want;
+
+	if (!unit->owner.party) {
+		kh_cm_grant(unit, s, KH_SOURCE_ZERO, true);
+	} else if (s->held == unit->version) {
+		kh_cm_grant(unit, s, KH_SOURCE_HELD, true);
+	} else if (unit->owner.party == s->asker) {
+		kh_cm_refuse(unit, s, s->held_token >= unit->owner.token ? EIO : EAGAIN);
+	} else {
+		s->want = KHAZANA_RIGHT_READ;	/* all that the owner must leave */
+		kh_cm_fetch(unit, s, unit->owner.party);
+		s->want = want;
+		kh_cm_grant(unit, s, KH_SOURCE_DATA, want == KHAZANA_RIGHT_WRITE);
+	}
+}
+
+static void null_message(struct kh_unit *unit, struct kh_service *s)
+{
+	kh_cm_refuse(unit, s, EIO);	/* nothing is ever revoked for a request */
+}
+
+const struct kh_cm_ops kh_cm_null = {
+	.name = "null",
+	.fault = null_fault,
+	.message = null_message,
+};

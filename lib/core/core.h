@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * core.h - what the files of lib/core share
+ *
+ *   node.c    a node: creation, events, the order of things in one step
+ *   out.c     messages that leave, coalesced; those to the node itself
+ *   region.c  descriptors, who is home of what (region directory), persistence
+ *   home.c    the directory of a home: one request per unit at a time (mechanism)
+ *   cm_*.c    when a request is granted (policy)
+ *   census.c  inventories as a home reads them: restart, rejoin, expired leases
+ *   holder.c  what homes demand of this node's module
+ *   report.c  this node's inventory for a home
+ *   ask.c     what this node's module asks of homes
+ *   lease.c   leases, both sides
+ *   call.c    remote calls between nodes, with the proof of a region's key
+ *   serve.c   calls as the home executes them
+ *   ops.c     operations of clients
+ *
+ * A step is one call of the host.  Messages that it makes leave at its end; those to the
+ * node itself are handled then, too, one after the other, never recursively.
+ */
+#ifndef KH_CORE_CORE_H
+#define KH_CORE_CORE_H
+
+#include "alloc.h"
+#include "hash.h"
+#include "interval.h"
+#include "list.h"
+#include "node.h"
+#include "wire.h"
+
+#define KH_MS			1000000ull
+#define KH_NEVER		(~0ull)
+#define KH_NO_FRAME		(~0u)
+#define KH_TOKEN_SHIFT		44	/* epoch << 44 | counter */
+#define KH_REQUEST_SHIFT	40	/* incarnation << 40 | counter */
+#define KH_LEASE_MS_MIN		20
+#define KH_LEASE_MS_MAX		((1u << 20) - 1)
+#define KH_LEASE_NODES		4096	/* node ids differ modulo this: lease ids of the module */
+#define KH_CLASSES_MAX		16	/* different lease_ms per pair of nodes */
+#define KH_ASKS_MAX		16384	/* requests of the module under way */
+#define KH_WAITING_MAX		1024	/* requests in one unit's FIFO */
+#define KH_CALLS_MAX		1024	/* calls of one peer under way here */
+#define KH_OPS_MAX		4096	/* operations of clients under way */
+#define KH_DONES_MAX		4096	/* DONEs not known to be seen, before the home is asked */
+#define KH_RETRY_MIN		(5 * KH_MS)
+#define KH_RETRY_MAX		(200 * KH_MS)
+#define KH_LINGER		(2 * KH_MS) /* a range's DONE waits that long for the rest */
+#define KH_LOOKUP_AGAIN		(500 * KH_MS)
+#define KH_TIMEOUT_MS		30000u
+#define KH_WINDOW_BYTES		(1u << 20) /* most that is prefetched ahead */
+#define KH_VERIFIER_SIZE	KH_WIRE_MAC_SIZE
+
+/* Errors that a test host can plant. */
+enum kh_plant {
+	KH_PLANT_NONE,
+	KH_PLANT_SKIP_INV,		/* a WRITE forgets one READ copy */
+	KH_PLANT_OLD_VERSION,		/* an owner answers from a HANDOFF frame of any version */
+	KH_PLANT_LOSE_WAITER,		/* a FIFO loses every eighth request */
+	KH_PLANT_ACCEPT_STALE,		/* old epochs and attempts are taken */
+	KH_PLANT_EARLY_HDONE,		/* the old owner is released at the GRANT */
+	KH_PLANT_NO_LEASE_WAIT,		/* a lost connection ends a lease */
+	KH_PLANT_FORGET_COPY,		/* a reader is not written down */
+	KH_PLANT_TWO_BUSY,		/* a unit serves READs while it is busy */
+	KH_PLANT_GRANT_EARLY,		/* a WRITE does not wait for the last IACK */
+	KH_PLANT_NO_VERDICT,		/* what an expired node holds is always resumed */
+};
+
+enum kh_stat {
+	KH_STAT_FAULTS,
+	KH_STAT_LOCKS,
+	KH_STAT_COMMITS,
+	KH_STAT_HANDOFFS,
+	KH_STAT_INVALIDATIONS,
+	KH_STAT_DOWNGRADES,
+	KH_STAT_DEFERRED,
+	KH_STAT_STALE_REFUSED,
+	KH_STAT_RETRIES,
+	KH_STAT_TIMEOUTS,
+	KH_STAT_PREFETCHES,
+	KH_STAT_PREFETCH_UNITS,
+	KH_STAT_PREFETCH_HITS,
+	KH_STAT_HELD_GRANTS,
+	KH_STAT_ZERO_GRANTS,
+	KH_STAT_EVICTIONS,
+	KH_STAT_BACKUP_RELEASES,
+	KH_STAT_LEASES_EXPIRED,
+	KH_STAT_RESUMED,
+	KH_STAT_LOST,
+	KH_STAT_UNITS_LOST,
+	KH_STAT_RECOVERIES,
+	KH_STAT_PROTOCOL_ERRORS,
+	KH_STAT_KEYS_REJECTED,
+	KH_STAT_QUEUE_FULL,
+	KH_STAT_COUNT,
+};
+
+/* A lease that this node gives: what @party may hold of regions of class @lease_ms. */
+struct kh_grantee {
+	uint32_t lease_ms;
+	uint32_t gen;			/* entries of another one are void */
+	uint64_t end_ns;
+	bool valid;
+};
+
+struct kh_peer {
+	kh_node_id id;
+	bool self;
+	bool connected;
+	bool census;			/* its inventory of this connection's peer state has come */
+	bool lost;			/* its module is new since the home ran last */
+	uint64_t incarnation;
+	uint64_t boot;
+	uint64_t ask_id;		/* of the inventory wanted, 0: none */
+	uint8_t *out;			/* message under construction */
+	size_t out_len, out_size;
+	struct kh_grantee classes[KH_CLASSES_MAX];
+	unsigned int class_count;
+	struct kh_list calls;		/* struct kh_served: wait for a PROOF or for revokes */
+	unsigned int call_count;
+	uint64_t messages_in, messages_out, bytes_in, bytes_out;
+};
+
+/* A lease that this node has from @home. */
+struct kh_lease {
+	struct kh_list node;
+	kh_node_id home;
+	uint32_t lease_ms;
+	bool expired;			/* rights under it ended; the home must be told */
+	uint32_t id;			/* in the module */
+	uint64_t end_ns;		/* as told to the module; 0: never had one */
+	uint64_t renew_ns;		/* when to send the next RENEW */
+	uint64_t sent_ns;		/* the last one */
+	uint64_t sequence;
+	uint64_t acked;
+};
+
+struct kh_region;
+struct kh_unit;
+struct kh_cm_ops;
+
+/* What is written down of a party: its lease generation then, and the grant's token. */
+struct kh_holder {
+	kh_node_id party;		/* 0: nobody */
+	uint32_t gen;
+	uint64_t token;
+	uint64_t mark;			/* last census that listed it */
+};
+
+/* An answer that is owed to an INV. */
+struct kh_owed {
+	kh_node_id party;
+	uint32_t gen;
+	uint32_t flags;			/* KH_INV_* */
+	bool answered;
+	bool kept;
+};
+
+/**
+ * struct kh_service - a request at its home, in a unit's FIFO or busy
+ * @asker: party, 0 for the home's own FREE
+ * @grant_sent: asker can complete
+ * @source: party that a FORWARD went to, 0: none needed
+ * @confused: source is gone; the asker was told to ask again
+ * @owed: INVs sent
+ * @taken: an inventory showed that the asker has the grant
+ */
+struct kh_service {
+	struct kh_list node;
+	kh_node_id asker;
+	uint64_t request;
+	uint32_t attempt;
+	uint32_t want;
+	uint32_t flags;
+	uint64_t held;
+	uint64_t held_token;
+	uint64_t token;
+	uint64_t need;
+	uint32_t kind;			/* enum kh_wire_source */
+	bool grant_sent;
+	bool confused;
+	bool taken;
+	bool deferred;
+	bool rescue;			/* READ copies of a void owner are being kept */
+	kh_node_id source;
+	uint32_t source_gen;
+	struct kh_owed *owed;
+	unsigned int owed_count, owed_open;
+	struct kh_served *call;		/* FREE: whose */
+};
+
+struct kh_done_mark {
+	kh_node_id party;
+	uint64_t request;
+};
+
+struct kh_listed;
+
+/* One unit in its home's directory.  A unit without one is virgin. */
+struct kh_unit {
+	struct kh_hnode node;
+	struct kh_list busy_node;	/* on the home's busy list */
+	struct kh_region *region;
+	uint64_t version;		/* the truth, at the owner */
+	uint64_t token;			/* newest given out for it */
+	uint64_t seen;			/* highest version that another node than its writer got */
+	uint64_t rolled;		/* version that was lost last, 0: none */
+	struct kh_holder owner;
+	uint32_t owner_right;
+	bool fresh;			/* the owner took it virgin, nobody has seen it since */
+	bool granted;			/* since this home runs */
+	struct kh_holder backup;
+	uint64_t backup_version;
+	struct kh_holder *copies;	/* READ, without the owner */
+	unsigned int copy_count, copy_size;
+	struct kh_done_mark *dones;
+	unsigned int done_count;
+	struct kh_service *busy;
+	struct kh_list waiting;
+	unsigned int waiting_count;
+	struct kh_listed *listed;	/* records while recovering */
+	unsigned int listed_count;
+};
+
+/* What makes this node the home of a region. */
+struct kh_home {
+	const struct kh_cm_ops *cm;
+	uint8_t verifier[KH_VERIFIER_SIZE];
+	uint64_t epoch;
+	uint64_t counter;		/* of tokens */
+	struct kh_intervals allocated;
+	struct kh_intervals lost;	/* EIO where the directory knows nothing */
+	struct kh_hash units;
+	struct kh_list busy;
+	bool recovering;
+	bool going;			/* being unreserved */
+};
+
+/* A region as this node knows it. */
+struct kh_region {
+	struct kh_list node;
+	struct kh_node *owner;
+	struct khazana_addr start;
+	uint64_t length;
+	uint64_t generation;
+	uint64_t units;
+	uint32_t unit_shift;
+	struct kh_attr attr;		/* defaults filled in */
+	kh_node_id home_id;		/* 0: not known */
+	uint64_t epoch;			/* of the home, as known here */
+	struct kh_home *home;		/* if it is this node */
+	uint32_t handle;		/* the module's, 0: not there */
+	bool attached;
+	uint32_t lease_set;		/* lease id that the module has for it */
+	struct kh_lease *lease;
+	struct kh_list asks;
+	struct kh_hash demands;		/* struct kh_demand: INV, FORWARD that wait */
+	struct kh_list dones;		/* struct kh_done */
+	uint64_t next_unit;		/* of a sequential reader */
+	uint64_t ahead;			/* first unit not prefetched yet */
+	uint32_t window;		/* units */
+	uint32_t prefetching;		/* units under way */
+	struct kh_hash prefetched;	/* struct kh_ask_unit by unit */
+};
+
+/* One unit of a request of this node. */
+struct kh_ask_unit {
+	uint64_t module_request;	/* 0: nobody waits (a prefetch) */
+	uint64_t held;
+	uint64_t held_token;
+	uint64_t token;			/* of the GRANT */
+	uint64_t need;
+	uint64_t version;
+	uint64_t data_version;
+	uint32_t frame;
+	uint32_t attempt;
+	uint8_t right;
+	uint8_t kind;			/* enum kh_wire_source */
+	bool asked;			/* REQ of @attempt sent */
+	bool owned;
+	bool granted;
+	bool data;
+	bool known;			/* @held and @held_token are as in the module */
+	bool over;
+	bool ahead;			/* in prefetched */
+	struct kh_hnode ahead_node;
+	struct kh_ask *ask;
+};
+
+/* A request that is over and whose DONE the home may not have seen. */
+struct kh_done {
+	struct kh_list node;
+	uint64_t unit;
+	uint64_t request;
+	uint64_t token;
+	uint64_t version;
+	uint64_t sequence;		/* RENEWs sent before it */
+};
+
+/* An INV or a FORWARD that waits for the module. */
+struct kh_demand {
+	struct kh_hnode node;		/* in the region's, by unit */
+	struct kh_hnode cookie_node;	/* in the node's, by cookie, while a REVOKE goes on */
+	struct kh_region *region;
+	kh_node_id home;
+	bool forward;
+	bool revoking;
+	uint64_t unit;
+	uint64_t token;
+	uint64_t need;
+	uint64_t request;
+	kh_node_id party;
+	uint32_t attempt;
+	uint32_t right;			/* FORWARD: asked for */
+	uint32_t flags;			/* INV: KH_INV_* */
+};
+
+/* A request of this node under way. */
+struct kh_ask {
+	struct kh_hnode node;
+	struct kh_list region_node;
+	struct kh_region *region;
+	uint64_t id;
+	uint32_t want;
+	uint32_t flags;			/* KH_REQ_* */
+	uint64_t deadline_ns;
+	uint64_t retry_ns;		/* when to ask (again), KH_NEVER: all asked */
+	uint64_t backoff_ns;
+	uint64_t flush_ns;		/* when held back COMMITs must go, KH_NEVER: none */
+	uint64_t first;
+	uint32_t count;
+	uint32_t left;			/* units not over */
+	uint32_t ready;			/* units that could be committed */
+	struct kh_ask_unit units[];
+};
+
+struct kh_local {
+	struct kh_list node;
+	size_t len;
+	uint64_t bytes[];
+};
+
+struct kh_node {
+	struct kh_node_config config;
+	const struct kh_host_ops *ops;
+	void *host;
+	uint64_t now;
+	uint64_t deadline;
+	enum kh_plant plant;
+	unsigned int plant_count;
+	struct kh_peer peers[KH_NODES_MAX];	/* 0: this node */
+	unsigned int peer_count;
+	struct kh_list local;
+	struct kh_list regions;
+	struct kh_list leases;
+	struct kh_hash asks;
+	struct kh_hash calls;			/* struct kh_call, made here */
+	struct kh_hash demands;			/* struct kh_demand with a REVOKE under way, by cookie */
+	struct kh_list lookups;
+	uint8_t *scratch;			/* a received message, aligned */
+	size_t scratch_size;
+	struct kh_list ops_list;		/* struct kh_run: operations under way */
+	unsigned int op_count;
+	unsigned int done_count;
+	uint64_t next_request;
+	uint64_t next_cookie;
+	uint64_t next_ask;
+	uint64_t started;
+	uint64_t recover_until;
+	bool running;
+	bool recovering;
+	struct khazana_addr space_next;
+	uint64_t generation_next;
+	uint64_t boots[KH_NODES_MAX];		/* as persisted, by peer index */
+	uint64_t stats[KH_STAT_COUNT];
+	uint64_t kind_in[KH_WIRE_KINDS];
+	uint64_t kind_out[KH_WIRE_KINDS];
+};
+
+/* node.c */
+void kh_arm(struct kh_node *node, uint64_t when);
+struct kh_peer *kh_peer_find(struct kh_node *node, kh_node_id id);
+void kh_event(struct kh_node *node, const char *name, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+static inline struct kh_peer *kh_self(struct kh_node *node)
+{
+	return &node->peers[0];
+}
+/* Is @request one of @peer's present khd? */
+static inline bool kh_request_of(const struct kh_peer *peer, uint64_t request)
+{
+	return peer && request >> KH_REQUEST_SHIFT ==
+			       (peer->incarnation & ((1ull << (64 - KH_REQUEST_SHIFT)) - 1));
+}
+static inline bool kh_planted(const struct kh_node *node, enum kh_plant plant)
+{
+	return node->plant == plant;
+}
+static inline void kh_count(struct kh_node *node, enum kh_stat stat)
+{
+	node->stats[stat]++;
+}
+
+/* out.c */
+struct kh_wire_head kh_head(const struct kh_region *region);
+void *kh_out(struct kh_node *node, struct kh_peer *peer, enum kh_wire_kind kind,
+	     const struct kh_wire_head *head);
+void kh_out_data(struct kh_node *node, struct kh_peer *peer, enum kh_wire_kind kind,
+		 const struct kh_wire_head *head, const void *entry, const void *data, size_t len);
+bool kh_out_flush(struct kh_node *node);
+void kh_out_drop(struct kh_peer *peer);
+
+/* command helpers, holder.c */
+int kh_command(struct kh_node *node, struct khazana_cmd *cmd);
+void kh_commands(struct kh_node *node, struct khazana_cmd *cmds, unsigned int n);
+
+/* message handlers: @h in host order, @data follows its entries */
+typedef void kh_handler(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+			const void *data);
+static inline const void *kh_entries(const struct kh_wire_head *h)
+{
+	return h + 1;
+}
+
+/* region.c */
+struct kh_region *kh_region_find(struct kh_node *node, struct khazana_addr start,
+				 uint64_t generation);
+struct kh_region *kh_region_at(struct kh_node *node, struct khazana_addr addr);
+struct kh_region *kh_region_of(struct kh_node *node, const struct kh_wire_head *h);
+struct kh_region *kh_region_by_handle(struct kh_node *node, uint32_t handle);
+struct kh_region *kh_region_new(struct kh_node *node, struct khazana_addr start, uint64_t length,
+				uint64_t generation, const struct kh_attr *attr);
+void kh_region_free(struct kh_region *region);
+struct kh_region *kh_region_learn(struct kh_node *node, const struct kh_wire_region *desc);
+void kh_region_describe(const struct kh_region *region, struct kh_wire_region *desc);
+void kh_region_info(const struct kh_wire_region *desc, struct kh_region_info *info);
+void kh_region_epoch(struct kh_region *region, uint64_t epoch);
+int kh_region_to_module(struct kh_region *region);
+void kh_region_set_module(struct kh_region *region);
+void kh_region_forget_home(struct kh_region *region);
+void kh_region_home(struct kh_region *region, const uint8_t verifier[KH_VERIFIER_SIZE]);
+int kh_region_persist(struct kh_region *region);
+int kh_region_unpersist(struct kh_region *region);
+int kh_region_restore(struct kh_node *node, const char *key, const void *blob, size_t len);
+uint64_t kh_region_unit(const struct kh_region *region, struct khazana_addr addr);
+kh_handler kh_on_where, kh_on_here, kh_on_not_home, kh_on_gone;
+
+/* directory.c: who has what */
+typedef void kh_found(struct kh_node *node, void *context, struct kh_region *region, int error);
+void kh_lookup(struct kh_node *node, struct khazana_addr addr, uint64_t deadline_ns,
+	       kh_found *found, void *context);
+void kh_lookup_cancel(struct kh_node *node, void *context);
+void kh_lookup_tick(struct kh_node *node);
+void kh_lookup_peer(struct kh_node *node, struct kh_peer *peer, bool up);
+void kh_lookup_free(struct kh_node *node);
+void kh_resolve(struct kh_node *node, struct kh_region *region);
+
+/* blob.c: what is persisted, space.c: address ranges */
+int kh_space_take(struct kh_node *node, uint64_t length, uint32_t align_shift,
+		  struct khazana_addr *start, uint64_t *generation);
+int kh_blob_save(struct kh_node *node, const char *key, void *blob, size_t len);
+int kh_blob_check(const void *blob, size_t len, uint32_t kind);
+int kh_boots_save(struct kh_node *node);
+
+struct kh_blob {
+	uint32_t crc;			/* of all that follows this field */
+	uint32_t version;
+	uint32_t kind;
+	uint32_t length;		/* whole blob */
+};
+enum { KH_BLOB_REGION = 1, KH_BLOB_SPACE = 2, KH_BLOB_BOOTS = 3 };
+
+/* lease.c */
+struct kh_lease *kh_lease_get(struct kh_node *node, kh_node_id home, uint32_t lease_ms);
+void kh_lease_renew(struct kh_node *node, struct kh_lease *lease);
+bool kh_lease_ready(const struct kh_node *node, const struct kh_lease *lease);
+struct kh_grantee *kh_grantee(struct kh_node *node, struct kh_peer *peer, uint32_t lease_ms);
+bool kh_grantee_valid(struct kh_node *node, const struct kh_region *region, kh_node_id party);
+uint32_t kh_grantee_gen(struct kh_node *node, const struct kh_region *region, kh_node_id party);
+void kh_grantee_expire(struct kh_node *node, struct kh_peer *peer, struct kh_grantee *g);
+void kh_lease_tick(struct kh_node *node);
+void kh_lease_expired(struct kh_node *node, uint32_t id);
+kh_handler kh_on_renew, kh_on_renew_ack;
+
+/* unit.c */
+enum kh_settled {
+	KH_SETTLED,			/* there is a valid owner, or the unit is virgin */
+	KH_SETTLED_LOST,		/* nobody within reach has the last version */
+	KH_SETTLED_COPIES,		/* only READ copies have it: they must be kept first */
+};
+/* home.c */
+struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit);
+struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit);
+void kh_unit_free(struct kh_unit *unit);
+bool kh_holder_valid(const struct kh_unit *unit, const struct kh_holder *holder);
+struct kh_holder *kh_unit_copy(struct kh_unit *unit, kh_node_id party);
+void kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token);
+void kh_unit_copy_del(struct kh_unit *unit, kh_node_id party);
+enum kh_settled kh_unit_settle(struct kh_unit *unit);
+void kh_unit_hdone(struct kh_unit *unit, kh_node_id party);
+void kh_unit_forget(struct kh_unit *unit, kh_node_id party);
+uint64_t kh_token_new(struct kh_region *region);
+void kh_service_next(struct kh_unit *unit);
+void kh_service_run(struct kh_unit *unit);
+void kh_service_cancel(struct kh_unit *unit);
+void kh_service_complete(struct kh_unit *unit, uint64_t version);
+void kh_service_nack(struct kh_unit *unit, struct kh_service *s, uint32_t error, uint32_t flags);
+void kh_service_free(struct kh_service *s);
+bool kh_service_resume(struct kh_unit *unit, kh_node_id owner);
+void kh_service_add(struct kh_unit *unit, struct kh_service *s);
+void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms);
+void kh_home_resend(struct kh_node *node, struct kh_peer *peer);
+const char *kh_home_check(const struct kh_region *region);
+kh_handler kh_on_req, kh_on_iack, kh_on_done, kh_on_evict, kh_on_hask;
+
+/* what a CM may do: cm.h */
+
+/* census.c */
+void kh_census_start(struct kh_node *node, struct kh_peer *peer);
+void kh_census_tick(struct kh_node *node);
+void kh_recovery_start(struct kh_node *node);
+kh_handler kh_on_inventory, kh_on_end;
+
+/* holder.c */
+void kh_holder_request(struct kh_node *node, const struct khazana_request *req);
+void kh_holder_free(struct kh_region *region);
+kh_handler kh_on_forward, kh_on_inv, kh_on_hdone;
+
+/* report.c */
+void kh_report_start(struct kh_node *node);
+void kh_report_hask(struct kh_node *node, struct kh_peer *home);
+void kh_report_pressure(struct kh_node *node);
+kh_handler kh_on_ask, kh_on_verdict;
+
+/* ask.c */
+void kh_ask_fault(struct kh_node *node, struct kh_region *region,
+		  const struct khazana_request *req);
+void kh_ask_prefetch(struct kh_node *node, struct kh_region *region, uint64_t first, uint32_t count);
+void kh_ask_again(struct kh_region *region);
+void kh_ask_go(struct kh_region *region);
+void kh_ask_synced(struct kh_node *node, struct kh_peer *peer);
+void kh_ask_flush(struct kh_node *node);
+void kh_ask_tick(struct kh_node *node);
+void kh_ask_fail_all(struct kh_region *region, uint32_t error);
+void kh_ask_drop_region(struct kh_region *region);
+void kh_done_prune(struct kh_node *node, kh_node_id home, uint64_t sequence);
+const char *kh_ask_check(const struct kh_region *region);
+kh_handler kh_on_grant, kh_on_nack, kh_on_data;
+
+/* prefetch.c */
+void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t unit);
+
+/* key.c */
+void kh_key_verifier(const uint8_t key[KH_KEY_SIZE], struct khazana_addr start, uint64_t generation,
+		     uint8_t verifier[KH_VERIFIER_SIZE]);
+void kh_key_mac(const uint8_t verifier[KH_VERIFIER_SIZE], const char *purpose,
+		const uint8_t nonce[KH_WIRE_NONCE_SIZE], kh_node_id node, const void *what, size_t len,
+		uint8_t mac[KH_WIRE_MAC_SIZE]);
+bool kh_key_equal(const void *a, const void *b, size_t len);
+
+/* call.c */
+struct kh_call;
+typedef void kh_answered(struct kh_node *node, void *context, const struct kh_wire_result *result,
+			 const void *data, size_t len);
+uint64_t kh_call(struct kh_node *node, kh_node_id peer, struct kh_region *region,
+		 const struct kh_wire_call *call, const uint8_t *key, const uint8_t *new_key,
+		 uint64_t deadline_ns, kh_answered *answered, void *context);
+void kh_call_cancel(struct kh_node *node, uint64_t id);
+void kh_call_tick(struct kh_node *node);
+void kh_call_peer_down(struct kh_node *node, struct kh_peer *peer);
+void kh_call_free(struct kh_node *node);
+bool kh_call_moved(struct kh_node *node, uint64_t id);
+kh_handler kh_on_challenge, kh_on_result;
+
+/* serve.c */
+struct kh_served;
+void kh_served_freed(struct kh_node *node, struct kh_served *served, bool refused);
+void kh_served_tick(struct kh_node *node);
+void kh_served_drop(struct kh_node *node, struct kh_peer *peer);
+void kh_served_free(struct kh_node *node);
+uint64_t kh_node_allocated(const struct kh_node *node);
+kh_handler kh_on_call, kh_on_proof;
+
+/* ops.c */
+void kh_op_start(struct kh_node *node, uint64_t op_id, const struct kh_op *op);
+void kh_op_cancel(struct kh_node *node, uint64_t op_id);
+void kh_op_attach(struct kh_node *node, const struct khazana_request *req);
+void kh_op_tick(struct kh_node *node);
+void kh_op_free(struct kh_node *node);
+void kh_stats_list(const struct kh_node *node, struct kh_counter *counters, unsigned int *count);
+
+#endif /* KH_CORE_CORE_H */

@@ -1,0 +1,818 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * home.c - the home of a region: one request per unit at a time
+ *
+ *   REQ kh_on_req() -> kh_service_add() -> waiting FIFO -> busy: kh_service_run()
+ *   the manager's fault(): INV and FORWARD leave -> IACK kh_on_iack() -> message()
+ *   kh_cm_grant(): GRANT leaves -> DONE kh_on_done() -> kh_service_complete() -> next
+ *
+ * The directory changes when something is known to have happened: a copy goes with its
+ * IACK, a backup comes with KEPT, owner and readers with DONE.  So a request can be given up
+ * (kh_service_cancel()) or started again (kh_service_run()) at any moment.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "cm.h"
+
+uint64_t kh_token_new(struct kh_region *region)
+{
+	return region->home->epoch << KH_TOKEN_SHIFT | ++region->home->counter;
+}
+
+static struct kh_wire_head service_head(const struct kh_unit *unit, const struct kh_service *s)
+{
+	struct kh_wire_head head = kh_head(unit->region);
+
+	head.request = s->request;
+	head.party = s->asker;
+	head.attempt = s->attempt;
+	return head;
+}
+
+void kh_service_free(struct kh_service *s)
+{
+	kh_list_del(&s->node);
+	free(s->owed);
+	free(s);
+}
+
+/* The busy request is over; kh_service_next() must follow. */
+static void service_end(struct kh_unit *unit)
+{
+	kh_service_free(unit->busy);
+	unit->busy = NULL;
+	kh_list_del(&unit->busy_node);
+}
+
+void kh_service_nack(struct kh_unit *unit, struct kh_service *s, uint32_t error, uint32_t flags)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_peer *peer = kh_peer_find(node, s->asker);
+	struct kh_wire_head head = service_head(unit, s);
+	struct kh_wire_nack *e;
+
+	if (!peer)
+		return;
+	e = kh_out(node, peer, KH_WIRE_NACK, &head);
+	e->unit = unit->node.key;
+	e->error = error;
+	e->flags = flags;
+}
+
+void kh_cm_refuse(struct kh_unit *unit, struct kh_service *s, uint32_t error)
+{
+	if (s->call)
+		kh_served_freed(unit->region->owner, s->call, true);
+	kh_service_nack(unit, s, error,
+			error == EAGAIN && !(s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) ?
+				KH_NACK_RETRY : 0);
+	service_end(unit);
+}
+
+static struct kh_owed *owed_by(struct kh_service *s, kh_node_id party)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->owed_count; i++)
+		if (s->owed[i].party == party)
+			return &s->owed[i];
+	return NULL;
+}
+
+static void send_inv(struct kh_unit *unit, const struct kh_service *s, const struct kh_owed *owed)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_wire_head head = kh_head(unit->region);
+	struct kh_wire_inv *e;
+
+	e = kh_out(node, kh_peer_find(node, owed->party), KH_WIRE_INV, &head);
+	e->unit = unit->node.key;
+	e->token = s->token;
+	e->flags = owed->flags;
+}
+
+void kh_cm_revoke(struct kh_unit *unit, struct kh_service *s, kh_node_id party, uint32_t flags)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_owed *owed = owed_by(s, party);
+
+	if (!kh_peer_find(node, party)) {
+		kh_unit_copy_del(unit, party);
+		return;
+	}
+	if (owed)
+		return;
+	s->owed = kh_realloc(s->owed, (s->owed_count + 1) * sizeof(*s->owed));
+	owed = &s->owed[s->owed_count++];
+	*owed = (struct kh_owed){ .party = party,
+				  .gen = kh_grantee_gen(node, unit->region, party),
+				  .flags = flags };
+	s->owed_open++;
+	kh_count(node, KH_STAT_INVALIDATIONS);
+	send_inv(unit, s, owed);
+}
+
+static void send_forward(struct kh_unit *unit, const struct kh_service *s)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_wire_head head = service_head(unit, s);
+	struct kh_peer *peer = kh_peer_find(node, s->source);
+	struct kh_wire_forward *e;
+
+	if (!peer)
+		return;
+	e = kh_out(node, peer, KH_WIRE_FORWARD, &head);
+	e->unit = unit->node.key;
+	e->token = s->token;
+	e->need = unit->version;
+	e->right = s->want;
+	e->flags = s->flags & KH_REQ_TRY ? KH_FORWARD_TRY : 0;
+}
+
+void kh_cm_fetch(struct kh_unit *unit, struct kh_service *s, kh_node_id party)
+{
+	s->source = party;
+	s->source_gen = kh_grantee_gen(unit->region->owner, unit->region, party);
+	send_forward(unit, s);
+}
+
+void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source kind, bool owned)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_wire_head head = service_head(unit, s);
+	struct kh_wire_grant *e;
+
+	s->kind = kind;
+	s->need = unit->version;
+	s->grant_sent = true;
+	unit->granted = true;
+	e = kh_out(node, kh_peer_find(node, s->asker), KH_WIRE_GRANT, &head);
+	e->unit = unit->node.key;
+	e->token = s->token;
+	e->need = s->need;
+	e->version = s->want == KHAZANA_RIGHT_WRITE ? s->token : s->need;
+	e->right = s->want;
+	e->source = kind;
+	e->flags = owned ? KH_GRANT_OWNED : 0;
+	if (kind == KH_SOURCE_HELD)
+		kh_count(node, KH_STAT_HELD_GRANTS);
+	if (kind == KH_SOURCE_ZERO)
+		kh_count(node, KH_STAT_ZERO_GRANTS);
+	if (kh_planted(node, KH_PLANT_EARLY_HDONE) && s->want == KHAZANA_RIGHT_WRITE &&
+	    unit->owner.party && unit->owner.party != s->asker)
+		kh_unit_hdone(unit, unit->owner.party);
+}
+
+/* FREE: everybody gives everything up, then the unit is virgin. */
+static void run_free(struct kh_unit *unit, struct kh_service *s)
+{
+	kh_node_id parties[KH_NODES_MAX + 1];
+	unsigned int i, n = 0;
+
+	for (i = 0; i < unit->copy_count; i++)
+		parties[n++] = unit->copies[i].party;
+	if (kh_holder_valid(unit, &unit->owner))
+		parties[n++] = unit->owner.party;
+	for (i = 0; i < n; i++)
+		kh_cm_revoke(unit, s, parties[i], 0);
+	if (!s->owed_open)
+		kh_service_complete(unit, 0);
+}
+
+static void service_token(struct kh_unit *unit, struct kh_service *s)
+{
+	if (!s->token)
+		s->token = unit->token = kh_token_new(unit->region);
+}
+
+/* The READ copies of a void owner are safe now: one of them is the owner. */
+static void rescued(struct kh_unit *unit, struct kh_service *s)
+{
+	struct kh_holder *copy = kh_unit_copy(unit, s->asker);
+
+	s->rescue = false;
+	s->owed_count = 0;
+	if (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version) {
+		unit->owner = unit->backup;
+		unit->backup = (struct kh_holder){ 0 };
+		unit->owner_right = KHAZANA_RIGHT_NONE;
+	} else if (copy && s->held == unit->version) {
+		unit->owner = *copy;
+		unit->owner_right = KHAZANA_RIGHT_READ;
+		kh_unit_copy_del(unit, s->asker);
+	}
+	kh_service_run(unit);
+}
+
+/* A READ copy may be dropped at any moment: all but the asker's become kept frames first. */
+static void rescue(struct kh_unit *unit, struct kh_service *s)
+{
+	kh_node_id parties[KH_NODES_MAX];
+	unsigned int i, n = 0;
+
+	for (i = 0; i < unit->copy_count; i++)
+		if (unit->copies[i].party != s->asker || s->held != unit->version)
+			parties[n++] = unit->copies[i].party;
+	s->rescue = true;
+	s->owed_count = 0;
+	for (i = 0; i < n; i++)
+		kh_cm_revoke(unit, s, parties[i], KH_INV_KEEP);
+	if (!s->owed_open)
+		rescued(unit, s);
+}
+
+/* Serve the busy request from the beginning; it may be over afterwards. */
+void kh_service_run(struct kh_unit *unit)
+{
+	struct kh_service *s = unit->busy;
+	struct kh_home *home = unit->region->home;
+	enum kh_settled settled;
+
+	if (s->rescue && s->owed_open)
+		return;
+	s->source = 0;
+	s->grant_sent = false;
+	s->confused = false;
+	if (s->call) {
+		kh_unit_settle(unit);
+		service_token(unit, s);
+		run_free(unit, s);
+	} else if (!kh_request_of(kh_peer_find(unit->region->owner, s->asker), s->request)) {
+		service_end(unit);	/* of a khd that is dead */
+	} else if (!kh_grantee_valid(unit->region->owner, unit->region, s->asker)) {
+		kh_cm_refuse(unit, s, EAGAIN);
+	} else if (!kh_intervals_has(&home->allocated, unit->node.key)) {
+		kh_cm_refuse(unit, s, ENXIO);
+	} else if (!unit->owner.party && kh_intervals_has(&home->lost, unit->node.key)) {
+		kh_cm_refuse(unit, s, EIO);
+	} else {
+		settled = kh_unit_settle(unit);
+		if (settled == KH_SETTLED_LOST) {
+			kh_cm_refuse(unit, s, EIO);
+			return;
+		}
+		service_token(unit, s);
+		if (settled == KH_SETTLED_COPIES)
+			rescue(unit, s);
+		else
+			home->cm->fault(unit, s);
+	}
+}
+
+void kh_service_next(struct kh_unit *unit)
+{
+	struct kh_node *node = unit->region->owner;
+
+	while (!unit->busy && !kh_list_empty(&unit->waiting)) {
+		struct kh_service *s = kh_list_first(&unit->waiting, struct kh_service, node);
+
+		kh_list_del(&s->node);
+		unit->waiting_count--;
+		if (kh_planted(node, KH_PLANT_LOSE_WAITER) && !(++node->plant_count & 7)) {
+			kh_service_free(s);
+			continue;
+		}
+		unit->busy = s;
+		kh_list_add(&unit->region->home->busy, &unit->busy_node);
+		kh_service_run(unit);
+	}
+}
+
+/* The busy request will not be granted; the directory is true as it is. */
+void kh_service_cancel(struct kh_unit *unit)
+{
+	if (unit->busy->call)
+		kh_served_freed(unit->region->owner, unit->busy->call, true);
+	service_end(unit);
+	kh_service_next(unit);
+}
+
+/* A WRITE went from one node to another: the old owner's frame is the backup from now on. */
+static void move_backup(struct kh_unit *unit, const struct kh_service *s)
+{
+	const struct kh_owed *owed = owed_by((struct kh_service *)s, unit->owner.party);
+	struct kh_holder old = unit->backup;
+
+	if (!unit->owner.party || unit->owner.party == s->asker)
+		return;
+	if (s->source != unit->owner.party && !(owed && owed->kept))
+		return;
+	unit->backup = unit->owner;
+	unit->backup.token = s->token;
+	unit->backup_version = unit->version;
+	if (old.party && old.party != unit->backup.party && old.party != s->asker)
+		kh_unit_hdone(unit, old.party);
+}
+
+static void done_write(struct kh_unit *unit, const struct kh_service *s, struct kh_holder holder)
+{
+	unsigned int i;
+
+	move_backup(unit, s);
+	if (unit->owner.party != s->asker) {
+		if (unit->owner.party && s->kind != KH_SOURCE_ZERO)
+			unit->seen = unit->version;
+		unit->fresh = !unit->owner.party;
+		if (unit->owner.party)
+			kh_count(unit->region->owner, KH_STAT_HANDOFFS);
+	}
+	for (i = unit->copy_count; i > 0; i--)
+		kh_unit_copy_del(unit, unit->copies[i - 1].party);
+	unit->owner = holder;
+	unit->owner_right = KHAZANA_RIGHT_WRITE;
+	unit->version = s->token;
+}
+
+static void done_read(struct kh_unit *unit, const struct kh_service *s, struct kh_holder holder)
+{
+	struct kh_node *node = unit->region->owner;
+
+	if (!unit->owner.party) {
+		unit->owner = holder;
+		unit->owner_right = KHAZANA_RIGHT_READ;
+		unit->fresh = true;
+		return;
+	}
+	if (unit->owner.party == s->asker) {
+		unit->owner = holder;
+		if (unit->owner_right == KHAZANA_RIGHT_NONE)
+			unit->owner_right = KHAZANA_RIGHT_READ;
+		return;
+	}
+	if (s->source == unit->owner.party && unit->owner_right == KHAZANA_RIGHT_WRITE) {
+		unit->owner_right = KHAZANA_RIGHT_READ;
+		kh_count(node, KH_STAT_DOWNGRADES);
+	}
+	if (!kh_planted(node, KH_PLANT_FORGET_COPY) || ++node->plant_count & 3)
+		kh_unit_copy_add(unit, s->asker, s->token);
+	unit->seen = unit->version;
+	unit->fresh = false;
+}
+
+static void mark_done(struct kh_unit *unit, const struct kh_service *s)
+{
+	unsigned int i;
+
+	for (i = 0; i < unit->done_count; i++) {
+		if (unit->dones[i].party == s->asker) {
+			unit->dones[i].request = s->request;
+			return;
+		}
+	}
+	unit->dones = kh_realloc(unit->dones, (unit->done_count + 1) * sizeof(*unit->dones));
+	unit->dones[unit->done_count++] = (struct kh_done_mark){ s->asker, s->request };
+}
+
+static void done_free(struct kh_unit *unit, struct kh_service *s)
+{
+	struct kh_holder backup = unit->backup, owner = unit->owner;
+
+	if (owner.party)
+		kh_unit_hdone(unit, owner.party);
+	if (backup.party && backup.party != owner.party)
+		kh_unit_hdone(unit, backup.party);
+	unit->backup = unit->owner = (struct kh_holder){ 0 };
+	unit->owner_right = KHAZANA_RIGHT_NONE;
+	unit->copy_count = 0;
+	unit->version = 0;
+	unit->seen = 0;
+	unit->fresh = false;
+	kh_served_freed(unit->region->owner, s->call, false);
+}
+
+/* The busy request happened: the asker is at @version. */
+void kh_service_complete(struct kh_unit *unit, uint64_t version)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_service *s = unit->busy;
+	struct kh_holder holder = {
+		.party = s->asker,
+		.token = s->token,
+	};
+
+	if (s->call) {
+		done_free(unit, s);
+	} else if (version != (s->want == KHAZANA_RIGHT_WRITE ? s->token : unit->version)) {
+		kh_count(node, KH_STAT_PROTOCOL_ERRORS);
+	} else {
+		holder.gen = kh_grantee_gen(node, unit->region, s->asker);
+		if (s->want == KHAZANA_RIGHT_WRITE)
+			done_write(unit, s, holder);
+		else
+			done_read(unit, s, holder);
+		if (unit->backup.party == s->asker)
+			unit->backup = (struct kh_holder){ 0 };
+		mark_done(unit, s);
+	}
+	service_end(unit);
+	kh_service_next(unit);
+}
+
+/* @s waits for a lock of another node. */
+static void service_deferred(struct kh_unit *unit, struct kh_service *s)
+{
+	struct kh_service *w, *tmp;
+
+	s->deferred = true;
+	kh_count(unit->region->owner, KH_STAT_DEFERRED);
+	kh_list_each_safe(w, tmp, &unit->waiting, node) {
+		if (!(w->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)))
+			continue;
+		kh_service_nack(unit, w, EAGAIN, 0);
+		unit->waiting_count--;
+		kh_service_free(w);
+	}
+	if (s->call) {
+		kh_service_cancel(unit);
+	} else if (s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) {
+		kh_service_nack(unit, s, EAGAIN, 0);
+		kh_service_cancel(unit);
+	}
+}
+
+/* What the asker was told to wait for will not come: it has to say whether it did. */
+static void service_confuse(struct kh_unit *unit, struct kh_service *s)
+{
+	s->confused = true;
+	s->grant_sent = false;
+	s->source = 0;
+	kh_service_nack(unit, s, EAGAIN, KH_NACK_RETRY);
+}
+
+static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_owed *owed,
+			  uint32_t status)
+{
+	struct kh_holder old = unit->backup;
+
+	if (owed->answered)
+		return;
+	owed->answered = true;
+	owed->kept = status == KH_ACK_KEPT;
+	s->owed_open--;
+	if (owed->party == unit->owner.party) {
+		unit->owner_right = KHAZANA_RIGHT_NONE;
+	} else {
+		kh_unit_copy_del(unit, owed->party);
+		if (owed->kept && (owed->flags & KH_INV_KEEP)) {
+			unit->backup = (struct kh_holder){ .party = owed->party,
+							   .gen = owed->gen,
+							   .token = s->token };
+			unit->backup_version = unit->version;
+			if (old.party && old.party != owed->party && old.party != s->asker)
+				kh_unit_hdone(unit, old.party);
+		} else if (owed->kept) {
+			kh_unit_hdone(unit, owed->party);
+		}
+	}
+	if (s->owed_open)
+		return;
+	if (s->rescue) {
+		rescued(unit, s);
+		kh_service_next(unit);
+	} else if (s->call) {
+		kh_service_complete(unit, 0);
+	} else if (!s->confused) {
+		unit->region->home->cm->message(unit, s);
+	}
+}
+
+/* An answer to an INV of a request that was given up since. */
+static void late_iack(struct kh_unit *unit, kh_node_id party, const struct kh_wire_iack *e)
+{
+	struct kh_holder *copy = kh_unit_copy(unit, party);
+	bool reader = copy && copy->token < e->token;
+
+	if (e->status != KH_ACK_DONE && e->status != KH_ACK_KEPT)
+		return;
+	if (reader)
+		kh_unit_copy_del(unit, party);
+	if (e->status == KH_ACK_DONE || unit->busy || unit->owner.party == party ||
+	    unit->backup.party == party)
+		return;
+	if (reader && !unit->backup.party) {
+		unit->backup = (struct kh_holder){ .party = party, .token = e->token };
+		unit->backup.gen = kh_grantee_gen(unit->region->owner, unit->region, party);
+		unit->backup_version = unit->version;
+	} else {
+		kh_unit_hdone(unit, party);
+	}
+}
+
+void kh_on_iack(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		const void *data)
+{
+	const struct kh_wire_iack *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	uint32_t i;
+
+	if (!region || !region->home || region->home->recovering)
+		return;
+	for (i = 0; i < h->count; i++, e++) {
+		struct kh_unit *unit = kh_unit_find(region, e->unit);
+		struct kh_service *s = unit ? unit->busy : NULL;
+		struct kh_owed *owed = s ? owed_by(s, from->id) : NULL;
+
+		if (!unit)
+			continue;
+		if (!s || s->token != e->token) {
+			late_iack(unit, from->id, e);
+		} else if (e->status == KH_ACK_DEFERRED) {
+			if (owed || s->source == from->id)
+				service_deferred(unit, s);
+		} else if (e->status == KH_ACK_ABSENT) {
+			if (s->source == from->id && !s->confused) {
+				kh_unit_forget(unit, from->id);
+				service_confuse(unit, s);
+			}
+		} else if (owed) {
+			owed_answered(unit, s, owed, e->status);
+		}
+	}
+}
+
+void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		const void *data)
+{
+	const struct kh_wire_done *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	uint32_t i;
+
+	if (!region || !region->home || region->home->recovering)
+		return;
+	for (i = 0; i < h->count; i++, e++) {
+		struct kh_unit *unit = kh_unit_find(region, e->unit);
+		struct kh_service *s = unit ? unit->busy : NULL;
+
+		if (!s || s->call || s->asker != from->id || s->request != h->request ||
+		    (s->token != e->token && e->token))
+			continue;
+		if (e->flags & KH_DONE_ABORTED)
+			kh_service_cancel(unit);
+		else
+			kh_service_complete(unit, e->version);
+	}
+}
+
+void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		 const void *data)
+{
+	const struct kh_wire_evict *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	uint32_t i;
+
+	if (!region || !region->home || region->home->recovering)
+		return;
+	for (i = 0; i < h->count; i++, e++) {
+		struct kh_unit *unit = kh_unit_find(region, e->unit);
+		struct kh_holder *copy = unit ? kh_unit_copy(unit, from->id) : NULL;
+
+		if (!unit)
+			continue;
+		kh_count(node, KH_STAT_EVICTIONS);
+		if (e->flags & KH_EVICT_BACKUP) {
+			if (unit->busy || unit->owner.party == from->id)
+				continue;
+			if (unit->backup.party == from->id)
+				unit->backup = (struct kh_holder){ 0 };
+			kh_unit_hdone(unit, from->id);
+		} else if (copy && copy->token == e->token) {
+			kh_unit_copy_del(unit, from->id);
+		} else if (unit->owner.party == from->id && unit->owner.token == e->token &&
+			   unit->owner_right == KHAZANA_RIGHT_READ && !unit->busy) {
+			kh_unit_forget(unit, from->id);
+		} else {
+			continue;
+		}
+		if (region->home->cm->evict)
+			region->home->cm->evict(unit, from->id);
+	}
+}
+
+/* Is the party needed for what goes on at the unit? */
+static bool involved(const struct kh_unit *unit, kh_node_id party)
+{
+	const struct kh_service *s = unit->busy;
+
+	return unit->owner.party == party || unit->backup.party == party ||
+	       (s && (s->asker == party || s->source == party ||
+		      owed_by((struct kh_service *)s, party)));
+}
+
+void kh_on_hask(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		const void *data)
+{
+	const struct kh_wire_hdone *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	uint32_t i;
+
+	if (!region || !region->home || region->home->recovering || !from->census)
+		return;
+	for (i = 0; i < h->count; i++, e++) {
+		struct kh_unit *unit = kh_unit_find(region, e->unit);
+
+		if (unit && !involved(unit, from->id) && unit->token >= e->token)
+			kh_unit_hdone(unit, from->id);
+	}
+}
+
+/* Put a request into its unit's FIFO, or make an old one run with its new attempt. */
+void kh_service_add(struct kh_unit *unit, struct kh_service *s)
+{
+	struct kh_service *b = unit->busy, *w;
+
+	if (b && !s->call && b->asker == s->asker && b->request == s->request) {
+		if (s->attempt > b->attempt) {
+			b->attempt = s->attempt;
+			b->held = s->held;
+			b->held_token = s->held_token;
+			kh_service_run(unit);
+			kh_service_next(unit);
+		}
+		kh_service_free(s);
+		return;
+	}
+	kh_list_each(w, &unit->waiting, node) {
+		if (s->call || w->asker != s->asker || w->request != s->request)
+			continue;
+		if (s->attempt > w->attempt) {
+			w->attempt = s->attempt;
+			w->held = s->held;
+			w->held_token = s->held_token;
+		}
+		kh_service_free(s);
+		return;
+	}
+	if (b && ((s->flags & KH_REQ_PREFETCH) || (b->deferred && (s->flags & KH_REQ_TRY)))) {
+		kh_service_nack(unit, s, EAGAIN, 0);
+		kh_service_free(s);
+		return;
+	}
+	if (unit->waiting_count >= KH_WAITING_MAX && !s->call) {
+		kh_count(unit->region->owner, KH_STAT_QUEUE_FULL);
+		kh_service_nack(unit, s, EAGAIN, KH_NACK_RETRY);
+		kh_service_free(s);
+		return;
+	}
+	kh_list_add(&unit->waiting, &s->node);
+	unit->waiting_count++;
+	if (b && kh_planted(unit->region->owner, KH_PLANT_TWO_BUSY) &&
+	    s->want == KHAZANA_RIGHT_READ && b->grant_sent) {
+		service_end(unit);
+	}
+	kh_service_next(unit);
+}
+
+static bool completed(const struct kh_unit *unit, kh_node_id party, uint64_t request)
+{
+	unsigned int i;
+
+	for (i = 0; i < unit->done_count; i++)
+		if (unit->dones[i].party == party && unit->dones[i].request == request)
+			return true;
+	return false;
+}
+
+static void req_unit(struct kh_node *node, struct kh_region *region, struct kh_peer *from,
+		     const struct kh_wire_head *h, const struct kh_wire_req *e)
+{
+	struct kh_unit *unit = kh_unit_get(region, e->unit);
+	struct kh_service *s;
+
+	if (completed(unit, from->id, h->request))
+		return;
+	s = kh_zalloc(sizeof(*s));
+	kh_list_init(&s->node);
+	s->asker = from->id;
+	s->request = h->request;
+	s->attempt = h->attempt;
+	s->want = e->want;
+	s->flags = e->flags;
+	s->held = e->version;
+	s->held_token = e->token;
+	if (region->home->recovering || !from->census || h->epoch != region->home->epoch) {
+		kh_service_nack(unit, s, EAGAIN, KH_NACK_RETRY);
+		kh_service_free(s);
+		return;
+	}
+	kh_service_add(unit, s);
+}
+
+void kh_on_req(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+	       const void *data)
+{
+	const struct kh_wire_req *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	uint32_t i;
+
+	if (!region || !region->home || region->home->going) {
+		struct kh_wire_head head = *h;
+		struct kh_wire_not_home *no = kh_out(node, from, KH_WIRE_NOT_HOME, &head);
+
+		no->kind = KH_WIRE_REQ;
+		no->hint = region ? region->home_id : 0;
+		return;
+	}
+	for (i = 0; i < h->count; i++, e++)
+		if (e->unit < region->units)
+			req_unit(node, region, from, h, e);
+}
+
+/* The lease of @party is over: it owes nothing any more and gets nothing (R14). */
+static void unit_expired(struct kh_unit *unit, kh_node_id party)
+{
+	struct kh_service *s = unit->busy;
+	struct kh_owed *owed = owed_by(s, party);
+
+	if (s->asker == party) {
+		kh_service_cancel(unit);
+		return;
+	}
+	if (s->source == party)
+		service_confuse(unit, s);
+	if (owed)
+		owed_answered(unit, s, owed, KH_ACK_DONE);
+}
+
+void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms)
+{
+	struct kh_region *region;
+	struct kh_unit *unit, *tmp;
+
+	kh_list_each(region, &node->regions, node) {
+		if (!region->home || region->attr.lease_ms != lease_ms)
+			continue;
+		kh_list_each_safe(unit, tmp, &region->home->busy, busy_node)
+			unit_expired(unit, party);
+	}
+}
+
+/*
+ * May the owner, whose lease was over, have its right back?  Not when a busy request was granted
+ * without it; when one waits for INVs, it gets one too.
+ */
+bool kh_service_resume(struct kh_unit *unit, kh_node_id owner)
+{
+	struct kh_service *s = unit->busy;
+	struct kh_owed *owed = s ? owed_by(s, owner) : NULL;
+
+	if (!s || s->asker == owner)
+		return true;
+	if (s->rescue || (s->grant_sent && s->source != owner))
+		return false;
+	if (owed && owed->answered && !owed->kept) {
+		owed->answered = false;
+		owed->gen = kh_grantee_gen(unit->region->owner, unit->region, owner);
+		s->owed_open++;
+		send_inv(unit, s, owed);
+	}
+	return true;
+}
+
+/* @peer's end of the connection is up (again): what it owes is asked again. */
+void kh_home_resend(struct kh_node *node, struct kh_peer *peer)
+{
+	struct kh_region *region;
+	struct kh_unit *unit;
+	unsigned int i;
+
+	kh_list_each(region, &node->regions, node) {
+		if (!region->home)
+			continue;
+		kh_list_each(unit, &region->home->busy, busy_node) {
+			struct kh_service *s = unit->busy;
+
+			for (i = 0; i < s->owed_count; i++)
+				if (s->owed[i].party == peer->id && !s->owed[i].answered)
+					send_inv(unit, s, &s->owed[i]);
+			if (s->source == peer->id)
+				send_forward(unit, s);
+		}
+	}
+}
+
+const char *kh_home_check(const struct kh_region *region)
+{
+	const struct kh_hash *units = &region->home->units;
+	struct kh_hnode *n;
+
+	for (n = kh_hash_first(units); n; n = kh_hash_next(units, n)) {
+		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+		const char *broken = NULL;
+
+		if (region->home->recovering)
+			continue;
+		if (kh_unit_copy(unit, unit->owner.party))
+			return "home: the owner is among the readers";
+		if (!unit->busy && !kh_list_empty(&unit->waiting))
+			return "home: a request waits for nobody";
+		if (unit->busy && kh_list_empty(&unit->busy_node))
+			return "home: a busy unit is on no list";
+		if (unit->owner.party && unit->owner.party == unit->backup.party)
+			return "home: the owner is its own backup";
+		if (region->home->cm->check)
+			broken = region->home->cm->check(unit);
+		if (broken)
+			return broken;
+	}
+	return NULL;
+}

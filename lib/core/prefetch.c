@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * prefetch.c - sequential misses fetch ahead
+ *
+ * A miss of the unit behind the last one doubles the window, up to 1 MiB; any other
+ * miss closes it.  The missed unit is asked for first and never waits for its window.
+ */
+#include "core.h"
+
+/* Somebody missed @unit for reading. */
+void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t unit)
+{
+	uint32_t most = KH_WINDOW_BYTES >> region->unit_shift;
+	bool next = unit == region->next_unit;
+	bool inside = region->window && unit >= region->next_unit && unit <= region->ahead;
+	uint64_t end;
+
+	region->next_unit = unit + 1;
+	if (!next && !inside) {
+		region->window = 0;
+		region->ahead = unit + 1;
+		return;
+	}
+	if (!most)
+		most = 1;
+	region->window = region->window ? region->window * 2 : 1;
+	if (region->window > most)
+		region->window = most;
+	end = unit + 1 + region->window;
+	if (region->ahead < unit + 1)
+		region->ahead = unit + 1;
+	if (end <= region->ahead || region->prefetching >= 2 * most ||
+	    end - region->ahead < region->window / 2)
+		return;
+	kh_ask_prefetch(node, region, region->ahead, (uint32_t)(end - region->ahead));
+	region->ahead = end;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * report.c - this node's inventory: what its module holds, told to homes
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "core.h"
+
+#define CURSORS 64
+
+typedef void found_record(struct kh_region *region, const struct khazana_cmd *cmd, void *context);
+
+/*
+ * All records of a region.  One command finds the next record at or behind its cursor;
+ * a batch of adjacent cursors finds as many where the records are dense.
+ */
+static void each_record(struct kh_region *region, found_record *found, void *context)
+{
+	struct khazana_cmd cmds[CURSORS];
+	uint64_t cursor = 0;
+	unsigned int i;
+
+	while (cursor < region->units) {
+		for (i = 0; i < CURSORS; i++)
+			cmds[i] = (struct khazana_cmd){ .op = KHAZANA_CMD_INVENTORY,
+							.region = region->handle,
+							.unit = cursor + i,
+							.frame = KH_NO_FRAME,
+							.frame_handoff = KH_NO_FRAME };
+		kh_commands(region->owner, cmds, CURSORS);
+		for (i = 0; i < CURSORS; i++) {
+			if (cmds[i].result)
+				return;
+			if (cmds[i].unit < cursor)
+				continue;
+			found(region, &cmds[i], context);
+			cursor = cmds[i].unit + 1;
+		}
+	}
+}
+
+static void put_record(struct kh_region *region, const struct khazana_cmd *cmd, void *context)
+{
+	const struct kh_wire_head *ask = context;
+	struct kh_node *node = region->owner;
+	struct kh_wire_head head = kh_head(region);
+	struct kh_wire_record *e;
+	bool handoff = cmd->uflags & KHAZANA_UNIT_HANDOFF;
+
+	if (cmd->version == KHAZANA_VERSION_NONE && !handoff)
+		return;
+	head.request = ask->request;
+	e = kh_out(node, kh_peer_find(node, ask->party), KH_WIRE_INVENTORY, &head);
+	e->unit = cmd->unit;
+	e->token = cmd->token;
+	e->version = cmd->version;
+	e->token_handoff = handoff ? cmd->token_handoff : 0;
+	e->version_handoff = handoff ? cmd->version_held : KHAZANA_VERSION_NONE;
+	e->right = (uint16_t)cmd->right;
+	e->state = (uint16_t)cmd->state;
+	e->uflags = cmd->uflags;
+}
+
+/* A home wants to know what is held of its regions: all of it, and nothing is under way before. */
+void kh_on_ask(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+	       const void *data)
+{
+	const struct kh_wire_ask *e = kh_entries(h);
+	struct kh_wire_head ask = { .request = e->id, .party = from->id };
+	struct kh_wire_ask *end;
+	struct kh_region *region;
+
+	kh_ask_flush(node);
+	kh_list_each(region, &node->regions, node) {
+		if (region->home_id && region->home_id != from->id)
+			continue;
+		if (region->home_id)
+			kh_region_epoch(region, h->epoch);
+		if (region->handle)
+			each_record(region, put_record, &ask);
+	}
+	end = kh_out(node, from, KH_WIRE_END, h);
+	end->id = e->id;
+}
+
+static void put_hask(struct kh_region *region, const struct khazana_cmd *cmd, void *context)
+{
+	struct kh_wire_head head = kh_head(region);
+	struct kh_wire_hdone *e;
+
+	if (!(cmd->uflags & KHAZANA_UNIT_HANDOFF))
+		return;
+	e = kh_out(region->owner, context, KH_WIRE_HASK, &head);
+	e->unit = cmd->unit;
+	e->token = cmd->token_handoff;
+}
+
+/* Ask @home which HANDOFF frames may go (R8). */
+void kh_report_hask(struct kh_node *node, struct kh_peer *home)
+{
+	struct kh_region *region;
+
+	kh_list_each(region, &node->regions, node)
+		if (region->home_id == home->id && region->handle)
+			each_record(region, put_hask, home);
+}
+
+static void put_backup(struct kh_region *region, const struct khazana_cmd *cmd, void *context)
+{
+	struct kh_wire_head head = kh_head(region);
+	struct kh_wire_evict *e;
+
+	if (!(cmd->uflags & KHAZANA_UNIT_HANDOFF) || cmd->state != KHAZANA_STATE_STABLE)
+		return;
+	e = kh_out(region->owner, context, KH_WIRE_EVICT, &head);
+	e->unit = cmd->unit;
+	e->token = cmd->token_handoff;
+	e->flags = KH_EVICT_BACKUP;
+}
+
+/* Frames are short: offer the backups (R12). */
+void kh_report_pressure(struct kh_node *node)
+{
+	struct kh_region *region;
+
+	kh_list_each(region, &node->regions, node) {
+		struct kh_peer *home = kh_peer_find(node, region->home_id);
+
+		if (home && region->handle)
+			each_record(region, put_backup, home);
+	}
+}
+
+/* What homes decided about units whose lease had ended (R15). */
+void kh_on_verdict(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		   const void *data)
+{
+	const struct kh_wire_verdict *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	struct khazana_cmd *cmds;
+	uint32_t i;
+
+	if (!region || !region->handle || region->home_id != from->id || h->epoch < region->epoch)
+		return;
+	cmds = kh_zalloc(h->count * sizeof(*cmds));
+	for (i = 0; i < h->count; i++, e++) {
+		bool resume = e->verdict == KH_VERDICT_RESUME;
+
+		cmds[i] = (struct khazana_cmd){
+			.op = resume ? KHAZANA_CMD_RESUME : KHAZANA_CMD_LOST,
+			.region = region->handle,
+			.unit = e->unit,
+			.token = e->token,
+		};
+		if (e->verdict == KH_VERDICT_STALE ||
+		    (e->verdict == KH_VERDICT_LOST &&
+		     (region->attr.flags & KHAZANA_CMDF_NOPOISON)))
+			cmds[i].flags = KHAZANA_CMDF_NOPOISON;
+		kh_count(node, resume ? KH_STAT_RESUMED : KH_STAT_LOST);
+	}
+	kh_commands(node, cmds, h->count);
+	free(cmds);
+}
+
+static void take_over(struct kh_node *node, const struct khazana_cmd *cmd)
+{
+	struct kh_region *region = kh_region_find(node, cmd->addr, cmd->generation);
+	struct kh_attr attr = { .unit_shift = cmd->unit_shift };
+
+	if (!region)
+		region = kh_region_new(node, cmd->addr, cmd->length, cmd->generation, &attr);
+	region->handle = cmd->region;
+	region->attached = true;
+	region->lease_set = cmd->lease;
+	if (region->home_id)
+		kh_region_set_module(region);
+	else
+		kh_resolve(node, region);
+}
+
+/* What the module still holds from an earlier khd. */
+void kh_report_start(struct kh_node *node)
+{
+	struct khazana_cmd cmd = { .op = KHAZANA_CMD_REGION_GET, .region = 1 };
+
+	while (!kh_command(node, &cmd)) {
+		take_over(node, &cmd);
+		cmd = (struct khazana_cmd){ .op = KHAZANA_CMD_REGION_GET,
+					    .region = cmd.region + 1 };
+	}
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * unit.c - the directory's record of one unit: owner, copies, backup
+ */
+#include <stdlib.h>
+#include "cm.h"
+
+struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit)
+{
+	return kh_hash_entry(kh_hash_find(&region->home->units, unit), struct kh_unit, node);
+}
+
+struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
+{
+	struct kh_unit *u = kh_unit_find(region, unit);
+
+	if (u)
+		return u;
+	u = kh_zalloc(sizeof(*u));
+	u->region = region;
+	kh_list_init(&u->waiting);
+	kh_list_init(&u->busy_node);
+	kh_hash_add(&region->home->units, &u->node, unit);
+	return u;
+}
+
+void kh_unit_free(struct kh_unit *unit)
+{
+	struct kh_service *s, *tmp;
+
+	kh_list_each_safe(s, tmp, &unit->waiting, node)
+		kh_service_free(s);
+	if (unit->busy)
+		kh_service_free(unit->busy);
+	kh_list_del(&unit->busy_node);
+	kh_hash_del(&unit->region->home->units, &unit->node);
+	free(unit->copies);
+	free(unit->dones);
+	free(unit->listed);
+	free(unit);
+}
+
+bool kh_holder_valid(const struct kh_unit *unit, const struct kh_holder *holder)
+{
+	return holder->party && kh_grantee_valid(unit->region->owner, unit->region, holder->party) &&
+	       kh_grantee_gen(unit->region->owner, unit->region, holder->party) == holder->gen;
+}
+
+struct kh_holder *kh_unit_copy(struct kh_unit *unit, kh_node_id party)
+{
+	unsigned int i;
+
+	for (i = 0; i < unit->copy_count; i++)
+		if (unit->copies[i].party == party)
+			return &unit->copies[i];
+	return NULL;
+}
+
+void kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token)
+{
+	struct kh_holder *copy = kh_unit_copy(unit, party);
+
+	if (!copy) {
+		if (unit->copy_count == unit->copy_size) {
+			unit->copy_size = unit->copy_size ? unit->copy_size * 2 : 2;
+			unit->copies = kh_realloc(unit->copies,
+						  unit->copy_size * sizeof(*unit->copies));
+		}
+		copy = &unit->copies[unit->copy_count++];
+	}
+	*copy = (struct kh_holder){
+		.party = party,
+		.gen = kh_grantee_gen(unit->region->owner, unit->region, party),
+		.token = token,
+	};
+}
+
+void kh_unit_copy_del(struct kh_unit *unit, kh_node_id party)
+{
+	struct kh_holder *copy = kh_unit_copy(unit, party);
+
+	if (copy)
+		*copy = unit->copies[--unit->copy_count];
+}
+
+/* Directory entries of leases that are over count no more; the owner's is replaced. */
+static void drop_void_copies(struct kh_unit *unit)
+{
+	unsigned int i = 0;
+
+	while (i < unit->copy_count) {
+		if (kh_holder_valid(unit, &unit->copies[i]))
+			i++;
+		else
+			unit->copies[i] = unit->copies[--unit->copy_count];
+	}
+}
+
+/* The void owner's version is gone, and nobody else has seen it: on from what is left. */
+static void roll_back(struct kh_unit *unit, struct kh_holder owner, uint64_t version)
+{
+	struct kh_node *node = unit->region->owner;
+
+	unit->rolled = unit->version;
+	unit->owner = owner;
+	unit->owner_right = KHAZANA_RIGHT_NONE;
+	unit->version = version;
+	unit->fresh = false;
+	kh_count(node, KH_STAT_UNITS_LOST);
+	kh_event(node, "rollback", "unit %llu of %llx:%llx goes on %s",
+		 (unsigned long long)unit->node.key, (unsigned long long)unit->region->start.hi,
+		 (unsigned long long)unit->region->start.lo,
+		 owner.party ? "from its backup" : "as zero");
+}
+
+/* Make the owner somebody whose lease is valid (R14). */
+enum kh_settled kh_unit_settle(struct kh_unit *unit)
+{
+	struct kh_holder nobody = { 0 }, backup = unit->backup;
+
+	drop_void_copies(unit);
+	if (!unit->owner.party ? !unit->version && !unit->copy_count :
+				 kh_holder_valid(unit, &unit->owner))
+		return KH_SETTLED;
+	if (unit->copy_count)
+		return KH_SETTLED_COPIES;
+	if (kh_holder_valid(unit, &backup) && backup.party != unit->owner.party &&
+	    unit->backup_version >= unit->seen) {
+		unit->backup = nobody;
+		if (unit->backup_version == unit->version) {
+			unit->owner = backup;
+			unit->owner_right = KHAZANA_RIGHT_NONE;
+		} else {
+			roll_back(unit, backup, unit->backup_version);
+		}
+		return KH_SETTLED;
+	}
+	if (!unit->fresh)
+		return KH_SETTLED_LOST;
+	roll_back(unit, nobody, 0);
+	unit->seen = 0;
+	return KH_SETTLED;
+}
+
+/* @party may let its HANDOFF frame go. */
+void kh_unit_hdone(struct kh_unit *unit, kh_node_id party)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_peer *peer = kh_peer_find(node, party);
+	struct kh_wire_head head = kh_head(unit->region);
+	struct kh_wire_hdone *e;
+
+	if (!peer)
+		return;
+	e = kh_out(node, peer, KH_WIRE_HDONE, &head);
+	e->unit = unit->node.key;
+	e->token = unit->token;
+	kh_count(node, KH_STAT_BACKUP_RELEASES);
+}
+
+/* @party says that it has nothing. */
+void kh_unit_forget(struct kh_unit *unit, kh_node_id party)
+{
+	kh_unit_copy_del(unit, party);
+	if (unit->backup.party == party)
+		unit->backup = (struct kh_holder){ 0 };
+	if (unit->owner.party == party) {
+		unit->owner = (struct kh_holder){ 0 };
+		unit->owner_right = KHAZANA_RIGHT_NONE;
+		if (unit->fresh) {
+			unit->version = 0;
+			unit->seen = 0;
+			unit->fresh = false;
+		}
+	}
+}
