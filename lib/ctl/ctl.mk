@@ -13,6 +13,13 @@ check-unit: check-unit-ynl
 check-unit-ynl:
 	@scripts/tap ynl -- scripts/ynl-gen --check
 
+$(eval $(call kh_test,selftests/khadm/ctl_test,selftests/khadm/ctl_test.c,ctl khazana,cmocka))
+
+check-unit: check-unit-ctl
+.PHONY: check-unit-ctl
+check-unit-ctl: $(O)/selftests/khadm/ctl_test
+	CMOCKA_MESSAGE_OUTPUT=TAP scripts/tap ctl -- $<
+
 style: ynl-check
 .PHONY: ynl-check
 ynl-check:
