@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 khd_srcs := $(wildcard khd/*.c)
 khd_libs := ctl khcore khazana
-khd_pkgs := liburing inih
+khd_pkgs := liburing inih libcrypto
 
 ifneq ($(wildcard lib/core/node.c),)
 $(eval $(call kh_prog,khd/khd,$(khd_srcs),$(khd_libs),$(khd_pkgs)))
