@@ -173,7 +173,11 @@ TEST_F(error, access_errors_are_khds)
 		EXPECT_EQ(errors[i], errno);
 	}
 	self->t.d->sh->fault_errno = 0;
-	EXPECT_EQ(0, kzt_store(kzt_word(&self->t, 0), 1));
+	EXPECT_EQ(0, kzt_store(kzt_word(&self->t, 0), 1))
+	{
+		TH_LOG("%ju grants refused, the last by errno %u",
+		       (uintmax_t)self->t.d->sh->refused, self->t.d->sh->last_error);
+	}
 }
 
 TEST_F(error, prefetch_and_flush)

@@ -29,7 +29,15 @@ $(foreach t,$(ks_tests),$(eval $(call ks_test,$(t))))
 ks_programs := $(ks_tests:%=$(O)/$(ks)/%_test) $(O)/$(ks)/kzd
 
 check-guest-kselftest-6.1 check-guest-kselftest-6.12: check-guest-kselftest-%: $(ks_programs)
-	TAP_TIMEOUT=900 scripts/tap kselftest-$* -- selftests/vm/run --kernel $* --nodes 1 --no-khd -- \
+	TAP_TIMEOUT=900 scripts/tap kselftest-$* -- selftests/vm/run --kernel $* --nodes 1 --no-khd \
+		--module-args frames_max=17408 -- \
 		$(CURDIR)/$(ks)/run-all $(CURDIR)/$(O)/$(ks)
 
+# frames_max: more than the 64 MiB of a scan in a cgroup, less than a test that hits the limit
 check-guest: check-guest-kselftest-6.1 check-guest-kselftest-6.12
+
+# Programs that run on several nodes, with khd; run-nodes drives them.
+$(eval $(call kh_lib,knode,$(ks)/knode.c))
+$(eval $(call kh_test,$(ks)/litmus,$(ks)/litmus.c,knode khazana))
+$(eval $(call kh_test,$(ks)/storm,$(ks)/storm.c,knode khazana))
+$(eval $(call kh_test,$(ks)/hold,$(ks)/hold.c,knode khazana))

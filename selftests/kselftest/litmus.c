@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * litmus.c - memory-model tests between nodes
+ *
+ *   litmus run ADDR KEYFILE ROLE ROUNDS FILE   role 0..3 of every test; its registers go to FILE
+ *   litmus check FILE0 FILE1 FILE2 FILE3       TAP: allowed outcomes all seen, forbidden ones never
+ *   litmus check -p FILE0...                   a bug is planted: some forbidden outcome must be seen
+ *
+ * The four roles meet before every round, wait a little, each on its own, and make two
+ * accesses.  Values rise by round, so that nothing is reset: a register is what was
+ * loaded, less what earlier rounds stored.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "knode.h"
+
+#define ROLES 4
+#define DELAY_US 5000
+
+enum op {
+	NOP,
+	LOAD_X,
+	LOAD_Y,
+	STORE_X, /* 1 */
+	STORE_Y,
+	STORE_X2, /* 2 */
+};
+
+struct test {
+	const char *name;
+	enum op op[ROLES][2];
+	const char *regs; /* which role and access makes each digit of an outcome */
+	const char *allowed; /* outcomes, separated by blanks */
+	const char *forbidden;
+};
+
+static const struct test tests[] = {
+	{
+		.name = "store buffering",
+		.op = { { STORE_X, LOAD_Y }, { STORE_Y, LOAD_X } },
+		.regs = "01 11",
+		.allowed = "01 10 11",
+		.forbidden = "00",
+	},
+	{
+		.name = "message passing",
+		.op = { { STORE_X, STORE_Y }, { NOP, NOP }, { LOAD_Y, LOAD_X } },
+		.regs = "20 21",
+		.allowed = "00 01 11",
+		.forbidden = "10",
+	},
+	{
+		.name = "load buffering",
+		.op = { { NOP, NOP }, { LOAD_X, STORE_Y }, { LOAD_Y, STORE_X } },
+		.regs = "10 20",
+		.allowed = "00 01 10",
+		.forbidden = "11",
+	},
+	{
+		.name = "independent reads of independent writes",
+		.op = { { STORE_X, NOP }, { STORE_Y, NOP }, { LOAD_X, LOAD_Y }, { LOAD_Y, LOAD_X } },
+		.regs = "20 21 30 31",
+		.allowed = "0000 0001 0010 0011 0100 0101 0110 0111 1000 1001 1011 1100 1101 1110 "
+			   "1111",
+		.forbidden = "1010",
+	},
+	{
+		.name = "coherence of one word",
+		.op = { { STORE_X, STORE_X2 }, { NOP, NOP }, { LOAD_X, LOAD_X } },
+		.regs = "20 21",
+		.allowed = "00 01 02 11 12 22",
+		.forbidden = "10 20 21",
+	},
+};
+
+#define TESTS (sizeof(tests) / sizeof(tests[0]))
+
+struct shared {
+	volatile uint64_t meeting;
+	char pad0[KNODE_PAGE - 8];
+	volatile uint64_t x;
+	char pad1[KNODE_PAGE - 8];
+	volatile uint64_t y;
+	char pad2[KNODE_PAGE - 8];
+};
+
+static void wait_us(uint64_t us)
+{
+	uint64_t end = knode_now_us() + us;
+
+	while (knode_now_us() < end)
+		;
+}
+
+static uint8_t access_word(struct shared *s, enum op op, uint64_t base)
+{
+	uint64_t value = 0;
+
+	switch (op) {
+	case NOP:
+		return 0;
+	case LOAD_X:
+		value = s->x;
+		break;
+	case LOAD_Y:
+		value = s->y;
+		break;
+	case STORE_X:
+		s->x = base + 1;
+		return 0;
+	case STORE_Y:
+		s->y = base + 1;
+		return 0;
+	case STORE_X2:
+		s->x = base + 2;
+		return 0;
+	}
+	return value > base ? value - base : 0;
+}
+
+static int run(const char *addr, const char *keyfile, unsigned int role, unsigned int rounds,
+	       const char *path)
+{
+	struct shared *s = knode_map(addr, keyfile);
+	FILE *out = fopen(path, "w");
+	uint64_t meetings = 0;
+	unsigned int t, i;
+	uint8_t reg[2];
+
+	if (!out)
+		return 1;
+	srandom(role + 1);
+	for (t = 0; t < TESTS; t++) {
+		for (i = 0; i < rounds; i++) {
+			uint64_t base = 4 * ++meetings;
+
+			knode_meet(&s->meeting, ROLES, meetings);
+			wait_us(random() % DELAY_US);
+			reg[0] = access_word(s, tests[t].op[role][0], base);
+			if (random() & 1)
+				wait_us(random() % DELAY_US);
+			reg[1] = access_word(s, tests[t].op[role][1], base);
+			fwrite(reg, 1, 2, out);
+		}
+	}
+	return fclose(out) ? 1 : 0;
+}
+
+static unsigned int count_of(const unsigned int *counts, const char *outcome)
+{
+	return counts[strtoul(outcome, NULL, 3)];
+}
+
+/* How many of a list of outcomes were seen; the others are named. */
+static unsigned int seen(const char *list, const unsigned int *counts, bool wanted,
+			 unsigned int *listed)
+{
+	char copy[256], *word, *rest = copy;
+	unsigned int n = 0;
+
+	*listed = 0;
+	snprintf(copy, sizeof(copy), "%s", list);
+	while ((word = strsep(&rest, " "))) {
+		unsigned int count = count_of(counts, word);
+
+		++*listed;
+		n += count > 0;
+		printf("#   %s %s: %u%s\n", wanted ? "allowed" : "forbidden", word, count,
+		       wanted == !count ? "  <---" : "");
+	}
+	return n;
+}
+
+static int check(char **paths, bool planted)
+{
+	unsigned int t, i, rounds, role, listed, good, bad, all_bad = 0, n = 0, failed = 0;
+	uint8_t *data[ROLES];
+	size_t size = 0;
+	const char *r;
+	FILE *in;
+
+	for (role = 0; role < ROLES; role++) {
+		data[role] = calloc(1, 1 << 20);
+		in = fopen(paths[role], "r");
+		size = in ? fread(data[role], 1, 1 << 20, in) : 0;
+		if (!size || size % (2 * TESTS)) {
+			printf("not ok 1 - role %u has written %zu bytes\n", role, size);
+			return 1;
+		}
+	}
+	rounds = size / 2 / TESTS;
+	for (t = 0; t < TESTS; t++) {
+		unsigned int counts[81] = { 0 };
+
+		for (i = 0; i < rounds; i++) {
+			unsigned int outcome = 0;
+
+			for (r = tests[t].regs; *r; r += r[2] ? 3 : 2)
+				outcome = outcome * 3 +
+					  data[r[0] - '0'][2 * (t * rounds + i) + r[1] - '0'];
+			counts[outcome % 81]++;
+		}
+		printf("# %s, %u rounds\n", tests[t].name, rounds);
+		good = seen(tests[t].allowed, counts, true, &listed);
+		if (!planted) {
+			failed += good < listed;
+			printf("%sok %u - %s: %u of %u allowed outcomes seen\n",
+			       good < listed ? "not " : "", ++n, tests[t].name, good, listed);
+		}
+		bad = seen(tests[t].forbidden, counts, false, &listed);
+		all_bad += bad;
+		if (!planted) {
+			failed += bad > 0;
+			printf("%sok %u - %s: no forbidden outcome\n", bad ? "not " : "", ++n,
+			       tests[t].name);
+		}
+	}
+	if (planted) {
+		failed = !all_bad;
+		printf("%sok %u - the planted bug shows: %u forbidden outcomes\n",
+		       failed ? "not " : "", ++n, all_bad);
+	}
+	printf("1..%u\n", n);
+	return failed > 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 7 && !strcmp(argv[1], "run"))
+		return run(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), argv[6]);
+	if (argc == 6 && !strcmp(argv[1], "check"))
+		return check(argv + 2, false);
+	if (argc == 7 && !strcmp(argv[1], "check") && !strcmp(argv[2], "-p"))
+		return check(argv + 3, true);
+	fprintf(stderr, "usage: litmus run ADDR KEYFILE ROLE ROUNDS FILE\n"
+			"       litmus check [-p] FILE0 FILE1 FILE2 FILE3\n");
+	return 2;
+}
