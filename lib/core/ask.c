@@ -15,6 +15,7 @@
 #include "core.h"
 
 #define READY_MAX 64	/* units whose COMMITs wait for each other */
+#define KH_SURPRISE (1000 * KH_MS) /* no descriptor of the module is under way for longer */
 
 static struct kh_ask *ask_find(struct kh_node *node, uint64_t id)
 {
@@ -33,19 +34,48 @@ static uint64_t unit_number(const struct kh_ask_unit *u)
 	return u->ask->first + (uint64_t)(u - u->ask->units);
 }
 
+static void send_done(struct kh_region *region, uint64_t request, uint64_t unit, uint64_t token,
+		      uint64_t version, uint32_t flags)
+{
+	struct kh_node *node = region->owner;
+	struct kh_peer *home = kh_peer_find(node, region->home_id);
+	struct kh_wire_head head = kh_head(region);
+	struct kh_wire_done *e;
+
+	if (!home)
+		return;
+	head.request = request;
+	head.party = node->config.id;
+	e = kh_out(node, home, KH_WIRE_DONE, &head);
+	e->unit = unit;
+	e->token = token;
+	e->version = version;
+	e->flags = flags;
+}
+
+/* The home need not serve it: what was granted is not taken. */
+static void unit_abort(const struct kh_ask_unit *u)
+{
+	if (u->asked && !u->over)
+		send_done(u->ask->region, u->ask->id, unit_number(u), 0, 0, KH_DONE_ABORTED);
+}
+
 static void unit_over(struct kh_ask_unit *u)
 {
 	struct kh_region *region = u->ask->region;
 
 	if (u->over)
 		return;
-	if (u->ahead) {
-		kh_hash_del(&region->prefetched, &u->ahead_node);
+	kh_hash_del(&region->wanted, &u->wanted);
+	if (u->ask->flags & KH_REQ_PREFETCH)
 		region->prefetching--;
-		u->ahead = false;
-	}
 	u->over = true;
 	u->ask->left--;
+}
+
+static struct kh_ask_unit *wanted(const struct kh_region *region, uint64_t unit)
+{
+	return kh_hash_entry(kh_hash_find(&region->wanted, unit), struct kh_ask_unit, wanted);
 }
 
 /* All is there for its COMMIT. */
@@ -65,6 +95,29 @@ static void ask_free(struct kh_ask *ask)
 	kh_hash_del(&node->asks, &ask->node);
 	kh_list_del(&ask->region_node);
 	free(ask);
+}
+
+static void ask_count_ready(struct kh_ask *ask)
+{
+	uint32_t i;
+
+	for (i = ask->ready = 0; i < ask->count; i++)
+		ask->ready += unit_ready(&ask->units[i]);
+}
+
+/* A unit has one frame to receive into, so one request at a time: the newest one. */
+static void supersede(struct kh_region *region, uint64_t unit)
+{
+	struct kh_ask_unit *u = wanted(region, unit);
+	struct kh_ask *ask = u ? u->ask : NULL;
+
+	if (!u)
+		return;
+	unit_abort(u);
+	unit_over(u);
+	ask_count_ready(ask);
+	if (!ask->left)
+		ask_free(ask);
 }
 
 static struct kh_ask *ask_new(struct kh_region *region, uint64_t first, uint32_t count,
@@ -88,7 +141,11 @@ static struct kh_ask *ask_new(struct kh_region *region, uint64_t first, uint32_t
 		ask->units[i].ask = ask;
 		ask->units[i].held = KHAZANA_VERSION_NONE;
 		ask->units[i].frame = KH_NO_FRAME;
+		supersede(region, first + i);
+		kh_hash_add(&region->wanted, &ask->units[i].wanted, first + i);
 	}
+	if (flags & KH_REQ_PREFETCH)
+		region->prefetching += count;
 	kh_hash_add(&node->asks, &ask->node, ask->id);
 	kh_list_add(&region->asks, &ask->region_node);
 	return ask;
@@ -182,11 +239,9 @@ static void unit_again(struct kh_ask_unit *u, bool later)
 	struct kh_ask *ask = u->ask;
 	struct kh_node *node = ask->region->owner;
 	uint64_t when = later ? node->now + ask->backoff_ns : 0;
-	uint32_t i;
 
 	u->asked = u->granted = u->data = u->known = false;
-	for (i = ask->ready = 0; i < ask->count; i++)
-		ask->ready += unit_ready(&ask->units[i]);
+	ask_count_ready(ask);
 	if (when < ask->retry_ns || ask->retry_ns == KH_NEVER)
 		ask->retry_ns = when;
 	if (!later)
@@ -241,9 +296,12 @@ static void ask_fail(struct kh_ask *ask, uint32_t error)
 {
 	uint32_t i;
 
-	for (i = 0; i < ask->count; i++)
-		if (!ask->units[i].over)
-			unit_fail(&ask->units[i], error);
+	for (i = 0; i < ask->count; i++) {
+		if (ask->units[i].over)
+			continue;
+		unit_abort(&ask->units[i]);
+		unit_fail(&ask->units[i], error);
+	}
 	ask_free(ask);
 }
 
@@ -272,7 +330,7 @@ void kh_ask_drop_region(struct kh_region *region)
 		ask_free(ask);
 	kh_list_each_safe(done, next, &region->dones, node)
 		done_free(region->owner, done);
-	kh_hash_free(&region->prefetched);
+	kh_hash_free(&region->wanted);
 }
 
 static void refuse_fault(struct kh_node *node, const struct khazana_request *req, uint32_t error)
@@ -296,9 +354,8 @@ static bool join(struct kh_region *region, const struct khazana_request *req)
 
 	if (req->count != 1 || req->want != KHAZANA_RIGHT_READ || (req->flags & KHAZANA_REQF_LOCK))
 		return false;
-	u = kh_hash_entry(kh_hash_find(&region->prefetched, req->unit), struct kh_ask_unit,
-			  ahead_node);
-	if (!u || u->module_request)
+	u = wanted(region, req->unit);
+	if (!u || u->module_request || !(u->ask->flags & KH_REQ_PREFETCH))
 		return false;
 	if (req->flags & KHAZANA_REQF_FRAME) {
 		if (u->data && u->frame != KH_NO_FRAME && u->frame != req->frame)
@@ -347,7 +404,8 @@ void kh_ask_fault(struct kh_node *node, struct kh_region *region,
 		      req->timeout_ms);
 	for (i = 0; i < req->count; i++)
 		ask->units[i].module_request = req->id;
-	if (req->count == 1) {
+	/* The descriptor may be older than a prefetch that was committed just now. */
+	if (req->count == 1 && node->now - region->surprise_ns > KH_SURPRISE) {
 		ask->units[0].known = true;
 		ask->units[0].held = req->version;
 		if (req->flags & KHAZANA_REQF_FRAME)
@@ -358,73 +416,63 @@ void kh_ask_fault(struct kh_node *node, struct kh_region *region,
 		kh_prefetch_fault(node, region, req->unit);
 }
 
-/* READ copies of what is not here, without anybody waiting. */
+/* May @unit, of which UNIT_GET said @cmd, be prefetched? */
+static bool absent(const struct kh_region *region, uint64_t unit, const struct khazana_cmd *cmd)
+{
+	if (wanted(region, unit))
+		return false;
+	return cmd->result || (cmd->right == KHAZANA_RIGHT_NONE &&
+			       cmd->state == KHAZANA_STATE_STABLE &&
+			       cmd->version == KHAZANA_VERSION_NONE);
+}
+
+static void prefetch_run(struct kh_region *region, uint64_t first, uint32_t count,
+			 const struct khazana_cmd *cmds)
+{
+	struct kh_node *node = region->owner;
+	struct kh_ask *ask = ask_new(region, first, count, KHAZANA_RIGHT_READ, KH_REQ_PREFETCH,
+				     region->attr.wait_ms);
+	uint32_t i;
+
+	kh_count(node, KH_STAT_PREFETCHES);
+	node->stats[KH_STAT_PREFETCH_UNITS] += count;
+	for (i = 0; i < count; i++) {
+		ask->units[i].known = true;
+		ask->units[i].held_token = ~0ull;
+		if (!cmds[i].result && (cmds[i].uflags & KHAZANA_UNIT_HANDOFF))
+			ask->units[i].held = cmds[i].version_held;
+	}
+	push(ask);
+}
+
+/* READ copies of what is not here, without anybody waiting: a request for each run of units. */
 void kh_ask_prefetch(struct kh_node *node, struct kh_region *region, uint64_t first, uint32_t count)
 {
 	struct khazana_cmd *cmds;
-	struct kh_ask *ask;
-	uint32_t i;
+	uint32_t i, n;
 
-	if (first >= region->units)
+	if (first >= region->units || !may_ask(node, region) ||
+	    node->asks.count >= KH_ASKS_MAX / 2)
 		return;
 	if (count > region->units - first)
 		count = (uint32_t)(region->units - first);
 	if (count > KHAZANA_RANGE_UNITS_MAX)
 		count = KHAZANA_RANGE_UNITS_MAX;
-	if (!count || !may_ask(node, region) || node->asks.count >= KH_ASKS_MAX / 2)
-		return;
 	cmds = kh_zalloc(count * sizeof(*cmds));
 	for (i = 0; i < count; i++)
 		cmds[i] = (struct khazana_cmd){ .op = KHAZANA_CMD_UNIT_GET,
 						.region = region->handle,
 						.unit = first + i };
 	kh_commands(node, cmds, count);
-	ask = ask_new(region, first, count, KHAZANA_RIGHT_READ, KH_REQ_PREFETCH,
-		      region->attr.wait_ms);
-	kh_count(node, KH_STAT_PREFETCHES);
-	for (i = 0; i < count; i++) {
-		struct kh_ask_unit *u = &ask->units[i];
-
-		if (kh_hash_find(&region->prefetched, first + i) ||
-		    (!cmds[i].result && (cmds[i].right != KHAZANA_RIGHT_NONE ||
-					 cmds[i].state != KHAZANA_STATE_STABLE ||
-					 cmds[i].version != KHAZANA_VERSION_NONE))) {
-			unit_over(u);
-			continue;
-		}
-		u->known = true;
-		u->held_token = ~0ull;
-		if (!cmds[i].result && (cmds[i].uflags & KHAZANA_UNIT_HANDOFF))
-			u->held = cmds[i].version_held;
-		u->ahead = true;
-		kh_hash_add(&region->prefetched, &u->ahead_node, first + i);
-		region->prefetching++;
-		kh_count(node, KH_STAT_PREFETCH_UNITS);
+	for (i = 0; i < count; i += n) {
+		for (n = 0; i + n < count && absent(region, first + i + n, &cmds[i + n]); n++)
+			;
+		if (n)
+			prefetch_run(region, first + i, n, cmds + i);
+		else
+			n = 1;
 	}
 	free(cmds);
-	if (ask->left)
-		push(ask);
-	else
-		ask_free(ask);
-}
-
-static void send_done(struct kh_region *region, uint64_t request, uint64_t unit, uint64_t token,
-		      uint64_t version, uint32_t flags)
-{
-	struct kh_node *node = region->owner;
-	struct kh_peer *home = kh_peer_find(node, region->home_id);
-	struct kh_wire_head head = kh_head(region);
-	struct kh_wire_done *e;
-
-	if (!home)
-		return;
-	head.request = request;
-	head.party = node->config.id;
-	e = kh_out(node, home, KH_WIRE_DONE, &head);
-	e->unit = unit;
-	e->token = token;
-	e->version = version;
-	e->flags = flags;
 }
 
 /* The unit is committed: say so, and remember it until the home must have heard it. */
@@ -444,6 +492,8 @@ static void unit_done(struct kh_ask_unit *u)
 	node->done_count++;
 	send_done(region, ask->id, done->unit, u->token, u->version, 0);
 	kh_count(node, KH_STAT_COMMITS);
+	if (!u->module_request)
+		region->surprise_ns = node->now;
 	unit_over(u);
 	if (node->done_count > KH_DONES_MAX && region->lease &&
 	    region->lease->acked == region->lease->sequence)
@@ -658,11 +708,12 @@ void kh_on_data(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 static void adopt(struct kh_ask_unit *u)
 {
 	struct kh_region *region = u->ask->region;
-	struct kh_ask *ask = ask_new(region, unit_number(u), 1, KHAZANA_RIGHT_READ, 0,
-				     region->attr.wait_ms);
+	uint64_t unit = unit_number(u);
+	struct kh_ask *ask;
 
+	unit_over(u);
+	ask = ask_new(region, unit, 1, KHAZANA_RIGHT_READ, 0, region->attr.wait_ms);
 	ask->units[0].module_request = u->module_request;
-	ask->units[0].frame = u->frame;
 	ask->deadline_ns = u->ask->deadline_ns;
 	push(ask);
 }
@@ -674,7 +725,8 @@ static void nack_unit(struct kh_ask_unit *u, const struct kh_wire_nack *e)
 	} else if (u->ask->flags & KH_REQ_PREFETCH) {
 		if (u->module_request)
 			adopt(u);
-		unit_over(u);
+		else
+			unit_over(u);
 	} else {
 		unit_fail(u, e->error);
 	}

@@ -260,7 +260,8 @@ struct kh_region {
 	uint64_t ahead;			/* first unit not prefetched yet */
 	uint32_t window;		/* units */
 	uint32_t prefetching;		/* units under way */
-	struct kh_hash prefetched;	/* struct kh_ask_unit by unit */
+	uint64_t surprise_ns;		/* last COMMIT that no module request waited for */
+	struct kh_hash wanted;		/* struct kh_ask_unit by unit: one request a unit */
 };
 
 /* One unit of a request of this node. */
@@ -282,8 +283,7 @@ struct kh_ask_unit {
 	bool data;
 	bool known;			/* @held and @held_token are as in the module */
 	bool over;
-	bool ahead;			/* in prefetched */
-	struct kh_hnode ahead_node;
+	struct kh_hnode wanted;		/* in the region's, until over */
 	struct kh_ask *ask;
 };
 

@@ -530,6 +530,19 @@ void kh_on_iack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	}
 }
 
+/* The asker does not want it any more: out of the FIFO with it. */
+static void waiting_abort(struct kh_unit *unit, kh_node_id asker, uint64_t request)
+{
+	struct kh_service *w, *tmp;
+
+	kh_list_each_safe(w, tmp, &unit->waiting, node) {
+		if (w->call || w->asker != asker || w->request != request)
+			continue;
+		unit->waiting_count--;
+		kh_service_free(w);
+	}
+}
+
 void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		const void *data)
 {
@@ -543,6 +556,8 @@ void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 		struct kh_unit *unit = kh_unit_find(region, e->unit);
 		struct kh_service *s = unit ? unit->busy : NULL;
 
+		if (unit && (e->flags & KH_DONE_ABORTED))
+			waiting_abort(unit, from->id, h->request);
 		if (!s || s->call || s->asker != from->id || s->request != h->request ||
 		    (s->token != e->token && e->token))
 			continue;
