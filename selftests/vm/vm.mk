@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 $(eval $(call kh_test,selftests/vm/agent,selftests/vm/agent.c selftests/vm/frame.c,,))
 $(eval $(call kh_test,selftests/vm/on,selftests/vm/on.c selftests/vm/frame.c,,))
+$(eval $(call kh_test,selftests/vm/tsc_khz,selftests/vm/tsc_khz.c,,))
 
-VM_PROGRAMS := $(O)/selftests/vm/agent $(O)/selftests/vm/on
+VM_PROGRAMS := $(addprefix $(O)/selftests/vm/,agent on tsc_khz)
 
 check-guest: check-guest-run
 .PHONY: check-guest-run
