@@ -67,6 +67,8 @@ static int fault_step(struct kz_acquire *acquire, struct kz_frame **spare, u32 *
 		kz_page_step(&unit->page, &frame, &more);
 	if (more & KZ_ACT_NEW_FRAME)
 		swap(unit->cur, *spare);
+	/* What failed before does not concern the new request. */
+	unit->error = 0;
 	unit->req_flags = acquire->req_flags;
 	unit->queued_ns = ktime_get_boottime_ns();
 	kz_queue_unit(unit);
@@ -314,6 +316,7 @@ void kz_unit_granted(struct kz_unit *unit)
 	lockdep_assert_held(&unit->lock);
 	/* A transfer that had to wait for others says little: it may only double the mean. */
 	WRITE_ONCE(instance->transfer_ns, (mean * 7 + min(took, 2 * mean)) / 8);
+	unit->error = 0;
 	if (waitqueue_active(&unit->wait)) {
 		unit->fresh = true;
 		unit->resident_ns = now + KZ_GRACE_NS;

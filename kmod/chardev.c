@@ -157,7 +157,11 @@ static int attach(struct kz_file *kf, struct file *file, struct khazana_attach *
 	lockdep_assert_held(&kf->lock);
 	if (kf->attachment || kf->daemon)
 		return -EBUSY;
-	if (arg->flags & ~KHAZANA_ATTACH_READONLY)
+	if ((arg->flags & ~KHAZANA_ATTACH_READONLY) || arg->length > LLONG_MAX)
+		return -EINVAL;
+	/* The last byte must exist. */
+	if (arg->length && arg->start.lo + (arg->length - 1) < arg->start.lo &&
+	    arg->start.hi == U64_MAX)
 		return -EINVAL;
 	if (READ_ONCE(kf->instance->queue.tgid) == current->tgid)
 		return -EDEADLK;

@@ -190,9 +190,11 @@ static int table_add(struct lock *lock, bool try, unsigned long limit)
 	if (err != -EINPROGRESS)
 		return err;
 	left = wait_for_completion_interruptible_timeout(&lock->done, max(left, 1L));
-	if (left > 0)
+	if (left > 0 && lock->granted)
 		return 0;
 	table_del(lock);
+	if (left > 0)
+		return kz_attachment_check(lock->attachment) ?: -EIO;
 	return left ? -EINTR : -ETIMEDOUT;
 }
 
@@ -340,6 +342,8 @@ static int lock_check(const struct kz_attachment *attachment, const struct khaza
 	if ((arg->flags & ~KHAZANA_LOCK_TRY) || !arg->length ||
 	    arg->mode < KHAZANA_LOCK_READ || arg->mode > KHAZANA_LOCK_OVERWRITE)
 		return -EINVAL;
+	if (arg->offset + arg->length < arg->offset)
+		return -EINVAL;
 	if (arg->offset >= attachment->length || arg->length > attachment->length - arg->offset)
 		return -ERANGE;
 	if (arg->mode != KHAZANA_LOCK_READ && (attachment->flags & KHAZANA_ATTACH_READONLY))
@@ -435,6 +439,22 @@ int kz_unlock(struct kz_attachment *attachment, struct khazana_lock *arg)
 	if (!lock)
 		return -ENOENT;
 	return lock_drop(lock) || READ_ONCE(attachment->poisoned) ? -ESTALE : 0;
+}
+
+/**
+ * kz_locks_wake() - the region is deleted: whoever waits for a lock of it gives up
+ * @region: dead
+ */
+void kz_locks_wake(struct kz_region *region)
+{
+	struct kz_instance *instance = region->instance;
+	struct lock *lock;
+
+	mutex_lock(&instance->lock_table.lock);
+	list_for_each_entry(lock, &instance->lock_table.locks, node)
+		if (lock->attachment->region == region && !lock->granted)
+			complete(&lock->done);
+	mutex_unlock(&instance->lock_table.lock);
 }
 
 /**

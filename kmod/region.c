@@ -14,6 +14,7 @@
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
+#include "lock.h"
 #include "pseudofs.h"
 #include "region.h"
 #include "trace.h"
@@ -269,7 +270,7 @@ static void region_kill(struct kz_region *region)
 	struct kz_unit *unit;
 	unsigned long index;
 
-	WRITE_ONCE(region->dead, true);
+	kz_locks_wake(region);
 	xa_for_each(&region->units, index, unit) {
 		kz_unit_kill(unit);
 		cond_resched();
