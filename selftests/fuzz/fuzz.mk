@@ -14,7 +14,7 @@ $(eval $(call kh_test,selftests/fuzz/wire_fuzz,selftests/fuzz/wire_fuzz.c lib/co
 ifneq ($(wildcard lib/core/node.c),)
 KH_CC_selftests/fuzz/crew_fuzz := clang-14
 KH_FLAGS_selftests/fuzz/crew_fuzz := $(kh_fuzz_flags)
-$(eval $(call kh_test,selftests/fuzz/crew_fuzz,$(kh_fuzz_crew_srcs),,))
+$(eval $(call kh_test,selftests/fuzz/crew_fuzz,$(kh_fuzz_crew_srcs),,libcrypto))
 
 .PHONY: check-fuzz-all
 check-fuzz: check-fuzz-all

@@ -8,7 +8,7 @@ kh_sim_srcs := $(addprefix selftests/sim/,sim.c clock.c net.c host.c module.c mu
 
 $(eval $(call kh_test,selftests/sim/wgl_test,selftests/sim/wgl.c selftests/sim/wgl_test.c,,cmocka))
 ifneq ($(wildcard lib/core/node.c),)
-$(eval $(call kh_test,selftests/sim/khsim,selftests/sim/main.c $(kh_sim_srcs),khcore,))
+$(eval $(call kh_test,selftests/sim/khsim,selftests/sim/main.c $(kh_sim_srcs),khcore,libcrypto))
 
 .PHONY: check-sim-seeds check-unit-sim
 check-sim: check-sim-seeds
