@@ -722,7 +722,10 @@ static void nack_unit(struct kh_ask_unit *u, const struct kh_wire_nack *e)
 {
 	if (e->flags & KH_NACK_RETRY) {
 		unit_again(u, true);
-	} else if (u->ask->flags & KH_REQ_PREFETCH) {
+		return;
+	}
+	unit_abort(u);
+	if (u->ask->flags & KH_REQ_PREFETCH) {
 		if (u->module_request)
 			adopt(u);
 		else
@@ -748,12 +751,10 @@ void kh_on_nack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	for (i = 0; i < h->count; i++, e++) {
 		struct kh_ask_unit *u = ask_unit(ask, e->unit);
 
-		if (!u || u->over) {
-			if (e->flags & KH_NACK_RETRY)
-				unknown(region, h, e->unit, 0);
-		} else if (u->asked && h->attempt == u->attempt) {
+		if (!u || u->over)
+			unknown(region, h, e->unit, 0);
+		else if (u->asked && h->attempt == u->attempt)
 			nack_unit(u, e);
-		}
 	}
 	if (ask && !ask->left)
 		ask_free(ask);

@@ -60,10 +60,18 @@ static void verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 	e->verdict = what;
 }
 
-/* May the stores in a frame of @version be missing elsewhere? */
-static bool lost(const struct kh_unit *unit, uint64_t version)
+/* May the stores in a kept frame of @version, which was given away or never, be missing elsewhere? */
+static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
 {
 	return version == unit->rolled || (version > unit->seen && version != unit->version);
+}
+
+/* The same of a copy that should not be there any more: unless others are known to have it, yes. */
+static bool lost_copy(const struct kh_unit *unit, uint64_t version)
+{
+	return version == unit->rolled ||
+	       (version != unit->version && version != unit->seen &&
+		!(unit->backup.party && version == unit->backup_version));
 }
 
 static void refresh(const struct kh_unit *unit, struct kh_holder *holder, uint64_t mark)
@@ -152,7 +160,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 	if (copy)
 		kh_unit_copy_del(unit, peer->id);
 	verdict(unit, peer->id, r->token,
-		lost(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+		lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 }
 
 static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
@@ -164,7 +172,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 		verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
 		refresh(unit, &unit->backup, peer->ask_id);
-	} else if (lost(unit, r->version_handoff)) {
+	} else if (lost_handoff(unit, r->version_handoff)) {
 		verdict(unit, peer->id, r->token, KH_VERDICT_LOST);
 	} else if (unit->token >= r->token_handoff) {
 		kh_unit_hdone(unit, peer->id);
@@ -329,7 +337,7 @@ static void rebuild(struct kh_unit *unit)
 			kh_unit_copy_add(unit, l->party, r->token);
 		else
 			verdict(unit, l->party, r->token,
-				lost(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+				lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 	}
 	free(unit->listed);
 	unit->listed = NULL;
@@ -402,10 +410,13 @@ void kh_recovery_start(struct kh_node *node)
 {
 	struct kh_region *region;
 	uint64_t wait_ms = 0;
+	unsigned int i;
 
 	kh_list_each(region, &node->regions, node) {
 		if (!region->home)
 			continue;
+		for (i = 0; i < node->peer_count; i++)
+			kh_grantee_assume(node, &node->peers[i], region->attr.lease_ms);
 		region->home->recovering = true;
 		if (wait_ms < region->attr.lease_ms)
 			wait_ms = region->attr.lease_ms;

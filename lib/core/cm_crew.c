@@ -115,8 +115,6 @@ static const char *crew_check(const struct kh_unit *unit)
 {
 	if (unit->owner_right == KHAZANA_RIGHT_WRITE && unit->copy_count && !unit->busy)
 		return "crew: a reader beside the writer";
-	if (!unit->owner.party && unit->copy_count)
-		return "crew: readers without an owner";
 	return NULL;
 }
 

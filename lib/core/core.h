@@ -477,6 +477,7 @@ bool kh_lease_ready(const struct kh_node *node, const struct kh_lease *lease);
 struct kh_grantee *kh_grantee(struct kh_node *node, struct kh_peer *peer, uint32_t lease_ms);
 bool kh_grantee_valid(struct kh_node *node, const struct kh_region *region, kh_node_id party);
 uint32_t kh_grantee_gen(struct kh_node *node, const struct kh_region *region, kh_node_id party);
+void kh_grantee_assume(struct kh_node *node, struct kh_peer *peer, uint32_t lease_ms);
 void kh_grantee_expire(struct kh_node *node, struct kh_peer *peer, struct kh_grantee *g);
 void kh_lease_tick(struct kh_node *node);
 void kh_lease_expired(struct kh_node *node, uint32_t id);

@@ -408,6 +408,18 @@ void kh_service_complete(struct kh_unit *unit, uint64_t version)
 	kh_service_next(unit);
 }
 
+/*
+ * What the asker was told to wait for will not come.  It may have taken the grant before it hears
+ * that: it has to say so, or ask again, or give up.
+ */
+static void service_confuse(struct kh_unit *unit, struct kh_service *s, uint32_t flags)
+{
+	s->confused = true;
+	s->grant_sent = false;
+	s->source = 0;
+	kh_service_nack(unit, s, EAGAIN, flags);
+}
+
 /* @s waits for a lock of another node. */
 static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 {
@@ -425,18 +437,8 @@ static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 	if (s->call) {
 		kh_service_cancel(unit);
 	} else if (s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) {
-		kh_service_nack(unit, s, EAGAIN, 0);
-		kh_service_cancel(unit);
+		service_confuse(unit, s, 0);
 	}
-}
-
-/* What the asker was told to wait for will not come: it has to say whether it did. */
-static void service_confuse(struct kh_unit *unit, struct kh_service *s)
-{
-	s->confused = true;
-	s->grant_sent = false;
-	s->source = 0;
-	kh_service_nack(unit, s, EAGAIN, KH_NACK_RETRY);
 }
 
 static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_owed *owed,
@@ -522,7 +524,7 @@ void kh_on_iack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 		} else if (e->status == KH_ACK_ABSENT) {
 			if (s->source == from->id && !s->confused) {
 				kh_unit_forget(unit, from->id);
-				service_confuse(unit, s);
+				service_confuse(unit, s, KH_NACK_RETRY);
 			}
 		} else if (owed) {
 			owed_answered(unit, s, owed, e->status);
@@ -743,7 +745,7 @@ static void unit_expired(struct kh_unit *unit, kh_node_id party)
 		return;
 	}
 	if (s->source == party)
-		service_confuse(unit, s);
+		service_confuse(unit, s, KH_NACK_RETRY);
 	if (owed)
 		owed_answered(unit, s, owed, KH_ACK_DONE);
 }

@@ -114,6 +114,28 @@ void kh_grantee_expire(struct kh_node *node, struct kh_peer *peer, struct kh_gra
 	kh_home_expired(node, peer->id, g->lease_ms);
 }
 
+/* The lease counts from now. */
+static void grantee_extend(struct kh_node *node, struct kh_grantee *g)
+{
+	uint64_t lease_ns = g->lease_ms * KH_MS;
+
+	if (!g->gen)
+		g->gen = 1;
+	g->valid = true;
+	g->end_ns = node->now + lease_ns + lease_ns / 1000000 * node->config.drift_ppm +
+		    node->config.zap_budget_ms * KH_MS;
+	kh_arm(node, g->end_ns);
+}
+
+/* An earlier khd of this home may have given @peer a lease just before it died. */
+void kh_grantee_assume(struct kh_node *node, struct kh_peer *peer, uint32_t lease_ms)
+{
+	struct kh_grantee *g = kh_grantee(node, peer, lease_ms);
+
+	if (g)
+		grantee_extend(node, g);
+}
+
 void kh_on_renew(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		 const void *data)
 {
@@ -121,7 +143,6 @@ void kh_on_renew(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 	struct kh_grantee *g = kh_grantee(node, from, e->lease_ms);
 	struct kh_wire_head head = { 0 };
 	struct kh_wire_renew *ack;
-	uint64_t lease_ns = e->lease_ms * KH_MS;
 	bool census;
 
 	if (!g || e->lease_ms < KH_LEASE_MS_MIN || e->lease_ms > KH_LEASE_MS_MAX) {
@@ -131,12 +152,7 @@ void kh_on_renew(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 	if (g->valid && node->now >= g->end_ns)
 		kh_grantee_expire(node, from, g);
 	census = (!g->valid && g->gen) || (e->flags & KH_RENEW_EXPIRED);
-	if (!g->gen)
-		g->gen = 1;
-	g->valid = true;
-	g->end_ns = node->now + lease_ns + lease_ns / 1000000 * node->config.drift_ppm +
-		    node->config.zap_budget_ms * KH_MS;
-	kh_arm(node, g->end_ns);
+	grantee_extend(node, g);
 	head.epoch = node->config.incarnation;
 	ack = kh_out(node, from, KH_WIRE_RENEW_ACK, &head);
 	*ack = *e;

@@ -233,7 +233,8 @@ void kh_node_destroy(struct kh_node *node)
 static void module_seen(struct kh_node *node, struct kh_peer *peer, uint64_t boot)
 {
 	unsigned int i = (unsigned int)(peer - node->peers), k;
-	bool other = peer->boot && peer->boot != boot;
+	uint64_t before = peer->boot ? peer->boot : node->boots[i];
+	bool other = before && before != boot;
 
 	peer->boot = boot;
 	if (node->recovering) {

@@ -379,13 +379,14 @@ static void serve_page(struct kh_node *node, struct kh_peer *to, const struct kh
 	addr = kh_addr_add(region->start, offset);
 	page.start_hi = addr.hi;
 	page.start_lo = addr.lo;
+	page.busy = region->home->recovering;	/* nothing is known yet */
 	if (unit) {
 		page.version = unit->version;
 		page.token = unit->token;
 		page.owner = kh_holder_valid(unit, &unit->owner) ? unit->owner.party : 0;
 		page.backup = kh_holder_valid(unit, &unit->backup) ? unit->backup.party : 0;
 		page.right = unit->owner_right;
-		page.busy = unit->busy != NULL;
+		page.busy |= unit->busy != NULL;
 		page.waiting = unit->waiting_count;
 		for (i = 0; i < unit->copy_count && i < KH_PAGE_HOLDERS_MAX; i++)
 			page.readers[page.reader_count++] = unit->copies[i].party;
