@@ -342,11 +342,14 @@ static bool serve_call(struct server *s, int sock)
 	return send(sock, &byte, 1, MSG_NOSIGNAL) == 1;
 }
 
-static int wait_ms(const struct server *s)
+static struct timespec wait_time(const struct server *s)
 {
+	/* a command may have reaped a FETCH */
+	if (s->v->nready)
+		return (struct timespec){ 0 };
 	if (s->sh->storm_us)
-		return s->sh->storm_us / 1000;
-	return s->npending ? 1 : 50;
+		return (struct timespec){ .tv_nsec = s->sh->storm_us * 1000L };
+	return (struct timespec){ .tv_nsec = s->npending ? 1000000 : 50000000 };
 }
 
 /**
@@ -367,10 +370,12 @@ int kzd_serve(struct kzd_dev *v, struct kzd_shared *sh, unsigned int flags, char
 	struct pollfd fds[2] = { { .fd = kzd_dev_pollfd(v), .events = POLLIN },
 				 { .fd = sock, .events = POLLIN } };
 	struct khazana_request req;
+	struct timespec time;
 	int n, burst;
 
 	for (;;) {
-		if (poll(fds, 2, wait_ms(&s)) < 0 && errno != EINTR)
+		time = wait_time(&s);
+		if (ppoll(fds, 2, &time, NULL) < 0 && errno != EINTR)
 			return -errno;
 		if (fds[1].revents && !serve_call(&s, sock))
 			return 0;

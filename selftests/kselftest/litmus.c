@@ -91,9 +91,9 @@ struct shared {
 	char pad2[KNODE_PAGE - 8];
 };
 
-static void wait_us(uint64_t us)
+static void wait_a_little(void)
 {
-	uint64_t end = knode_now_us() + us;
+	uint64_t end = knode_now_us() + random() % (2u << random() % DELAY_BITS);
 
 	while (knode_now_us() < end)
 		;
@@ -142,10 +142,9 @@ static int run(const char *addr, const char *keyfile, unsigned int role, unsigne
 			uint64_t base = 4 * ++meetings;
 
 			knode_meet(&s->meeting, ROLES, meetings);
-			wait_us(random() % DELAY_US);
+			wait_a_little();
 			reg[0] = access_word(s, tests[t].op[role][0], base);
-			if (random() & 1)
-				wait_us(random() % DELAY_US);
+			wait_a_little();
 			reg[1] = access_word(s, tests[t].op[role][1], base);
 			fwrite(reg, 1, 2, out);
 		}

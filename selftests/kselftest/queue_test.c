@@ -158,7 +158,8 @@ static bool fetch(struct kzd_dev *v, uint32_t op, struct khazana_request *req)
 	int i;
 
 	for (i = 0; i < 50; i++) {
-		if (poll(&p, 1, 100) <= 0)
+		/* a command may have reaped a FETCH before */
+		if (!v->nready && poll(&p, 1, 100) <= 0)
 			continue;
 		if (kzd_dev_fetch(v, req) == 1 && req->op == op)
 			return true;
