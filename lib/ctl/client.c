@@ -53,22 +53,29 @@ static uint64_t now_ms(void)
 	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
-static int ctl_new(int domain, int kind, int protocol, struct kh_ctl **out)
+int kh_ctl_adopt(int fd, struct kh_ctl **out)
 {
 	struct kh_ctl *ctl = calloc(1, sizeof(*ctl));
 
-	*out = NULL;
+	*out = ctl;
 	if (!ctl)
 		return -ENOMEM;
-	ctl->fd = socket(domain, kind | SOCK_CLOEXEC, protocol);
-	if (ctl->fd < 0) {
-		int err = errno == EMFILE || errno == ENFILE ? -errno : -ENODEV;
-
-		free(ctl);
-		return err;
-	}
-	*out = ctl;
+	ctl->fd = fd;
+	ctl->type = KH_CTL_TYPE;
 	return 0;
+}
+
+static int ctl_new(int domain, int kind, int protocol, struct kh_ctl **out)
+{
+	int fd = socket(domain, kind | SOCK_CLOEXEC, protocol), err;
+
+	*out = NULL;
+	if (fd < 0)
+		return errno == EMFILE || errno == ENFILE ? -errno : -ENODEV;
+	err = kh_ctl_adopt(fd, out);
+	if (err)
+		close(fd);
+	return err;
 }
 
 int kh_ctl_open(const char *path, struct kh_ctl **out)
@@ -88,7 +95,6 @@ int kh_ctl_open(const char *path, struct kh_ctl **out)
 	err = ctl_new(AF_UNIX, SOCK_SEQPACKET, 0, &ctl);
 	if (err)
 		return err;
-	ctl->type = KH_CTL_TYPE;
 	if (connect(ctl->fd, (struct sockaddr *)&addr, sizeof(addr))) {
 		err = errno == EACCES || errno == EPERM ? -EACCES : -ENODEV;
 		kh_ctl_close(ctl);

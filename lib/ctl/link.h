@@ -11,6 +11,10 @@
 /* nlmsg_type on a UNIX socket, where no family is registered. */
 #define KH_CTL_TYPE 0x4b48
 
+/* A connection over @fd, a connected SOCK_SEQPACKET socket that it owns from then on. Return: 0,
+ * -ENOMEM. */
+int kh_ctl_adopt(int fd, struct kh_ctl **ctl);
+
 /* KHAZANA_NL_CMD_* of an operation, or 0. */
 uint8_t kh_ctl_cmd(enum kh_op_code code);
 
