@@ -106,7 +106,8 @@ static bool module_at_rest(struct sim *sim, unsigned int host, unsigned int regi
 			 host + 1, region, unit, u->page.state, (unsigned long long)u->request);
 		return false;
 	}
-	if (u->handoff >= 0 && page->backup != host + 1) {
+	/* The owner's own may be one: a request for the unit was given up. */
+	if (u->handoff >= 0 && page->backup != host + 1 && page->owner != host + 1) {
 		snprintf(unrest, sizeof(unrest), "node %u unit %u.%u: HANDOFF frame, the backup is node %u",
 			 host + 1, region, unit, page->backup);
 		return false;

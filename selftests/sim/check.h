@@ -14,7 +14,7 @@ void check_event(struct sim *sim);
 uint64_t check_pending_limit(struct sim *sim);
 uint64_t check_rest_limit(struct sim *sim);
 
-/* I5: nothing pending, nothing busy, no frame kept but the backup. */
+/* I5: nothing pending, nothing busy, no frame kept but the backup and the owner's. */
 bool check_at_rest(struct sim *sim);
 const char *check_unrest(struct sim *sim);
 
