@@ -85,6 +85,7 @@ int kz_daemon_register(struct kz_instance *instance, struct file *file,
 	daemon = daemon_new(instance, arg->depth);
 	if (!daemon)
 		return -ENOMEM;
+	daemon->flags = arg->flags;
 	daemon->node = arg->node;
 	daemon->port = arg->netlink_port;
 

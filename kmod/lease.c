@@ -3,8 +3,9 @@
  * lease.c - the end of rights, enforced whether khd lives or not
  *
  * kz_lease_valid() ends every new use @zap_ns before the end; the timer fires
- * then, and the work takes what is mapped out of all address spaces.  @zap_ns
- * follows what that took the last times, so that at the end itself nothing is mapped.
+ * then, and the work takes what is mapped out of all address spaces.  @zap_ns is
+ * a share of the lease, or more if that took longer the last times, so that at the
+ * end itself nothing is mapped.
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -19,6 +20,7 @@
 
 #define KZ_ZAP_MIN_NS	(20 * NSEC_PER_MSEC)
 #define KZ_ZAP_MAX_NS	(2 * NSEC_PER_SEC)
+#define KZ_ZAP_SHARE	16	/* of a lease, at least: a virtual CPU may be kept waiting */
 
 /* What one lease's end has ended. */
 struct tally {
@@ -91,8 +93,7 @@ static void lease_work(struct kthread_work *work)
 	lease_regions(lease, NULL);
 	lease_regions(lease, &tally);
 	took = ktime_get_boottime_ns() - start;
-	WRITE_ONCE(lease->zap_ns, clamp_t(u64, max(2 * took, lease->zap_ns / 2),
-					  KZ_ZAP_MIN_NS, KZ_ZAP_MAX_NS));
+	WRITE_ONCE(lease->took_ns, max(2 * took, lease->took_ns / 2));
 	trace_khazana_lease(lease->id, lease->end_ns, tally.units);
 	/* A renewal came in time for all? Else khd has to know what it was too late for. */
 	if (!tally.units && kz_lease_valid(lease))
@@ -151,7 +152,7 @@ struct kz_lease *kz_lease_get(struct kz_instance *instance, u32 id)
 int kz_lease_set(struct kz_instance *instance, u32 id, u64 end_ns)
 {
 	struct kz_lease *lease;
-	u64 at;
+	u64 at, now = ktime_get_boottime_ns();
 	int err = 0;
 
 	if (!id)
@@ -162,6 +163,10 @@ int kz_lease_set(struct kz_instance *instance, u32 id, u64 end_ns)
 		err = instance->dead ? -ESHUTDOWN : -ENOMEM;
 		goto out;
 	}
+	if (end_ns > now)
+		WRITE_ONCE(lease->zap_ns, clamp_t(u64, max((end_ns - now) / KZ_ZAP_SHARE,
+							   lease->took_ns),
+						  KZ_ZAP_MIN_NS, KZ_ZAP_MAX_NS));
 	WRITE_ONCE(lease->end_ns, end_ns);
 	WRITE_ONCE(lease->expired, false);
 	at = end_ns > lease->zap_ns ? end_ns - lease->zap_ns : 0;

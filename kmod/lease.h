@@ -18,7 +18,8 @@ struct kz_instance;
  * @instance: which it belongs to; a lease lives as long as the instance
  * @id: chosen by khd
  * @end_ns: CLOCK_BOOTTIME; nothing may be used from then on
- * @zap_ns: what taking the pages out took last time, and a margin
+ * @zap_ns: how long before the end the pages are taken out
+ * @took_ns: twice what that took, recently
  * @timer: fires @zap_ns before the end
  * @work: takes the pages out
  * @expired: the pages are out, for the present @end_ns
@@ -28,6 +29,7 @@ struct kz_lease {
 	u32 id;
 	u64 end_ns;
 	u64 zap_ns;
+	u64 took_ns;
 	struct hrtimer timer;
 	struct kthread_work work;
 	bool expired;

@@ -61,6 +61,7 @@ struct kz_slot {
  * @instance: which it serves, with a reference
  * @owner: its file table: the close of the file by it is its end
  * @tgid: it may not touch a users' view
+ * @flags: KHAZANA_REGISTER_*
  * @node: its node id
  * @port: its netlink port
  * @depth: descriptors and slots
@@ -71,6 +72,7 @@ struct kz_daemon {
 	struct kz_instance *instance;
 	fl_owner_t owner;
 	pid_t tgid;
+	u32 flags;
 	u32 node;
 	u32 port;
 	u32 depth;

@@ -100,6 +100,8 @@ int kz_uring_cmd(struct kz_daemon *daemon, struct io_uring_cmd *cmd, unsigned in
 	}
 	switch (cmd->cmd_op) {
 	case KHAZANA_URING_FETCH:
+		if (daemon->flags & KHAZANA_REGISTER_NO_URING)
+			return -EINVAL;
 		return fetch(daemon, cmd, flags);
 	case KHAZANA_URING_COMMAND:
 		arg = kz_uring_payload(cmd);
