@@ -563,6 +563,9 @@ static void commit_ready(struct kh_ask *ask)
 	struct khazana_cmd *cmds = kh_zalloc(ask->count * 2 * sizeof(*cmds));
 	uint32_t i, n = 0;
 
+	for (i = 0; !kh_lease_ready(node, ask->region->lease) && i < ask->count; i++)
+		if (!ask->units[i].over)
+			unit_again(&ask->units[i], false);
 	for (i = 0; i < ask->count; i++) {
 		struct kh_ask_unit *u = &ask->units[i];
 
@@ -585,6 +588,21 @@ static void commit_ready(struct kh_ask *ask)
 		ask_free(ask);
 	else if (!ask->retry_ns)
 		push(ask);
+}
+
+/* The unit's waiters were told that their stores are lost: nobody wants to overwrite it now. */
+void kh_ask_lost(struct kh_region *region, uint64_t unit)
+{
+	struct kh_ask_unit *u = wanted(region, unit);
+	struct kh_ask *ask = u ? u->ask : NULL;
+
+	if (!u || !(ask->flags & KH_REQ_OVERWRITE))
+		return;
+	unit_abort(u);
+	unit_fail(u, ESTALE);
+	ask_count_ready(ask);
+	if (!ask->left)
+		ask_free(ask);
 }
 
 /* GRANT or DATA came for @u.  A range commits together, unless the rest is late. */

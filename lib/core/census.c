@@ -202,6 +202,14 @@ static void reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct k
 
 static void collect(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r)
 {
+	unsigned int i;
+
+	for (i = 0; i < unit->listed_count; i++) {
+		if (unit->listed[i].party == peer->id) {
+			unit->listed[i].record = *r;	/* it was asked twice */
+			return;
+		}
+	}
 	unit->listed = kh_realloc(unit->listed, (unit->listed_count + 1) * sizeof(*unit->listed));
 	unit->listed[unit->listed_count++] = (struct kh_listed){ peer->id, *r };
 }
@@ -339,6 +347,8 @@ static void rebuild(struct kh_unit *unit)
 			verdict(unit, l->party, r->token,
 				lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 	}
+	if (unit->copy_count && unit->owner_right == KHAZANA_RIGHT_WRITE)
+		unit->owner_right = KHAZANA_RIGHT_READ;	/* what its lease's end left of READ */
 	free(unit->listed);
 	unit->listed = NULL;
 	unit->listed_count = 0;

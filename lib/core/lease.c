@@ -38,6 +38,17 @@ struct kh_lease *kh_lease_get(struct kh_node *node, kh_node_id home, uint32_t le
 	return lease;
 }
 
+/* The rights under the lease ended: what was granted under it and not taken is void. */
+static void lease_over(struct kh_node *node, struct kh_lease *lease)
+{
+	struct kh_region *region;
+
+	lease->expired = true;
+	kh_list_each(region, &node->regions, node)
+		if (region->lease == lease)
+			kh_ask_again(region);
+}
+
 void kh_lease_renew(struct kh_node *node, struct kh_lease *lease)
 {
 	struct kh_peer *home = kh_peer_find(node, lease->home);
@@ -49,7 +60,7 @@ void kh_lease_renew(struct kh_node *node, struct kh_lease *lease)
 	if (!home || !(home->self || home->connected))
 		return;
 	if (lease->end_ns && node->now >= lease->end_ns)
-		lease->expired = true;
+		lease_over(node, lease);
 	e = kh_out(node, home, KH_WIRE_RENEW, &head);
 	e->lease_ms = lease->lease_ms;
 	e->flags = lease->expired ? KH_RENEW_EXPIRED : 0;
@@ -174,7 +185,7 @@ void kh_on_renew_ack(struct kh_node *node, struct kh_peer *from, const struct kh
 		return;
 	end = e->sent_ns + lease->lease_ms * KH_MS;
 	if (lease->end_ns && node->now >= lease->end_ns && lease->acked)
-		lease->expired = true;
+		lease_over(node, lease);
 	if (end > lease->end_ns && end > node->now) {
 		cmd.lease = lease->id;
 		cmd.time_ns = end;
@@ -201,7 +212,7 @@ void kh_lease_expired(struct kh_node *node, uint32_t id)
 	kh_list_each(lease, &node->leases, node) {
 		if (lease->id != id)
 			continue;
-		lease->expired = true;
+		lease_over(node, lease);
 		kh_lease_renew(node, lease);
 	}
 }

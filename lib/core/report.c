@@ -159,6 +159,9 @@ void kh_on_verdict(struct kh_node *node, struct kh_peer *from, const struct kh_w
 		kh_count(node, resume ? KH_STAT_RESUMED : KH_STAT_LOST);
 	}
 	kh_commands(node, cmds, h->count);
+	for (i = 0; i < h->count; i++)
+		if (cmds[i].op == KHAZANA_CMD_LOST && !cmds[i].result)
+			kh_ask_lost(region, cmds[i].unit);
 	free(cmds);
 }
 
