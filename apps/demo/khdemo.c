@@ -24,11 +24,13 @@
 
 #define COUNT_PAGES	4
 #define WORDS_PER_PAGE	8
+#define HANDED_ENOUGH	400	/* pages taken over from other nodes */
+#define PATIENCE	8	/* times SECONDS, then it is over in any case */
 
 /* The region of `count`: its first page is the meeting point, the next ones hold the words. */
 struct meeting {
 	uint64_t arrived;
-	uint64_t left;
+	uint64_t content;	/* processes that have seen their time and enough hand-overs */
 };
 
 struct words {
@@ -68,39 +70,49 @@ static int read_key(const char *path, struct kh_key *key)
 	return n == (ssize_t)sizeof(key->bytes) ? 0 : -EINVAL;
 }
 
-/*
- * Each round adds one to every word of every page.  A word that is not where this
- * process left it was changed by another node in between: it changed hands.
- */
+/* One to every word of a page.  Return: had another node changed it since this one left it? */
+static bool add_to_page(struct words *page, uint64_t *last)
+{
+	bool foreign = false;
+	unsigned int w;
+
+	for (w = 0; w < WORDS_PER_PAGE; w++) {
+		uint64_t old = __atomic_fetch_add(&page->word[w], 1, __ATOMIC_SEQ_CST);
+
+		foreign |= old != last[w];
+		last[w] = old + 1;
+	}
+	return foreign;
+}
+
+/* Everybody goes on until all are content, so that nobody's last rounds are uncontended. */
 static int count(struct counters *c, unsigned int nodes, unsigned int seconds)
 {
 	uint64_t last[COUNT_PAGES][WORDS_PER_PAGE] = { 0 };
-	uint64_t rounds = 0, handed = 0, longest = 0, end, before;
-	unsigned int p, w;
+	uint64_t rounds = 0, handed = 0, longest = 0, start, before, took;
+	bool content = false;
+	unsigned int p;
 
 	__atomic_fetch_add(&c->meeting.arrived, 1, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&c->meeting.arrived, __ATOMIC_SEQ_CST) < nodes)
 		usleep(10000);
-	end = now_ns() + seconds * 1000000000ULL;
+	start = now_ns();
 	do {
 		for (p = 0; p < COUNT_PAGES; p++) {
-			bool foreign = false;
-
 			before = now_ns();
-			for (w = 0; w < WORDS_PER_PAGE; w++) {
-				uint64_t old = __atomic_fetch_add(&c->page[p].word[w], 1,
-								  __ATOMIC_SEQ_CST);
-
-				foreign |= old != last[p][w];
-				last[p][w] = old + 1;
-			}
-			handed += foreign;
-			if (now_ns() - before > longest)
-				longest = now_ns() - before;
+			handed += add_to_page(&c->page[p], last[p]);
+			took = now_ns() - before;
+			longest = took > longest ? took : longest;
 		}
 		rounds++;
-	} while (now_ns() < end);
-	__atomic_fetch_add(&c->meeting.left, 1, __ATOMIC_SEQ_CST);
+		took = now_ns() - start;
+		if (!content && took >= seconds * 1000000000ULL &&
+		    (handed >= HANDED_ENOUGH || nodes == 1)) {
+			content = true;
+			__atomic_fetch_add(&c->meeting.content, 1, __ATOMIC_SEQ_CST);
+		}
+	} while (took < seconds * PATIENCE * 1000000000ULL &&
+		 __atomic_load_n(&c->meeting.content, __ATOMIC_SEQ_CST) < nodes);
 	printf("increments %llu changed_hands %llu longest_wait_ms %llu\n",
 	       (unsigned long long)rounds * COUNT_PAGES * WORDS_PER_PAGE,
 	       (unsigned long long)handed, (unsigned long long)longest / 1000000);
