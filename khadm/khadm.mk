@@ -25,6 +25,11 @@ check-guest: check-guest-netlink-6.1 check-guest-netlink-6.12
 check-guest-netlink-6.1 check-guest-netlink-6.12: check-guest-netlink-%: $(O)/selftests/khadm/netlink_test
 	scripts/tap netlink-$* -- selftests/vm/run --kernel $* --nodes 1 --no-khd -- $(CURDIR)/$<
 
+check-guest: check-guest-khadm
+.PHONY: check-guest-khadm
+check-guest-khadm: user
+	scripts/tap khadm-cluster -- selftests/vm/run --nodes 3 -- $(CURDIR)/selftests/khadm/cluster
+
 .PHONY: install-khadm
 install-user: install-khadm
 install-khadm: $(O)/man/khadm.8

@@ -389,7 +389,7 @@ int kz_nl_unit_get_doit(struct sk_buff *skb, struct genl_info *info)
 		return -ESHUTDOWN;
 	region = region_at(instance, info->attrs[KHAZANA_NLA_UNIT_ADDR], &index);
 	if (!region) {
-		NL_SET_ERR_MSG(info->extack, "no region of this node holds the address");
+		NL_SET_ERR_MSG(info->extack, "this node does not use the region");
 		goto put;
 	}
 	unit = kz_unit_find(region, index);
