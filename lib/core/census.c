@@ -15,6 +15,7 @@
 /* A record of one party, kept until the home has recovered. */
 struct kh_listed {
 	kh_node_id party;
+	uint64_t mark;			/* census that listed it */
 	struct kh_wire_record record;
 };
 
@@ -94,8 +95,13 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 {
 	uint64_t version = has_copy(r) ? r->version : r->version_handoff;
 
-	if (unit->granted || (unit->owner.party && version <= unit->version))
+	bool is_lost = kh_intervals_has(&unit->region->home->lost, unit->node.key);
+
+	if (unit->granted || (unit->owner.party && version <= unit->version) ||
+	    (is_lost && !has_copy(r)))
 		return;
+	if (is_lost)
+		kh_unit_found(unit);
 	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
 	    unit->owner.party != peer->id) {
 		unit->backup = unit->owner;
@@ -207,11 +213,12 @@ static void collect(struct kh_unit *unit, struct kh_peer *peer, const struct kh_
 	for (i = 0; i < unit->listed_count; i++) {
 		if (unit->listed[i].party == peer->id) {
 			unit->listed[i].record = *r;	/* it was asked twice */
+			unit->listed[i].mark = peer->ask_id;
 			return;
 		}
 	}
 	unit->listed = kh_realloc(unit->listed, (unit->listed_count + 1) * sizeof(*unit->listed));
-	unit->listed[unit->listed_count++] = (struct kh_listed){ peer->id, *r };
+	unit->listed[unit->listed_count++] = (struct kh_listed){ peer->id, peer->ask_id, *r };
 }
 
 void kh_on_inventory(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
@@ -244,8 +251,11 @@ static void sweep_unit(struct kh_unit *unit, const struct kh_peer *peer)
 	if (unit->backup.party == peer->id && unit->backup.mark != peer->ask_id)
 		unit->backup = (struct kh_holder){ 0 };
 	if (unit->owner.party == peer->id && unit->owner.mark != peer->ask_id &&
-	    !(s && s->asker == peer->id))
+	    !(s && s->asker == peer->id)) {
 		kh_unit_forget(unit, peer->id);
+		if (!s && kh_unit_settle(unit) == KH_SETTLED_LOST)
+			kh_unit_lost(unit);
+	}
 	if (s && !s->call && s->asker == peer->id && !kh_request_of(peer, s->request))
 		kh_service_cancel(unit);
 }
@@ -320,11 +330,36 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 		verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
 }
 
-/* The highest version is the truth (R10). */
-static void rebuild(struct kh_unit *unit)
+/* What a later census of the same party did not list any more. */
+static void drop_old_records(struct kh_unit *unit)
 {
-	const struct kh_listed *best = choose_owner(unit), *backup, *l;
+	unsigned int i = 0;
 
+	while (i < unit->listed_count) {
+		const struct kh_peer *peer = kh_peer_find(unit->region->owner,
+							  unit->listed[i].party);
+
+		if (unit->listed[i].mark == peer->ask_id)
+			i++;
+		else
+			unit->listed[i] = unit->listed[--unit->listed_count];
+	}
+}
+
+/* The highest version is the truth (R10). */
+static void rebuild(struct kh_unit *unit, bool missing)
+{
+	const struct kh_listed *best, *backup, *l;
+
+	drop_old_records(unit);
+	if (!unit->listed_count)
+		return;
+	best = choose_owner(unit);
+	if (kh_intervals_has(&unit->region->home->lost, unit->node.key)) {
+		if (!has_copy(&best->record))
+			return;		/* older than what was lost: still lost */
+		kh_unit_found(unit);
+	}
 	unit->token = kh_token_new(unit->region);
 	rebuild_owner(unit, best);
 	backup = choose_backup(unit, best->party);
@@ -347,14 +382,19 @@ static void rebuild(struct kh_unit *unit)
 			verdict(unit, l->party, r->token,
 				lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 	}
-	if (unit->copy_count && unit->owner_right == KHAZANA_RIGHT_WRITE)
-		unit->owner_right = KHAZANA_RIGHT_READ;	/* what its lease's end left of READ */
+	/* Somebody who is missing may have gone on from here, unless it can be read at this moment. */
+	if (missing && best->record.right == KHAZANA_RIGHT_NONE && !unit->copy_count)
+		unit->rolled = unit->token;
+	/* A version that others have is not one that somebody may still write. */
+	if ((unit->copy_count || (backup && unit->backup_version == unit->version)) &&
+	    unit->owner_right == KHAZANA_RIGHT_WRITE)
+		unit->owner_right = KHAZANA_RIGHT_READ;
 	free(unit->listed);
 	unit->listed = NULL;
 	unit->listed_count = 0;
 }
 
-static void rebuild_region(struct kh_region *region, bool missing)
+static void rebuild_region(struct kh_region *region, unsigned int missing)
 {
 	struct kh_home *home = region->home;
 	struct kh_hnode *n;
@@ -365,11 +405,23 @@ static void rebuild_region(struct kh_region *region, bool missing)
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
 
 		if (unit->listed_count)
-			rebuild(unit);
+			rebuild(unit, missing);
 	}
-	for (i = 0; missing && i < home->allocated.count; i++)
+	if (missing)
+		home->rolled = kh_token_new(region);
+	if (missing < 2)
+		return;
+	for (i = 0; i < home->allocated.count; i++)
 		kh_intervals_add(&home->lost, home->allocated.items[i].start,
 				 home->allocated.items[i].end);
+	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
+		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+
+		if (unit->owner.party)
+			kh_unit_found(unit);
+	}
+	if (kh_region_persist(region))
+		kh_event(region->owner, "persist", "what is lost could not be written down");
 }
 
 /* Every peer answered, or its lease must be over. */
@@ -385,7 +437,7 @@ static void recovery_finish(struct kh_node *node)
 	kh_event(node, "recovery", "the directories are rebuilt; modules lost or silent: %u", missing);
 	kh_list_each(region, &node->regions, node)
 		if (region->home && region->home->recovering)
-			rebuild_region(region, missing > 1);
+			rebuild_region(region, missing);
 	kh_boots_save(node);
 }
 

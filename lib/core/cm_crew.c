@@ -85,6 +85,7 @@ static void crew_fault(struct kh_unit *unit, struct kh_service *s)
 		if (s->held_token >= unit->owner.token) {
 			kh_unit_forget(unit, s->asker);
 			if (kh_unit_settle(unit) != KH_SETTLED) {
+				kh_unit_lost(unit);
 				kh_cm_refuse(unit, s, EIO);
 				return;
 			}

@@ -176,6 +176,7 @@ struct kh_service {
 	uint64_t held_token;
 	uint64_t token;
 	uint64_t need;
+	uint64_t version;		/* granted */
 	uint32_t kind;			/* enum kh_wire_source */
 	bool grant_sent;
 	bool confused;
@@ -204,7 +205,7 @@ struct kh_unit {
 	uint64_t version;		/* the truth, at the owner */
 	uint64_t token;			/* newest given out for it */
 	uint64_t seen;			/* highest version that another node than its writer got */
-	uint64_t rolled;		/* version that was lost last, 0: none */
+	uint64_t rolled;		/* highest version that may be lost, 0: none */
 	struct kh_holder owner;
 	uint32_t owner_right;
 	bool fresh;			/* the owner took it virgin, nobody has seen it since */
@@ -229,7 +230,8 @@ struct kh_home {
 	uint64_t epoch;
 	uint64_t counter;		/* of tokens */
 	struct kh_intervals allocated;
-	struct kh_intervals lost;	/* EIO where the directory knows nothing */
+	struct kh_intervals lost;	/* EIO where the directory knows nothing; persisted */
+	uint64_t rolled;		/* of units that nobody listed, see struct kh_unit */
 	struct kh_hash units;
 	struct kh_list busy;
 	bool recovering;
@@ -500,6 +502,8 @@ void kh_unit_copy_del(struct kh_unit *unit, kh_node_id party);
 enum kh_settled kh_unit_settle(struct kh_unit *unit);
 void kh_unit_hdone(struct kh_unit *unit, kh_node_id party);
 void kh_unit_forget(struct kh_unit *unit, kh_node_id party);
+void kh_unit_lost(struct kh_unit *unit);
+void kh_unit_found(struct kh_unit *unit);
 uint64_t kh_token_new(struct kh_region *region);
 void kh_service_next(struct kh_unit *unit);
 void kh_service_run(struct kh_unit *unit);

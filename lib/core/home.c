@@ -125,7 +125,7 @@ static void send_forward(struct kh_unit *unit, const struct kh_service *s)
 	e->unit = unit->node.key;
 	e->token = s->token;
 	e->need = unit->version;
-	e->right = s->want;
+	e->right = unit->rolled > unit->version ? KHAZANA_RIGHT_WRITE : s->want;
 	e->flags = s->flags & KH_REQ_TRY ? KH_FORWARD_TRY : 0;
 }
 
@@ -144,13 +144,19 @@ void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source
 
 	s->kind = kind;
 	s->need = unit->version;
+	s->version = unit->version;
+	/* What goes on from an older version than one that may come back is a new version. */
+	if (s->want == KHAZANA_RIGHT_WRITE || unit->rolled > unit->version) {
+		s->version = s->token;
+		owned = true;
+	}
 	s->grant_sent = true;
 	unit->granted = true;
 	e = kh_out(node, kh_peer_find(node, s->asker), KH_WIRE_GRANT, &head);
 	e->unit = unit->node.key;
 	e->token = s->token;
 	e->need = s->need;
-	e->version = s->want == KHAZANA_RIGHT_WRITE ? s->token : s->need;
+	e->version = s->version;
 	e->right = s->want;
 	e->source = kind;
 	e->flags = owned ? KH_GRANT_OWNED : 0;
@@ -248,6 +254,7 @@ void kh_service_run(struct kh_unit *unit)
 	} else {
 		settled = kh_unit_settle(unit);
 		if (settled == KH_SETTLED_LOST) {
+			kh_unit_lost(unit);
 			kh_cm_refuse(unit, s, EIO);
 			return;
 		}
@@ -327,6 +334,15 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 {
 	struct kh_node *node = unit->region->owner;
 
+	if (s->version != unit->version) {
+		move_backup(unit, s);
+		unit->fresh = !unit->owner.party;
+		unit->seen = unit->version;
+		unit->owner = holder;
+		unit->owner_right = KHAZANA_RIGHT_READ;
+		unit->version = s->version;
+		return;
+	}
 	if (!unit->owner.party) {
 		unit->owner = holder;
 		unit->owner_right = KHAZANA_RIGHT_READ;
@@ -339,7 +355,7 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 			unit->owner_right = KHAZANA_RIGHT_READ;
 		return;
 	}
-	if (s->source == unit->owner.party && unit->owner_right == KHAZANA_RIGHT_WRITE) {
+	if (unit->owner_right == KHAZANA_RIGHT_WRITE) {
 		unit->owner_right = KHAZANA_RIGHT_READ;
 		kh_count(node, KH_STAT_DOWNGRADES);
 	}
@@ -392,7 +408,7 @@ void kh_service_complete(struct kh_unit *unit, uint64_t version)
 
 	if (s->call) {
 		done_free(unit, s);
-	} else if (version != (s->want == KHAZANA_RIGHT_WRITE ? s->token : unit->version)) {
+	} else if (version != s->version) {
 		kh_count(node, KH_STAT_PROTOCOL_ERRORS);
 	} else {
 		holder.gen = kh_grantee_gen(node, unit->region, s->asker);

@@ -12,7 +12,8 @@ struct region_blob {
 	struct kh_blob blob;
 	struct kh_wire_region desc;
 	uint8_t verifier[KH_VERIFIER_SIZE];
-	uint64_t intervals;
+	uint64_t allocated;		/* items */
+	uint64_t lost;			/* items behind them */
 	struct kh_interval items[];
 };
 
@@ -268,8 +269,9 @@ static void blob_key(const struct kh_region *region, char key[64])
 /* Write down what makes this node the region's home. */
 int kh_region_persist(struct kh_region *region)
 {
-	const struct kh_intervals *set = &region->home->allocated;
-	size_t len = sizeof(struct region_blob) + set->count * sizeof(struct kh_interval);
+	const struct kh_intervals *set = &region->home->allocated, *lost = &region->home->lost;
+	size_t size = sizeof(struct kh_interval);
+	size_t len = sizeof(struct region_blob) + (set->count + lost->count) * size;
 	struct region_blob *b = kh_zalloc(len);
 	char key[64];
 	int err;
@@ -277,9 +279,12 @@ int kh_region_persist(struct kh_region *region)
 	b->blob.kind = KH_BLOB_REGION;
 	kh_region_describe(region, &b->desc);
 	memcpy(b->verifier, region->home->verifier, sizeof(b->verifier));
-	b->intervals = set->count;
+	b->allocated = set->count;
+	b->lost = lost->count;
 	if (set->count)
-		memcpy(b->items, set->items, set->count * sizeof(struct kh_interval));
+		memcpy(b->items, set->items, set->count * size);
+	if (lost->count)
+		memcpy(b->items + set->count, lost->items, lost->count * size);
 	blob_key(region, key);
 	err = kh_blob_save(region->owner, key, b, len);
 	free(b);
@@ -320,7 +325,8 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 		return -EINVAL;
 	b = kh_zalloc(len);
 	memcpy(b, blob, len);
-	if (b->intervals != (len - sizeof(*b)) / sizeof(b->items[0]) ||
+	if (b->allocated > len || b->lost > len ||
+	    b->allocated + b->lost != (len - sizeof(*b)) / sizeof(b->items[0]) ||
 	    b->desc.unit_shift < KHAZANA_UNIT_SHIFT_MIN ||
 	    b->desc.unit_shift > KHAZANA_UNIT_SHIFT_MAX || !kh_cm_find(b->desc.protocol))
 		goto out;
@@ -328,10 +334,11 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 	region = kh_region_new(node, (struct khazana_addr){ b->desc.start_hi, b->desc.start_lo },
 			       b->desc.length, b->desc.generation, &attr);
 	kh_region_home(region, b->verifier);
-	for (i = 0; i < b->intervals; i++)
+	for (i = 0; i < b->allocated + b->lost; i++)
 		if (b->items[i].end <= region->units)
-			kh_intervals_add(&region->home->allocated, b->items[i].start,
-					 b->items[i].end);
+			kh_intervals_add(i < b->allocated ? &region->home->allocated :
+							    &region->home->lost,
+					 b->items[i].start, b->items[i].end);
 	err = 0;
 out:
 	free(b);

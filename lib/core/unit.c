@@ -18,6 +18,7 @@ struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
 		return u;
 	u = kh_zalloc(sizeof(*u));
 	u->region = region;
+	u->rolled = region->home->rolled;
 	kh_list_init(&u->waiting);
 	kh_list_init(&u->busy_node);
 	kh_hash_add(&region->home->units, &u->node, unit);
@@ -101,7 +102,8 @@ static void roll_back(struct kh_unit *unit, struct kh_holder owner, uint64_t ver
 {
 	struct kh_node *node = unit->region->owner;
 
-	unit->rolled = unit->version;
+	if (unit->rolled < unit->version)
+		unit->rolled = unit->version;
 	unit->owner = owner;
 	unit->owner_right = KHAZANA_RIGHT_NONE;
 	unit->version = version;
@@ -173,4 +175,22 @@ void kh_unit_forget(struct kh_unit *unit, kh_node_id party)
 			unit->fresh = false;
 		}
 	}
+}
+
+/* Nobody within reach has the last version: EIO, also after a restart, until a holder comes back. */
+void kh_unit_lost(struct kh_unit *unit)
+{
+	struct kh_home *home = unit->region->home;
+
+	if (kh_intervals_has(&home->lost, unit->node.key))
+		return;
+	kh_intervals_add(&home->lost, unit->node.key, unit->node.key + 1);
+	if (kh_region_persist(unit->region))
+		kh_event(unit->region->owner, "persist", "a lost unit could not be written down");
+}
+
+/* A holder of the last version is back. */
+void kh_unit_found(struct kh_unit *unit)
+{
+	kh_intervals_remove(&unit->region->home->lost, unit->node.key, unit->node.key + 1);
 }
