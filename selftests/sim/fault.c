@@ -70,6 +70,8 @@ static void cut_off(struct sim *sim, unsigned int a, unsigned int b, bool both)
 {
 	uint64_t time = trouble(sim);
 
+	if (net_stalled(sim, a, b) || net_stalled(sim, b, a))
+		return;
 	sim->stats.partitions++;
 	sim_trace(sim, "nothing passes %u %s %u for %llu ms", a + 1, both ? "<->" : "->", b + 1,
 		  (unsigned long long)(time / MS));

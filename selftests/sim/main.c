@@ -243,6 +243,7 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
+	setvbuf(stdout, NULL, _IOFBF, 1 << 16);	/* reports of two processes must not mix */
 	if (o.jobs > 1)
 		run_jobs(&o, &sum);
 	else

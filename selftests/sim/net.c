@@ -269,6 +269,11 @@ void net_unstall(struct sim *sim, unsigned int from, unsigned int to)
 	arm(sim, from, to);
 }
 
+bool net_stalled(const struct sim *sim, unsigned int from, unsigned int to)
+{
+	return sim->net->links[from][to].stalled;
+}
+
 void net_slow(struct sim *sim, unsigned int from, unsigned int to, unsigned int factor)
 {
 	sim->net->links[from][to].slow = factor;

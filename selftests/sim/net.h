@@ -27,9 +27,11 @@ void net_node_down(struct sim *sim, unsigned int node);
 /* The daemon of @node reads again (started, or not stopped any more). */
 void net_node_ready(struct sim *sim, unsigned int node);
 
-/* Nothing passes from @from to @to until net_unstall(); stalls nest. */
+/* Nothing passes from @from to @to until net_unstall(). */
 void net_stall(struct sim *sim, unsigned int from, unsigned int to);
 void net_unstall(struct sim *sim, unsigned int from, unsigned int to);
+
+bool net_stalled(const struct sim *sim, unsigned int from, unsigned int to);
 
 /* Delays of a direction are multiplied. */
 void net_slow(struct sim *sim, unsigned int from, unsigned int to, unsigned int factor);

@@ -13,6 +13,7 @@
 #include "sim.h"
 
 #define SETUP_LIMIT	(60 * SEC)
+#define HISTORY_LIMIT	(60 * SEC)
 #define EVENTS_MAX	4000000ull	/* of a history: a livelock ends here */
 
 static void step(struct sim *sim)
@@ -55,9 +56,8 @@ static void run_history(struct sim *sim)
 	}
 	fault_start(sim);
 	proc_start(sim);
-	if (!run_until(sim, ops_done, sim->now + 600 * SEC))
-		sim_violation(sim, "only %u of %u operations began in 600 s", sim->ops_started,
-			      sim->cfg.ops);
+	/* Faults may leave nobody a chance for long; what is asked for is an end after them. */
+	run_until(sim, ops_done, sim->now + HISTORY_LIMIT);
 	fault_stop(sim);
 	sim->quiesce = true;
 	if (!run_until(sim, proc_all_idle, sim->now + check_pending_limit(sim)))
