@@ -95,7 +95,7 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 {
 	uint64_t version = has_copy(r) ? r->version : r->version_handoff;
 
-	bool is_lost = kh_intervals_has(&unit->region->home->lost, unit->node.key);
+	bool is_lost = kh_unit_known_lost(unit);
 
 	if (unit->granted || (unit->owner.party && version <= unit->version) ||
 	    (is_lost && !has_copy(r)))
@@ -159,8 +159,10 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 		return;
 	}
-	if (copy && r->version == unit->version && r->right == KHAZANA_RIGHT_READ) {
+	if (copy && r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE) {
 		refresh(unit, copy, peer->ask_id);
+		if (r->right == KHAZANA_RIGHT_NONE)
+			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 		return;
 	}
 	if (copy)
@@ -254,7 +256,7 @@ static void sweep_unit(struct kh_unit *unit, const struct kh_peer *peer)
 	    !(s && s->asker == peer->id)) {
 		kh_unit_forget(unit, peer->id);
 		if (!s && kh_unit_settle(unit) == KH_SETTLED_LOST)
-			kh_unit_lost(unit);
+			kh_unit_lost(unit, true);
 	}
 	if (s && !s->call && s->asker == peer->id && !kh_request_of(peer, s->request))
 		kh_service_cancel(unit);
@@ -330,6 +332,13 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 		verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
 }
 
+static void rebuild_copy(struct kh_unit *unit, const struct kh_listed *l)
+{
+	kh_unit_copy_add(unit, l->party, l->record.token);
+	if (l->record.right == KHAZANA_RIGHT_NONE)
+		verdict(unit, l->party, l->record.token, KH_VERDICT_RESUME);
+}
+
 /* What a later census of the same party did not list any more. */
 static void drop_old_records(struct kh_unit *unit)
 {
@@ -355,7 +364,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	if (!unit->listed_count)
 		return;
 	best = choose_owner(unit);
-	if (kh_intervals_has(&unit->region->home->lost, unit->node.key)) {
+	if (kh_unit_known_lost(unit)) {
 		if (!has_copy(&best->record))
 			return;		/* older than what was lost: still lost */
 		kh_unit_found(unit);
@@ -376,8 +385,8 @@ static void rebuild(struct kh_unit *unit, bool missing)
 			continue;
 		if (!has_copy(r))
 			kh_unit_hdone(unit, l->party);
-		else if (r->version == unit->version && r->right == KHAZANA_RIGHT_READ)
-			kh_unit_copy_add(unit, l->party, r->token);
+		else if (r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE)
+			rebuild_copy(unit, l);
 		else
 			verdict(unit, l->party, r->token,
 				lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
@@ -394,13 +403,25 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	unit->listed_count = 0;
 }
 
-static void rebuild_region(struct kh_region *region, unsigned int missing)
+/* Everybody has been heard: what nobody listed nobody has. */
+static void end_doubt(struct kh_region *region)
+{
+	if (!region->home->doubt.count)
+		return;
+	kh_intervals_remove(&region->home->doubt, 0, region->units);
+	if (kh_region_persist(region))
+		kh_event(region->owner, "persist", "what is found could not be written down");
+}
+
+static void rebuild_region(struct kh_region *region, unsigned int missing, bool gone)
 {
 	struct kh_home *home = region->home;
 	struct kh_hnode *n;
 	uint32_t i;
 
 	home->recovering = false;
+	if (!missing)
+		end_doubt(region);
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
 
@@ -412,7 +433,7 @@ static void rebuild_region(struct kh_region *region, unsigned int missing)
 	if (missing < 2)
 		return;
 	for (i = 0; i < home->allocated.count; i++)
-		kh_intervals_add(&home->lost, home->allocated.items[i].start,
+		kh_intervals_add(gone ? &home->lost : &home->doubt, home->allocated.items[i].start,
 				 home->allocated.items[i].end);
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
@@ -429,15 +450,21 @@ static void recovery_finish(struct kh_node *node)
 {
 	struct kh_region *region;
 	unsigned int i, missing = 0;
+	bool gone = false;
 
-	for (i = 0; i < node->peer_count; i++)
+	node->silent = 0;
+	for (i = 0; i < node->peer_count; i++) {
+		gone |= node->peers[i].lost;
 		missing += !node->peers[i].census || node->peers[i].lost;
+		if (!node->peers[i].census)
+			node->silent |= 1ull << i;
+	}
 	node->recovering = false;
 	kh_count(node, KH_STAT_RECOVERIES);
 	kh_event(node, "recovery", "the directories are rebuilt; modules lost or silent: %u", missing);
 	kh_list_each(region, &node->regions, node)
 		if (region->home && region->home->recovering)
-			rebuild_region(region, missing);
+			rebuild_region(region, missing, gone);
 	kh_boots_save(node);
 }
 
@@ -465,6 +492,14 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 			sweep(region, from);
 	if (node->recovering)
 		recovery_check(node);
+	if (node->recovering || !node->silent)
+		return;
+	node->silent &= ~(1ull << (from - node->peers));
+	if (node->silent)
+		return;
+	kh_list_each(region, &node->regions, node)
+		if (region->home)
+			end_doubt(region);
 }
 
 /* This khd begins: its regions' directories are empty (R17). */

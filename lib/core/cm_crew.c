@@ -9,6 +9,15 @@
 #include <errno.h>
 #include "cm.h"
 
+/*
+ * A READ copy that replaces the backup takes over its duty: it is not dropped under memory pressure
+ * nor at the end of its lease, which may end because the home, the owner, died.
+ */
+static bool guards(const struct kh_unit *unit, const struct kh_service *s)
+{
+	return unit->owner.party == s->asker || unit->backup.party == s->asker;
+}
+
 /* Does the asker hold the current version, by its own word and by the directory? */
 static bool holds(const struct kh_unit *unit, const struct kh_service *s)
 {
@@ -25,13 +34,13 @@ static void read_fault(struct kh_unit *unit, struct kh_service *s)
 	kh_node_id self = kh_self(unit->region->owner)->id, source = unit->owner.party;
 
 	if (holds(unit, s)) {
-		kh_cm_grant(unit, s, KH_SOURCE_HELD, unit->owner.party == s->asker);
+		kh_cm_grant(unit, s, KH_SOURCE_HELD, guards(unit, s));
 		return;
 	}
 	if (kh_unit_copy(unit, self) && s->asker != self)
 		source = self;
 	kh_cm_fetch(unit, s, source);
-	kh_cm_grant(unit, s, KH_SOURCE_DATA, false);
+	kh_cm_grant(unit, s, KH_SOURCE_DATA, guards(unit, s));
 }
 
 /*
@@ -85,7 +94,7 @@ static void crew_fault(struct kh_unit *unit, struct kh_service *s)
 		if (s->held_token >= unit->owner.token) {
 			kh_unit_forget(unit, s->asker);
 			if (kh_unit_settle(unit) != KH_SETTLED) {
-				kh_unit_lost(unit);
+				kh_unit_lost(unit, true);
 				kh_cm_refuse(unit, s, EIO);
 				return;
 			}

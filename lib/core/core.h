@@ -230,7 +230,9 @@ struct kh_home {
 	uint64_t epoch;
 	uint64_t counter;		/* of tokens */
 	struct kh_intervals allocated;
-	struct kh_intervals lost;	/* EIO where the directory knows nothing; persisted */
+	/* EIO where the directory knows nothing; persisted. */
+	struct kh_intervals lost;	/* the module that had it is gone */
+	struct kh_intervals doubt;	/* a silent node may have it */
 	uint64_t rolled;		/* of units that nobody listed, see struct kh_unit */
 	struct kh_hash units;
 	struct kh_list busy;
@@ -369,6 +371,7 @@ struct kh_node {
 	uint64_t next_ask;
 	uint64_t started;
 	uint64_t recover_until;
+	uint64_t silent;			/* bits: peers that recovery did not hear */
 	bool running;
 	bool recovering;
 	struct khazana_addr space_next;
@@ -502,7 +505,8 @@ void kh_unit_copy_del(struct kh_unit *unit, kh_node_id party);
 enum kh_settled kh_unit_settle(struct kh_unit *unit);
 void kh_unit_hdone(struct kh_unit *unit, kh_node_id party);
 void kh_unit_forget(struct kh_unit *unit, kh_node_id party);
-void kh_unit_lost(struct kh_unit *unit);
+void kh_unit_lost(struct kh_unit *unit, bool gone);
+bool kh_unit_known_lost(const struct kh_unit *unit);
 void kh_unit_found(struct kh_unit *unit);
 uint64_t kh_token_new(struct kh_region *region);
 void kh_service_next(struct kh_unit *unit);

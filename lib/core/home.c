@@ -249,12 +249,12 @@ void kh_service_run(struct kh_unit *unit)
 		kh_cm_refuse(unit, s, EAGAIN);
 	} else if (!kh_intervals_has(&home->allocated, unit->node.key)) {
 		kh_cm_refuse(unit, s, ENXIO);
-	} else if (!unit->owner.party && kh_intervals_has(&home->lost, unit->node.key)) {
+	} else if (!unit->owner.party && kh_unit_known_lost(unit)) {
 		kh_cm_refuse(unit, s, EIO);
 	} else {
 		settled = kh_unit_settle(unit);
 		if (settled == KH_SETTLED_LOST) {
-			kh_unit_lost(unit);
+			kh_unit_lost(unit, !unit->owner.party);
 			kh_cm_refuse(unit, s, EIO);
 			return;
 		}

@@ -242,6 +242,9 @@ static void module_seen(struct kh_node *node, struct kh_peer *peer, uint64_t boo
 	} else if (node->boots[i] != boot && !kh_boots_save(node)) {
 		node->boots[i] = boot;
 	}
+	/* What a silent node had is gone with its module: the doubt remains. */
+	if (other && !node->recovering && (node->silent >> i & 1))
+		node->silent |= 1;
 	for (k = 0; other && k < peer->class_count; k++)
 		kh_grantee_expire(node, peer, &peer->classes[k]);
 }

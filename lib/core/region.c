@@ -13,7 +13,7 @@ struct region_blob {
 	struct kh_wire_region desc;
 	uint8_t verifier[KH_VERIFIER_SIZE];
 	uint64_t allocated;		/* items */
-	uint64_t lost;			/* items behind them */
+	uint64_t lost, doubt;		/* items behind them */
 	struct kh_interval items[];
 };
 
@@ -102,6 +102,7 @@ void kh_region_free(struct kh_region *region)
 		kh_hash_free(&region->home->units);
 		kh_intervals_free(&region->home->allocated);
 		kh_intervals_free(&region->home->lost);
+		kh_intervals_free(&region->home->doubt);
 		free(region->home);
 	}
 	kh_list_del(&region->node);
@@ -269,9 +270,10 @@ static void blob_key(const struct kh_region *region, char key[64])
 /* Write down what makes this node the region's home. */
 int kh_region_persist(struct kh_region *region)
 {
-	const struct kh_intervals *set = &region->home->allocated, *lost = &region->home->lost;
+	const struct kh_intervals *set = &region->home->allocated, *lost = &region->home->lost,
+				  *doubt = &region->home->doubt;
 	size_t size = sizeof(struct kh_interval);
-	size_t len = sizeof(struct region_blob) + (set->count + lost->count) * size;
+	size_t len = sizeof(struct region_blob) + (set->count + lost->count + doubt->count) * size;
 	struct region_blob *b = kh_zalloc(len);
 	char key[64];
 	int err;
@@ -281,10 +283,13 @@ int kh_region_persist(struct kh_region *region)
 	memcpy(b->verifier, region->home->verifier, sizeof(b->verifier));
 	b->allocated = set->count;
 	b->lost = lost->count;
+	b->doubt = doubt->count;
 	if (set->count)
 		memcpy(b->items, set->items, set->count * size);
 	if (lost->count)
 		memcpy(b->items + set->count, lost->items, lost->count * size);
+	if (doubt->count)
+		memcpy(b->items + set->count + lost->count, doubt->items, doubt->count * size);
 	blob_key(region, key);
 	err = kh_blob_save(region->owner, key, b, len);
 	free(b);
@@ -325,8 +330,8 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 		return -EINVAL;
 	b = kh_zalloc(len);
 	memcpy(b, blob, len);
-	if (b->allocated > len || b->lost > len ||
-	    b->allocated + b->lost != (len - sizeof(*b)) / sizeof(b->items[0]) ||
+	if (b->allocated > len || b->lost > len || b->doubt > len ||
+	    b->allocated + b->lost + b->doubt != (len - sizeof(*b)) / sizeof(b->items[0]) ||
 	    b->desc.unit_shift < KHAZANA_UNIT_SHIFT_MIN ||
 	    b->desc.unit_shift > KHAZANA_UNIT_SHIFT_MAX || !kh_cm_find(b->desc.protocol))
 		goto out;
@@ -334,11 +339,15 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 	region = kh_region_new(node, (struct khazana_addr){ b->desc.start_hi, b->desc.start_lo },
 			       b->desc.length, b->desc.generation, &attr);
 	kh_region_home(region, b->verifier);
-	for (i = 0; i < b->allocated + b->lost; i++)
+	for (i = 0; i < b->allocated + b->lost + b->doubt; i++) {
+		struct kh_home *home = region->home;
+		struct kh_intervals *set = i < b->allocated ? &home->allocated :
+					   i < b->allocated + b->lost ? &home->lost :
+									&home->doubt;
+
 		if (b->items[i].end <= region->units)
-			kh_intervals_add(i < b->allocated ? &region->home->allocated :
-							    &region->home->lost,
-					 b->items[i].start, b->items[i].end);
+			kh_intervals_add(set, b->items[i].start, b->items[i].end);
+	}
 	err = 0;
 out:
 	free(b);

@@ -149,8 +149,10 @@ static void free_end(struct kh_node *node, struct kh_served *served)
 
 	if (error)
 		intervals_restore(&region->home->allocated, &served->before);
-	else
+	else {
 		kh_intervals_remove(&region->home->lost, served->first, served->end);
+		kh_intervals_remove(&region->home->doubt, served->first, served->end);
+	}
 	if (kh_region_persist(region))
 		error = EIO;
 	served_end(node, served, error);

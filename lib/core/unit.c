@@ -177,20 +177,35 @@ void kh_unit_forget(struct kh_unit *unit, kh_node_id party)
 	}
 }
 
-/* Nobody within reach has the last version: EIO, also after a restart, until a holder comes back. */
-void kh_unit_lost(struct kh_unit *unit)
+/*
+ * Nobody within reach has the last version: EIO, also after a restart, until a holder comes back;
+ * @gone: it cannot, its module is a new one.
+ */
+void kh_unit_lost(struct kh_unit *unit, bool gone)
 {
 	struct kh_home *home = unit->region->home;
+	struct kh_intervals *set = gone ? &home->lost : &home->doubt;
 
-	if (kh_intervals_has(&home->lost, unit->node.key))
+	if (kh_intervals_has(set, unit->node.key))
 		return;
-	kh_intervals_add(&home->lost, unit->node.key, unit->node.key + 1);
+	kh_intervals_add(set, unit->node.key, unit->node.key + 1);
 	if (kh_region_persist(unit->region))
 		kh_event(unit->region->owner, "persist", "a lost unit could not be written down");
+}
+
+bool kh_unit_known_lost(const struct kh_unit *unit)
+{
+	const struct kh_home *home = unit->region->home;
+
+	return kh_intervals_has(&home->lost, unit->node.key) ||
+	       kh_intervals_has(&home->doubt, unit->node.key);
 }
 
 /* A holder of the last version is back. */
 void kh_unit_found(struct kh_unit *unit)
 {
-	kh_intervals_remove(&unit->region->home->lost, unit->node.key, unit->node.key + 1);
+	struct kh_home *home = unit->region->home;
+
+	kh_intervals_remove(&home->lost, unit->node.key, unit->node.key + 1);
+	kh_intervals_remove(&home->doubt, unit->node.key, unit->node.key + 1);
 }
