@@ -355,7 +355,7 @@ static ssize_t file_read_iter(struct kiocb *iocb, struct iov_iter *to)
 		return kz_file_read(attachment, iocb, to);
 	if (!daemon)
 		return -EINVAL;
-	return kz_queue_read(daemon->instance, to, (file->f_flags & O_NONBLOCK) ||
+	return kz_queue_read(daemon, to, (file->f_flags & O_NONBLOCK) ||
 			     (iocb->ki_flags & IOCB_NOWAIT));
 }
 

@@ -21,6 +21,7 @@
 #include "compat.h"
 #include "fault.h"
 #include "instance.h"
+#include "pair.h"
 #include "region.h"
 #include "trace.h"
 #include "unit.h"
@@ -137,6 +138,8 @@ static vm_fault_t user_fault(struct vm_fault *vmf)
 		kz_stat_inc(region->instance, KZ_STAT_SETTLED);
 		return ret;
 	}
+	if (vmf->flags & FAULT_FLAG_USER)
+		kz_pair_miss(attachment, unit);
 	kz_acquire_init(&acquire, unit, want, 0, 0);
 	for (;;) {
 		err = kz_acquire_request(&acquire);

@@ -14,7 +14,7 @@
 #include "region.h"
 #include "worker.h"
 
-static struct kz_daemon kz_test_khd = { .node = 1 };
+struct kz_daemon kz_test_khd = { .node = 1 };
 
 /**
  * kz_test_suite_init() - instances exist from now on
@@ -100,6 +100,7 @@ void kz_test_region_end(struct kz_region *region)
 void kz_test_daemon(struct kz_instance *instance, bool registered)
 {
 	spin_lock(&instance->queue.lock);
+	kz_test_khd.instance = instance;
 	instance->queue.daemon = registered ? &kz_test_khd : NULL;
 	spin_unlock(&instance->queue.lock);
 }

@@ -9,8 +9,11 @@
 
 struct kunit;
 struct kunit_suite;
+struct kz_daemon;
 struct kz_instance;
 struct kz_region;
+
+extern struct kz_daemon kz_test_khd;
 
 int kz_test_suite_init(struct kunit_suite *suite);
 void kz_test_suite_exit(struct kunit_suite *suite);

@@ -416,9 +416,11 @@ static void units_extend(struct kz_queue *queue, struct khazana_request *req)
 	}
 }
 
-/* The next unit of the queue as a descriptor; false if there is none. */
-static bool unit_pop(struct kz_queue *queue, struct khazana_request *req)
+/* The next unit of the queue as a descriptor; false if there is none for @daemon. */
+static bool unit_pop(struct kz_daemon *daemon, struct khazana_request *req)
 {
+	struct kz_queue *queue = &daemon->instance->queue;
+
 	for (;;) {
 		struct kz_region *region;
 		struct kz_unit *unit;
@@ -427,7 +429,7 @@ static bool unit_pop(struct kz_queue *queue, struct khazana_request *req)
 
 		spin_lock(&queue->lock);
 		unit = list_first_entry_or_null(&queue->units, struct kz_unit, qnode);
-		if (!unit) {
+		if (!unit || queue->daemon != daemon) {
 			spin_unlock(&queue->lock);
 			return false;
 		}
@@ -458,31 +460,35 @@ static bool unit_pop(struct kz_queue *queue, struct khazana_request *req)
 
 /**
  * kz_queue_pop() - take the next descriptor
- * @instance: the instance
+ * @daemon: for which khd; one that is gone takes nothing, as nobody would ask again
  * @req: out: the descriptor
  *
  * Context: may sleep; no lock held.  Return: false if there is nothing.
  */
-bool kz_queue_pop(struct kz_instance *instance, struct khazana_request *req)
+bool kz_queue_pop(struct kz_daemon *daemon, struct khazana_request *req)
 {
+	struct kz_instance *instance = daemon->instance;
 	struct kz_queue *queue = &instance->queue;
-	struct kz_notice *notice;
+	struct kz_notice *notice = NULL;
+	bool call = false;
 
 	spin_lock(&queue->lock);
-	notice = list_first_entry_or_null(&queue->notices, struct kz_notice, node);
+	if (queue->daemon == daemon)
+		notice = list_first_entry_or_null(&queue->notices, struct kz_notice, node);
 	if (notice) {
+		call = notice->call;
 		queue->notices_count--;
 		notice->req.id = ++queue->next_id;
 		*req = notice->req;
-		if (notice->call)
+		if (call)
 			list_move_tail(&notice->node, &queue->fetched);
 		else
 			list_del_init(&notice->node);
 	}
 	spin_unlock(&queue->lock);
-	if (notice && req->op != KHAZANA_REQ_ATTACH && req->op != KHAZANA_REQ_FLUSH)
+	if (notice && !call)
 		kfree(notice);
-	if (!notice && !unit_pop(queue, req))
+	if (!notice && !unit_pop(daemon, req))
 		return false;
 	kz_stat_inc(instance, KZ_STAT_REQUESTS);
 	trace_khazana_request(req);
@@ -500,15 +506,15 @@ bool kz_queue_empty(struct kz_queue *queue)
 
 /**
  * kz_queue_read() - read(2) by khd
- * @instance: the instance
+ * @daemon: the khd
  * @to: where to
  * @nonblock: do not wait
  *
  * Return: bytes, EAGAIN, EINTR, ENODEV, EINVAL (no room for one descriptor), EFAULT.
  */
-ssize_t kz_queue_read(struct kz_instance *instance, struct iov_iter *to, bool nonblock)
+ssize_t kz_queue_read(struct kz_daemon *daemon, struct iov_iter *to, bool nonblock)
 {
-	struct kz_queue *queue = &instance->queue;
+	struct kz_queue *queue = &daemon->instance->queue;
 	struct khazana_request req;
 	ssize_t done = 0;
 	int err;
@@ -519,7 +525,7 @@ ssize_t kz_queue_read(struct kz_instance *instance, struct iov_iter *to, bool no
 		/* A descriptor that was taken must not be lost: look before. */
 		if (fault_in_iov_iter_writeable(to, sizeof(req)))
 			return done ? done : -EFAULT;
-		if (kz_queue_pop(instance, &req)) {
+		if (kz_queue_pop(daemon, &req)) {
 			if (copy_to_iter(&req, sizeof(req), to) != sizeof(req))
 				return done ? done : -EFAULT;
 			done += sizeof(req);
@@ -527,14 +533,14 @@ ssize_t kz_queue_read(struct kz_instance *instance, struct iov_iter *to, bool no
 		}
 		if (done)
 			return done;
+		if (READ_ONCE(queue->daemon) != daemon)
+			return -ENODEV;
 		if (nonblock)
 			return -EAGAIN;
 		err = wait_event_interruptible(queue->wait, !kz_queue_empty(queue) ||
-					       READ_ONCE(queue->tgid) == 0);
+					       READ_ONCE(queue->daemon) != daemon);
 		if (err)
 			return -EINTR;
-		if (!READ_ONCE(queue->tgid))
-			return -ENODEV;
 	}
 	return done;
 }

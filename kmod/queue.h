@@ -132,9 +132,9 @@ int kz_call_run(struct kz_instance *instance, struct kz_call *call, u32 timeout_
 int kz_call_answer(struct kz_instance *instance, u64 id, int error, struct kz_region *region);
 void kz_call_put(struct kz_call *call);
 
-bool kz_queue_pop(struct kz_instance *instance, struct khazana_request *req);
+bool kz_queue_pop(struct kz_daemon *daemon, struct khazana_request *req);
 bool kz_queue_empty(struct kz_queue *queue);
-ssize_t kz_queue_read(struct kz_instance *instance, struct iov_iter *to, bool nonblock);
+ssize_t kz_queue_read(struct kz_daemon *daemon, struct iov_iter *to, bool nonblock);
 
 int kz_daemon_register(struct kz_instance *instance, struct file *file,
 		       struct khazana_register *arg, struct kz_daemon **out);

@@ -36,7 +36,7 @@ static void queue_exit(struct kunit *test)
 	struct fixture *f = test->priv;
 	struct khazana_request req;
 
-	while (kz_queue_pop(f->instance, &req))
+	while (kz_queue_pop(&kz_test_khd, &req))
 		;
 	kz_test_daemon(f->instance, false);
 	kz_test_region_end(f->region);
@@ -73,7 +73,7 @@ static void a_miss_is_described(struct kunit *test)
 	struct kz_unit *unit = want(test, 3, KHAZANA_RIGHT_WRITE, 0);
 	struct khazana_request req;
 
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &req));
 	KUNIT_EXPECT_EQ(test, KHAZANA_REQ_FAULT, req.op);
 	KUNIT_EXPECT_EQ(test, f->region->handle, req.region);
 	KUNIT_EXPECT_EQ(test, 3, req.unit);
@@ -83,20 +83,19 @@ static void a_miss_is_described(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, req.flags & KHAZANA_REQF_FRAME);
 	KUNIT_EXPECT_EQ(test, unit->cur->index, req.frame);
 	KUNIT_EXPECT_EQ(test, unit->req_id, req.id);
-	KUNIT_EXPECT_FALSE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_EXPECT_FALSE(test, kz_queue_pop(&kz_test_khd, &req));
 	KUNIT_EXPECT_TRUE(test, kz_queue_empty(&f->instance->queue));
 }
 
 static void in_order_and_never_the_same_id(struct kunit *test)
 {
-	struct fixture *f = test->priv;
 	struct khazana_request req;
 	u64 i, last = 0;
 
 	for (i = 0; i < 5; i++)
 		want(test, 9 - i, KHAZANA_RIGHT_READ, 0);
 	for (i = 0; i < 5; i++) {
-		KUNIT_ASSERT_TRUE(test, kz_queue_pop(f->instance, &req));
+		KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &req));
 		KUNIT_EXPECT_EQ(test, 9 - i, req.unit);
 		KUNIT_EXPECT_GT(test, req.id, last);
 		last = req.id;
@@ -112,27 +111,26 @@ static void a_range_is_one_descriptor(struct kunit *test)
 	for (i = 10; i < 45; i++)
 		want(test, i, KHAZANA_RIGHT_READ, KHAZANA_REQF_LOCK);
 	want(test, 50, KHAZANA_RIGHT_READ, KHAZANA_REQF_LOCK);
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &req));
 	KUNIT_EXPECT_EQ(test, 10, req.unit);
 	KUNIT_EXPECT_EQ(test, 35, req.count);
 	KUNIT_EXPECT_FALSE(test, req.flags & KHAZANA_REQF_FRAME);
 	KUNIT_EXPECT_EQ(test, req.id, kz_unit_find(f->region, 44)->req_id);
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &req));
 	KUNIT_EXPECT_EQ(test, 50, req.unit);
 	KUNIT_EXPECT_EQ(test, 1, req.count);
 }
 
 static void answered_before_it_was_fetched(struct kunit *test)
 {
-	struct fixture *f = test->priv;
 	struct kz_unit *unit = want(test, 1, KHAZANA_RIGHT_READ, 0);
 	struct khazana_request req;
 
 	KUNIT_EXPECT_EQ(test, 0, give(unit, KHAZANA_RIGHT_READ, 5, 1));
-	KUNIT_EXPECT_FALSE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_EXPECT_FALSE(test, kz_queue_pop(&kz_test_khd, &req));
 	/* An upgrade asks anew, and says what is held. */
 	want(test, 1, KHAZANA_RIGHT_WRITE, 0);
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &req));
 	KUNIT_EXPECT_EQ(test, 1, req.version);
 	KUNIT_EXPECT_FALSE(test, req.flags & KHAZANA_REQF_FRAME);
 	KUNIT_EXPECT_EQ(test, -EALREADY, kz_unit_fail(unit, req.id + 1, -EIO));
@@ -143,14 +141,13 @@ static void answered_before_it_was_fetched(struct kunit *test)
 static void a_dead_khd_is_asked_again(struct kunit *test)
 {
 	const struct kz_page_event gone = { .type = KZ_EV_DAEMON_GONE };
-	struct fixture *f = test->priv;
 	struct kz_unit *unit = want(test, 2, KHAZANA_RIGHT_READ, 0);
 	struct khazana_request first, second;
 
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(f->instance, &first));
+	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &first));
 	KUNIT_EXPECT_EQ(test, 0, kz_unit_step(unit, &gone));
 	KUNIT_EXPECT_NULL(test, unit->cur);
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(f->instance, &second));
+	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &second));
 	KUNIT_EXPECT_EQ(test, first.unit, second.unit);
 	KUNIT_EXPECT_GT(test, second.id, first.id);
 	KUNIT_EXPECT_FALSE(test, second.flags & KHAZANA_REQF_FRAME);
@@ -163,16 +160,16 @@ static void notices(struct kunit *test)
 
 	kz_notice_hint(f->region, KHAZANA_REQ_DROPPED, 4, 2, 77);
 	kz_notice_must(f->region, KHAZANA_REQ_UNLOCKED, 6, 1, 78);
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &req));
 	KUNIT_EXPECT_EQ(test, KHAZANA_REQ_DROPPED, req.op);
 	KUNIT_EXPECT_EQ(test, 2, req.count);
 	KUNIT_EXPECT_EQ(test, 77, req.token);
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &req));
 	KUNIT_EXPECT_EQ(test, KHAZANA_REQ_UNLOCKED, req.op);
 	/* Without a khd nobody is told. */
 	kz_test_daemon(f->instance, false);
 	kz_notice_must(f->region, KHAZANA_REQ_UNLOCKED, 6, 1, 78);
-	KUNIT_EXPECT_FALSE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_EXPECT_FALSE(test, kz_queue_pop(&kz_test_khd, &req));
 }
 
 static void calls(struct kunit *test)
@@ -185,7 +182,7 @@ static void calls(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOENT, kz_call_answer(f->instance, 1, 0, NULL));
 	/* Nobody answers: the call is forgotten, and khd is told. */
 	KUNIT_EXPECT_EQ(test, -ETIMEDOUT, kz_call_run(f->instance, call, 1));
-	KUNIT_EXPECT_FALSE(test, kz_queue_pop(f->instance, &req));
+	KUNIT_EXPECT_FALSE(test, kz_queue_pop(&kz_test_khd, &req));
 	kz_call_put(call);
 	kz_test_daemon(f->instance, false);
 	call = kz_call_new(KHAZANA_REQ_FLUSH);

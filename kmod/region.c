@@ -422,6 +422,7 @@ int kz_attachment_new(struct kz_region *region, const struct khazana_attach *arg
 	attachment->length = length;
 	attachment->flags = arg->flags;
 	attachment->pid = task_tgid_nr(current);
+	kz_pairs_init(&attachment->pairs);
 	mutex_lock(&region->lock);
 	if (region->dead) {
 		mutex_unlock(&region->lock);

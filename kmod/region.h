@@ -13,6 +13,7 @@
 #include <linux/xarray.h>
 
 #include "lease.h"
+#include "pair.h"
 
 struct inode;
 struct kz_frame;
@@ -77,6 +78,7 @@ struct kz_region {
  * @pid: process that attached, for events
  * @poisoned: dirty data that it could have seen is lost
  * @lock_id: id of the last range lock
+ * @pairs: misses of threads that may need two units at once
  */
 struct kz_attachment {
 	struct list_head node;
@@ -87,6 +89,7 @@ struct kz_attachment {
 	pid_t pid;
 	bool poisoned;
 	atomic64_t lock_id;
+	struct kz_pairs pairs;
 };
 
 /* Machine pages in a unit. */

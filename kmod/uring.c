@@ -140,7 +140,7 @@ void kz_uring_kick(struct kz_instance *instance)
 		if (!cmd)
 			return;
 		/* The command's file keeps the daemon's descriptors. */
-		if (kz_queue_pop(instance, &req)) {
+		if (kz_queue_pop(daemon, &req)) {
 			daemon->desc[cmd_pdu(cmd)->tag] = req;
 			cmd_pdu(cmd)->result = 0;
 			io_uring_cmd_complete_in_task(cmd, cmd_complete);
