@@ -73,7 +73,7 @@ void net_node_ready(struct sim *sim, unsigned int node)
 {
 }
 
-const char *net_describe(const void *bytes, size_t len)
+const char *net_describe(const struct sim *sim, const void *bytes, size_t len)
 {
 	return "";
 }

@@ -240,10 +240,10 @@ void host_message(struct host *h, unsigned int from, const void *bytes, size_t l
 	struct sim *sim = h->sim;
 
 	sim_hash(sim, bytes, len < 256 ? len : 256);
-	sim_trace(sim, "%u -> %u %s", from + 1, h->index + 1, net_describe(bytes, len));
+	sim_trace(sim, "%u -> %u %s", from + 1, h->index + 1, net_describe(sim, bytes, len));
 	if (host_feed(h, from, bytes, len))
 		sim_violation(sim, "node %u: a message of node %u is refused as malformed: %s",
-			      h->index + 1, from + 1, net_describe(bytes, len));
+			      h->index + 1, from + 1, net_describe(sim, bytes, len));
 }
 
 void host_hello(struct host *h, void *bytes)
@@ -285,9 +285,9 @@ static void fetch(struct sim *sim, uint64_t host, uint64_t generation)
 	h->fetch_queued = false;
 	if (!host_running(h) || !module_fetch(h->module, &req))
 		return;
-	sim_trace(sim, "node %u: request %llu op %u region %u unit %llu+%llu want %u flags %x",
-		  h->index + 1, (unsigned long long)req.id, req.op, req.region,
-		  (unsigned long long)req.unit, (unsigned long long)req.count, req.want, req.flags);
+	sim_trace(sim, "node %u: request %llu op %u unit %d.%llu +%llu want %u flags %x",
+		  h->index + 1, (unsigned long long)req.id, req.op,
+		  module_region_number(h->module, req.region), (unsigned long long)req.unit, (unsigned long long)req.count, req.want, req.flags);
 	kh_node_request(h->node, &req, host_clock(h));
 	host_leave(h);
 }

@@ -629,6 +629,25 @@ static void command(struct module *m, struct khazana_cmd *cmd)
 	run_command(m, r, cmd);
 }
 
+/* The simulator's number of a region, for traces. */
+int module_region_number(struct module *m, uint32_t handle)
+{
+	const struct mregion *r = module_region(m, handle);
+
+	return r ? (int)r->sim_region : -1;
+}
+
+static const char *cmd_name(uint32_t op)
+{
+	static const char *const names[] = {
+		"?",	   "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
+		"REVOKE",  "RELEASE",	 "FAIL",       "FRAMES",     "EPOCH",	    "LEASE",
+		"RESUME",  "LOST",	 "UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
+	};
+
+	return names[op <= KHAZANA_CMD_STATE ? op : 0];
+}
+
 void module_command(struct module *m, struct khazana_cmd *cmds, unsigned int n)
 {
 	unsigned int i;
@@ -640,22 +659,11 @@ void module_command(struct module *m, struct khazana_cmd *cmds, unsigned int n)
 		sim_hash(m->sim, &cmds[i].result, sizeof(cmds[i].result));
 		if (in.op != KHAZANA_CMD_INVENTORY && in.op != KHAZANA_CMD_UNIT_GET)
 			sim_trace(m->sim,
-				  "node %u: cmd %s region %u unit %llu right %u token %llx version %llx flags %x -> %d",
-				  m->host->index + 1, module_cmd_name(in.op), in.region,
+				  "node %u: cmd %s unit %d.%llu right %u token %llx version %llx flags %x -> %d",
+				  m->host->index + 1, cmd_name(in.op),
+				  module_region_number(m, in.region),
 				  (unsigned long long)in.unit, in.right,
 				  (unsigned long long)in.token, (unsigned long long)in.version,
 				  in.flags, cmds[i].result);
 	}
-}
-
-/* For traces. */
-const char *module_cmd_name(uint32_t op)
-{
-	static const char *const names[] = {
-		"?",	   "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
-		"REVOKE",  "RELEASE",	 "FAIL",       "FRAMES",     "EPOCH",	    "LEASE",
-		"RESUME",  "LOST",	 "UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
-	};
-
-	return names[op <= KHAZANA_CMD_STATE ? op : 0];
 }

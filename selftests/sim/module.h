@@ -138,7 +138,7 @@ struct mregion *module_region(struct module *m, uint32_t handle);
 struct mregion *module_region_of(struct module *m, unsigned int sim_region);
 bool module_lease_valid(const struct mregion *r);
 void module_expire(struct module *m, struct mlease *lease);
-const char *module_cmd_name(uint32_t op);
+int module_region_number(struct module *m, uint32_t handle);
 
 /* munit.c */
 int munit_step(struct munit *u, const struct kz_page_event *ev);

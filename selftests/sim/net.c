@@ -353,22 +353,27 @@ static void deliver(struct sim *sim, unsigned int from, unsigned int to, struct 
 /**
  * net_describe() - a message in words, for traces
  */
-const char *net_describe(const void *bytes, size_t len)
+const char *net_describe(const struct sim *sim, const void *bytes, size_t len)
 {
 	static char text[256];
 	const struct kh_wire_head *h = bytes;
 	const uint64_t *e = (const uint64_t *)(h + 1);
-	int n = snprintf(text, sizeof(text), "%s x%u party %u request %llx.%u", kh_wire_kind_name(h->kind),
-			 h->count, h->party, (unsigned long long)h->request, h->attempt);
+	unsigned int words = h->count ? kh_wire_entry_size(h->kind) / 8 : 0, i, region = 0;
+	int n = snprintf(text, sizeof(text), "%s", kh_wire_kind_name(h->kind));
 
-	if (h->count && len >= sizeof(*h) + 16)
-		n += snprintf(text + n, sizeof(text) - n, " unit %llu, %llx",
-			      (unsigned long long)e[0], (unsigned long long)e[1]);
-	if (h->count && len >= sizeof(*h) + 24)
-		n += snprintf(text + n, sizeof(text) - n, " %llx", (unsigned long long)e[2]);
-	if (h->count && len >= sizeof(*h) + 40)
-		snprintf(text + n, sizeof(text) - n, " %llx %llx", (unsigned long long)e[3],
-			 (unsigned long long)e[4]);
+	while (region < SIM_REGIONS && (sim->regions[region].addr.hi != h->region_hi ||
+					sim->regions[region].addr.lo != h->region_lo))
+		region++;
+	if (region < SIM_REGIONS && words)
+		n += snprintf(text + n, sizeof(text) - n, " unit %u.%llu", region,
+			      (unsigned long long)e[0]);
+	if (h->count > 1)
+		n += snprintf(text + n, sizeof(text) - n, " (x%u)", h->count);
+	if (h->request)
+		n += snprintf(text + n, sizeof(text) - n, " request %llx.%u of %u",
+			      (unsigned long long)h->request, h->attempt, h->party);
+	for (i = region < SIM_REGIONS; i < words && i < 7 && sizeof(*h) + 8 * i < len; i++)
+		n += snprintf(text + n, sizeof(text) - n, " %llx", (unsigned long long)e[i]);
 	return text;
 }
 

@@ -36,7 +36,7 @@ bool net_stalled(const struct sim *sim, unsigned int from, unsigned int to);
 /* Delays of a direction are multiplied. */
 void net_slow(struct sim *sim, unsigned int from, unsigned int to, unsigned int factor);
 
-const char *net_describe(const void *bytes, size_t len);
+const char *net_describe(const struct sim *sim, const void *bytes, size_t len);
 bool net_connected(const struct sim *sim, unsigned int a, unsigned int b);
 
 #endif /* SIM_NET_H */
