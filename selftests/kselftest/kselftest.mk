@@ -29,11 +29,9 @@ $(foreach t,$(ks_tests),$(eval $(call ks_test,$(t))))
 ks_programs := $(ks_tests:%=$(O)/$(ks)/%_test) $(O)/$(ks)/kzd
 
 check-guest-kselftest-6.1 check-guest-kselftest-6.12: check-guest-kselftest-%: $(ks_programs)
-	TAP_TIMEOUT=900 scripts/tap kselftest-$* -- selftests/vm/run --kernel $* --nodes 1 --no-khd \
-		--module-args frames_max=17408 -- \
+	TAP_TIMEOUT=900 scripts/tap kselftest-$* -- selftests/vm/run --kernel $* --nodes 1 --no-khd -- \
 		$(CURDIR)/$(ks)/run-all $(CURDIR)/$(O)/$(ks)
 
-# frames_max: more than the 64 MiB of a scan in a cgroup, less than a test that hits the limit
 check-guest: check-guest-kselftest-6.1 check-guest-kselftest-6.12
 
 # Programs that run on several nodes, with khd; run-nodes drives them.
@@ -41,3 +39,19 @@ $(eval $(call kh_lib,knode,$(ks)/knode.c))
 $(eval $(call kh_test,$(ks)/litmus,$(ks)/litmus.c,knode khazana))
 $(eval $(call kh_test,$(ks)/storm,$(ks)/storm.c,knode khazana))
 $(eval $(call kh_test,$(ks)/hold,$(ks)/hold.c,knode khazana))
+
+ks_nodes := $(addprefix $(O)/$(ks)/,litmus storm hold) $(O)/khd/khd-test
+ks_run_nodes = scripts/tap nodes-$(1) -- selftests/vm/run $(2) -- \
+	$(CURDIR)/$(ks)/run-nodes $(CURDIR)/$(O)/$(ks) $(1)
+
+.PHONY: check-guest-litmus check-guest-litmus-planted check-guest-storm check-guest-lease
+check-guest-litmus: $(ks_nodes)
+	$(call ks_run_nodes,litmus,--nodes 3)
+check-guest-litmus-planted: $(ks_nodes)
+	$(call ks_run_nodes,litmus-planted,--nodes 3 --no-khd)
+check-guest-storm: $(ks_nodes)
+	$(call ks_run_nodes,storm,--nodes 3)
+check-guest-lease: $(ks_nodes)
+	$(call ks_run_nodes,lease,--nodes 3)
+
+check-guest: check-guest-litmus check-guest-litmus-planted check-guest-storm check-guest-lease

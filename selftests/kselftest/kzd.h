@@ -151,6 +151,7 @@ int kzd_dev_pollfd(const struct kzd_dev *v);
 int kzd_dev_fetch(struct kzd_dev *v, struct khazana_request *req);
 int kzd_dev_batch(struct kzd_dev *v, struct khazana_cmd *cmds, unsigned int count);
 int kzd_dev_cmd(struct kzd_dev *v, struct khazana_cmd *cmd);
+void kzd_dev_purge(struct kzd_dev *v);
 
 /* kzd_serve.c: the server's loop; returns when the socket is closed */
 int kzd_serve(struct kzd_dev *v, struct kzd_shared *sh, unsigned int flags, char *store, int sock);

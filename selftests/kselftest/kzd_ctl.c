@@ -36,20 +36,6 @@ static int call(struct kzd *d, enum kzd_call what)
 	return d->sh->call_result;
 }
 
-/* Forget what earlier tests left in the module. */
-static void purge(struct kzd_dev *v)
-{
-	struct khazana_cmd get = { .op = KHAZANA_CMD_REGION_GET };
-	struct khazana_cmd del = { .op = KHAZANA_CMD_REGION_DEL, .flags = KHAZANA_CMDF_FORCE };
-
-	while (!kzd_dev_cmd(v, &get)) {
-		del.region = get.region;
-		kzd_dev_cmd(v, &del);
-		get = (struct khazana_cmd){ .op = KHAZANA_CMD_REGION_GET,
-					    .region = del.region + 1 };
-	}
-}
-
 /* The regions of an earlier server: find their handles, raise their epoch. */
 static void adopt(struct kzd_dev *v, struct kzd_shared *sh, uint64_t epoch)
 {
@@ -88,7 +74,7 @@ static void server_main(struct kzd *d, int sock)
 		if (d->flags & KZD_ADOPT)
 			adopt(&v, d->sh, KZD_EPOCH(d->epoch));
 		else
-			purge(&v);
+			kzd_dev_purge(&v);
 		d->sh->cmds[0].frame = v.reg.regions;
 		d->sh->cmds[0].count = v.reg.frames_max;
 	}

@@ -253,3 +253,20 @@ int kzd_dev_cmd(struct kzd_dev *v, struct khazana_cmd *cmd)
 		return n;
 	return n == 1 ? cmd->result : -EPROTO;
 }
+
+/**
+ * kzd_dev_purge - forget the regions that an earlier daemon left in the module
+ * @v: the device
+ */
+void kzd_dev_purge(struct kzd_dev *v)
+{
+	struct khazana_cmd get = { .op = KHAZANA_CMD_REGION_GET };
+	struct khazana_cmd del = { .op = KHAZANA_CMD_REGION_DEL, .flags = KHAZANA_CMDF_FORCE };
+
+	while (!kzd_dev_cmd(v, &get)) {
+		del.region = get.region;
+		kzd_dev_cmd(v, &del);
+		get = (struct khazana_cmd){ .op = KHAZANA_CMD_REGION_GET,
+					    .region = del.region + 1 };
+	}
+}

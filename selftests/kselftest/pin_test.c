@@ -4,6 +4,7 @@
  */
 #include "kzt.h"
 
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -252,17 +253,57 @@ TEST_F_TIMEOUT(memory, scan_in_a_small_cgroup, 180)
 	rmdir(group);
 }
 
-/* The instance's limit; the runner loads the module with one that memory can bear. */
-TEST_F_TIMEOUT(memory, dropped_copies_make_room, 180)
+/* An instance of a namespace of its own, whose limit is small. */
+#define FRAMES 2048
+#define PARAMETERS "/sys/module/khazana/parameters/"
+
+FIXTURE(frames)
 {
-	uint64_t units = self->d->reg.frames_max + self->d->reg.frames_max / 4;
+	struct kzd *d;
+};
+
+FIXTURE_VARIANT(frames)
+{
+	unsigned int flags;
+};
+
+FIXTURE_VARIANT_ADD(frames, droppable){
+	.flags = KZD_PATTERN,
+};
+
+FIXTURE_VARIANT_ADD(frames, owned){
+	.flags = 0,
+};
+
+FIXTURE_SETUP(frames)
+{
+	char before[16] = "", text[16];
+	int fd = open(PARAMETERS "frames_max", O_RDONLY);
+
+	ASSERT_LT(0, read(fd, before, sizeof(before) - 1));
+	close(fd);
+	snprintf(text, sizeof(text), "%d", FRAMES);
+	ASSERT_EQ(0, write_file(PARAMETERS "frames_max", text));
+	ASSERT_EQ(0, unshare(CLONE_NEWNET));
+	self->d = kzd_start(variant->flags, 64, 0);
+	EXPECT_EQ(0, write_file(PARAMETERS "frames_max", before));
+	ASSERT_NE(NULL, self->d);
+	ASSERT_EQ(FRAMES, self->d->reg.frames_max);
+}
+
+FIXTURE_TEARDOWN(frames)
+{
+	kzd_stop(self->d);
+}
+
+static void dropped_copies_make_room(struct __test_metadata *_metadata, struct kzd *d)
+{
+	uint64_t units = FRAMES + FRAMES / 2;
 	int region, fd;
 	uint64_t unit;
 	volatile uint64_t *p;
 
-	if (units > 64 * 1024)
-		units = 64 * 1024;
-	region = kzd_region(self->d, KZT_START, units * KZT_PAGE, KZT_SHIFT, NULL);
+	region = kzd_region(d, KZT_START, units * KZT_PAGE, KZT_SHIFT, NULL);
 	ASSERT_LE(0, region);
 	fd = kzt_attach(KZT_START, 0, 0);
 	ASSERT_LE(0, fd);
@@ -273,18 +314,15 @@ TEST_F_TIMEOUT(memory, dropped_copies_make_room, 180)
 	close(fd);
 }
 
-TEST_F_TIMEOUT(memory, frames_that_cannot_be_dropped, 180)
+static void frames_that_cannot_be_dropped(struct __test_metadata *_metadata, struct kzd *d)
 {
 	struct khazana_cmd attributes = { .wait_ms = 1000 };
-	uint64_t units = self->d->reg.frames_max + 256, unit, word;
+	uint64_t units = FRAMES + 256, unit, word;
 	struct khazana_cmd state = { .op = KHAZANA_CMD_STATE };
 	int region, fd, err = 0;
 	char *p;
 
-	kzd_stop(self->d);
-	self->d = kzd_start(0, 64, 0);
-	ASSERT_NE(NULL, self->d);
-	region = kzd_region(self->d, KZT_START, units * KZT_PAGE, KZT_SHIFT, &attributes);
+	region = kzd_region(d, KZT_START, units * KZT_PAGE, KZT_SHIFT, &attributes);
 	ASSERT_LE(0, region);
 	fd = kzt_attach(KZT_START, 0, 0);
 	ASSERT_LE(0, fd);
@@ -293,17 +331,25 @@ TEST_F_TIMEOUT(memory, frames_that_cannot_be_dropped, 180)
 	for (unit = 0; unit < units && !err; unit++)
 		err = kzt_store(p + unit * KZT_PAGE, unit);
 	EXPECT_EQ(SIGBUS, err);
-	EXPECT_LE(self->d->reg.frames_max / 2, unit);
-	EXPECT_TRUE(kzd_wait(self->d, KHAZANA_REQ_PRESSURE, KZT_SOON_MS, NULL));
+	EXPECT_LE(FRAMES / 2, unit);
+	EXPECT_TRUE(kzd_wait(d, KHAZANA_REQ_PRESSURE, KZT_SOON_MS, NULL));
 	EXPECT_EQ(-1, pread(fd, &word, 8, (units - 1) * KZT_PAGE));
 	EXPECT_EQ(ENOMEM, errno);
-	ASSERT_EQ(0, kzd_cmd(self->d, &state));
-	EXPECT_GE(self->d->reg.frames_max, state.count);
+	ASSERT_EQ(0, kzd_cmd(d, &state));
+	EXPECT_GE(FRAMES, state.count);
 	/* what is held stays */
 	for (unit = 0; unit < 1000; unit++)
 		ASSERT_EQ(unit, *(uint64_t *)(p + unit * KZT_PAGE));
 	munmap(p, units * KZT_PAGE);
 	close(fd);
+}
+
+TEST_F_TIMEOUT(frames, limit, 90)
+{
+	if (variant->flags & KZD_PATTERN)
+		dropped_copies_make_room(_metadata, self->d);
+	else
+		frames_that_cannot_be_dropped(_metadata, self->d);
 }
 
 TEST_HARNESS_MAIN

@@ -131,6 +131,7 @@ FIXTURE_SETUP(dev)
 	};
 
 	ASSERT_EQ(0, kzd_dev_open(&self->v, variant->flags, DEPTH));
+	kzd_dev_purge(&self->v);
 	ASSERT_EQ(0, dev_cmd(&self->v,
 			     (struct khazana_cmd){ .op = KHAZANA_CMD_LEASE,
 						   .lease = KZD_LEASE,
