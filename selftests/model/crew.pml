@@ -25,6 +25,15 @@
 #ifndef CRASHES
 #define CRASHES 0	/* restarts of the khd of a node that is not the home */
 #endif
+#ifndef KILLS
+#define KILLS 0		/* threads killed while they wait */
+#endif
+#ifndef EVICTS
+#define EVICTS 1	/* READ copies are evicted at any time */
+#endif
+#ifndef RANGES
+#define RANGES 0	/* explicit locks of both units (NU is 2 then) */
+#endif
 #ifndef TICKS
 #define TICKS 0		/* ticks of the lease clock; 0: leases never end */
 #endif
@@ -52,7 +61,24 @@
 #define COPIES	3	/* READ copies have to become HANDOFF frames first */
 #define LOST_	4
 
+#ifdef PLANT_RANGE_ORDER	/* one node takes the units the wrong way round */
+#define RANGE_UNIT(n)	((n) == 1 -> 2 - range[n] : range[n] - 1)
+#define RANGE_STEP(n, u) ((n) == 1 -> 2 - (u) : (u) + 1)
+#else
+#define RANGE_UNIT(n)	(range[n] - 1)
+#define RANGE_STEP(n, u) ((u) + 1)
+#endif
+
+#if RANGES
+#define NOTLOCKED(u, n)	!(locked[I(u,n)] && FRESH(u, n))
+#else
+#define NOTLOCKED(u, n)	true
+#endif
+
+#define DEFERRED 2	/* an IACK's status: explicitly locked, the real answer will follow */
 #define KEPT	1	/* an IACK's status: a HANDOFF frame exists */
+
+#define ABORTED	1	/* a DONE's flag: the grant was not taken */
 
 #define RETRY	0	/* errors of a NACK */
 #define LOST	1
@@ -107,6 +133,12 @@ byte want[NU * NN];			/* threads wait for this right */
 byte late[NU * NN];			/* the INV that the node has not answered yet */
 #endif
 /* ... and their khd. */
+#if RANGES
+byte range[NN];				/* 1, 2: waits for this unit, counted from 1; 3: holds both */
+bit locked[NU * NN];
+mtype deferred[NU * NN];		/* the INV or FORWARD that waits for the unlock */
+byte ft[NU * NN], fr[NU * NN], fa[NU * NN], fx[NU * NN], fy[NU * NN];
+#endif
 #if CRASHES
 bit fresh[NN];				/* a new khd that the home has not heard of */
 #endif
@@ -129,6 +161,7 @@ byte granted[NU * NN], last[NU * NN];	/* per party: token of the last right, las
 bit busy[NU];
 byte bp[NU], br[NU], ba[NU], bright[NU], bheld[NU], bfrom[NU] = NOBODY, btok[NU], bneed[NU], bwait[NU], bkeep[NU];
 bit bsent[NU];				/* the GRANT has tleft */
+byte bsrc[NU];
 bit bown[NU];				/* the asker of a READ will be the owner */
 chan fifo[NU] = [NN] of { byte };
 byte wreq[NU * NN], watt[NU * NN], wright[NU * NN], wheld[NU * NN];
@@ -140,7 +173,7 @@ byte writes[NU], cur[NU];		/* cur: content that a load has to see */
 byte seen[NU];				/* newest content that another node than its writer saw */
 byte losses;				/* leases that ended */
 bit evicted;
-byte ticks_left = TICKS, crashes_left = CRASHES;
+byte ticks_left = TICKS, crashes_left = CRASHES, kills_left = KILLS, ranges_left = RANGES;
 byte reqs_left = REQS, drops_left = DROPS, dups_left = DUPS, restarts_left = RESTARTS;
 
 hidden byte k, xt, xq, xa, xx, xy, n_, j_, best, old, src, need;
@@ -238,6 +271,12 @@ inline complete(u, n)
 			writes[u]++; body[I(u,n)] = writes[u]; cur[u] = writes[u]
 		:: else
 		fi;
+#if RANGES
+		if
+		:: range[n] == RANGE_STEP(n, u) && want[I(u,n)] == WRITE -> locked[I(u,n)] = 1; range[n]++
+		:: else
+		fi;
+#endif
 		lreq[I(u,n)] = req[I(u,n)]; ltok[I(u,n)] = gtok[I(u,n)];
 		want[I(u,n)] = NONE; att[I(u,n)] = 0;
 		forget_answers(I(u,n));
@@ -261,9 +300,20 @@ inline on_grant(u, n)
 	:: else ->
 		if	/* R8: one that was completed already */
 		:: xq == lreq[I(u,n)] && xt == ltok[I(u,n)] -> snd(n, HOME, DONE,u,xt,xq,0,0,0)
-		:: else
+		:: want[I(u,n)] != NONE && xq == req[I(u,n)]
+		:: else -> snd(n, HOME, DONE,u,xt,xq,0,ABORTED,0)
 		fi
 	fi
+}
+
+inline give_up(u, n)
+{
+	if
+	:: gotg[I(u,n)] -> snd(n, HOME, DONE,u,gtok[I(u,n)],req[I(u,n)],0,ABORTED,0)
+	:: else
+	fi;
+	want[I(u,n)] = NONE; att[I(u,n)] = 0;
+	forget_answers(I(u,n))
 }
 
 inline on_data(u, n)
@@ -373,7 +423,7 @@ inline send_invs(u)
 inline rest(u)
 {
 	busy[u] = 0; bp[u] = 0; br[u] = 0; ba[u] = 0; bright[u] = 0; bheld[u] = 0; btok[u] = 0;
-	bwait[u] = 0; bkeep[u] = 0; bsent[u] = 0; bfrom[u] = NOBODY; bown[u] = 0; bneed[u] = 0
+	bwait[u] = 0; bkeep[u] = 0; bsent[u] = 0; bfrom[u] = NOBODY; bown[u] = 0; bneed[u] = 0; bsrc[u] = 0
 }
 
 /* Where the data of the busy request is: src, bfrom, need. R3, R14. */
@@ -410,7 +460,7 @@ inline grant(u)
 		snd(HOME, bp[u], NACK,u,0,br[u],ba[u],LOST,0);
 		rest(u)
 	:: else ->
-		bsent[u] = 1; bneed[u] = need;
+		bsent[u] = 1; bneed[u] = need; bsrc[u] = src;
 		snd(HOME, bp[u], GRANT,u,btok[u],br[u],ba[u],bright[u] + 4 * src + 16 * bown[u],need);
 		if
 		:: src == DATA_ -> forward(u)
@@ -498,6 +548,36 @@ inline on_req(u, p)
 	fi
 }
 
+/* The source has changed: one attempt never gets two different GRANTs. */
+inline retry(u)
+{
+	snd(HOME, bp[u], NACK,u,0,br[u],ba[u],RETRY,0)
+}
+
+inline new_backup(u, p, v)
+{
+	if
+	:: backup[u] != NOBODY && backup[u] != p -> hdone(u, backup[u])
+	:: else
+	fi;
+	backup[u] = p; bver[u] = v
+}
+
+inline on_iack(u, p)
+{
+	if
+	:: busy[u] && xt == btok[u] && (bwait[u] & BIT(p)) && xx != DEFERRED ->
+		bwait[u] = bwait[u] & (ALL - BIT(p));
+		copies[u] = copies[u] & (ALL - BIT(p));
+		if
+		:: (bkeep[u] & BIT(p)) && xx == KEPT -> new_backup(u, p, version[u])
+		:: else
+		fi;
+		proceed(u)
+	:: else
+	fi
+}
+
 /* The requests of a node that waits no more. */
 inline unqueue(u, n)
 {
@@ -520,36 +600,6 @@ inline cancel(u)
 	if
 	:: bwait[u] == 0 -> rest(u)
 	:: else -> bp[u] = NOBODY
-	fi
-}
-
-/* The source has changed: one attempt never gets two different GRANTs. */
-inline retry(u)
-{
-	snd(HOME, bp[u], NACK,u,0,br[u],ba[u],RETRY,0)
-}
-
-inline new_backup(u, p, v)
-{
-	if
-	:: backup[u] != NOBODY && backup[u] != p -> hdone(u, backup[u])
-	:: else
-	fi;
-	backup[u] = p; bver[u] = v
-}
-
-inline on_iack(u, p)
-{
-	if
-	:: busy[u] && xt == btok[u] && (bwait[u] & BIT(p)) ->
-		bwait[u] = bwait[u] & (ALL - BIT(p));
-		copies[u] = copies[u] & (ALL - BIT(p));
-		if
-		:: (bkeep[u] & BIT(p)) && xx == KEPT -> new_backup(u, p, version[u])
-		:: else
-		fi;
-		proceed(u)
-	:: else
 	fi
 }
 
@@ -581,7 +631,8 @@ inline commit(u, p)
 inline on_done(u, p)
 {
 	if
-	:: busy[u] && bp[u] == p && br[u] == xq && btok[u] == xt -> commit(u, p)
+	:: busy[u] && bp[u] == p && br[u] == xq && btok[u] == xt && xx != ABORTED -> commit(u, p)
+	:: busy[u] && bp[u] == p && br[u] == xq && btok[u] == xt && xx == ABORTED -> cancel(u)
 	:: else
 	fi
 }
@@ -721,6 +772,11 @@ inline on_sync(u, n, peer)
 	fi;
 	if
 	:: n == HOME && busy[u] && bsent[u] && bfrom[u] == peer -> forward(u)
+	:: else
+	fi;
+	if	/* the asker may have given up: it will say so */
+	:: n == HOME && busy[u] && bsent[u] && bp[u] == peer ->
+		snd(HOME, peer, GRANT,u,btok[u],br[u],ba[u],bright[u] + 4 * bsrc[u] + 16 * bown[u],bneed[u])
 	:: else
 	fi;
 	ask_again(u, n)
@@ -951,7 +1007,7 @@ inline on_invent(u, p)
 	:: (xy & 1) && !(busy[u] && bp[u] == p && btok[u] == xt) && owner[u] == p &&
 	   !(busy[u] && bsent[u] && bfrom[u] != p && bp[u] != p) ->
 		version[u] = xq; granted[I(u,p)] = xt	/* its last grant may have been cancelled */
-	:: (xy & 1) && owner[u] != p && !busy[u] && xt == NEWEST(u) ->
+	:: (xy & 1) && owner[u] != p && backup[u] != p && !busy[u] && xt == NEWEST(u) ->
 		if
 		:: VALID(owner[u]) && !orphan[u] -> new_backup(u, owner[u], version[u])
 		:: else
@@ -959,7 +1015,7 @@ inline on_invent(u, p)
 		orphan[u] = 0;
 		virgin[u] = (owner[u] == NOBODY);
 		owner[u] = p; version[u] = xq; granted[I(u,p)] = xt
-	:: !(xy & 1)
+	:: !(xy & 1) || backup[u] == p		/* handed off since the inventory left */
 	:: else ->
 		src = 0;
 		if
@@ -983,6 +1039,7 @@ inline on_verdict(u, n)
 {
 	if
 	:: !xx && PRESENT(I(u,n)) && tok[I(u,n)] == xt -> drop_copy(I(u,n))
+	:: !xx && !PRESENT(I(u,n)) && hand[I(u,n)] -> forget_hand(I(u,n))	/* handed off meanwhile */
 	:: else
 	fi;
 	if
@@ -1045,6 +1102,9 @@ inline check_rest(u)
 {
 	assert(!busy[u] && len(fifo[u]) == 0 && !recovering);
 	for (j_ : 0 .. NN - 1) {
+#if RANGES
+		assert(range[j_] == 0 && !locked[I(u,j_)]);
+#endif
 		assert(want[I(u,j_)] == NONE && !expired[j_] && !isvoid[j_]);
 		assert(!hand[I(u,j_)] || backup[u] == j_ || (owner[u] == j_ && !PRESENT(I(u,j_))));
 		assert(backup[u] != j_ || hand[I(u,j_)]);
@@ -1054,16 +1114,52 @@ inline check_rest(u)
 	j_ = 0
 }
 
+inline at_rest()
+{
+	d_step {
+		check_rest(0)
+#if NU > 1
+		; check_rest(1)
+#endif
+	}
+}
+
 /* --- events ----------------------------------------------------------------- */
+
+#if RANGES
+inline defer(u, n, f)
+{
+	deferred[I(u,n)] = k;
+	ft[I(u,n)] = xt; fr[I(u,n)] = xq; fa[I(u,n)] = xa; fx[I(u,n)] = xx; fy[I(u,n)] = xy;
+	snd(n, f, IACK,u,xt,0,0,DEFERRED,0)
+}
+
+/* R4: what came for a locked unit is answered now. */
+inline unlock(u, n)
+{
+	locked[I(u,n)] = 0;
+	xt = ft[I(u,n)]; xq = fr[I(u,n)]; xa = fa[I(u,n)]; xx = fx[I(u,n)]; xy = fy[I(u,n)];
+	if
+	:: deferred[I(u,n)] == INV -> on_inv(u, n, HOME)
+	:: deferred[I(u,n)] == FORWARD -> on_forward(u, n)
+	:: else
+	fi;
+	deferred[I(u,n)] = 0;
+	ft[I(u,n)] = 0; fr[I(u,n)] = 0; fa[I(u,n)] = 0; fx[I(u,n)] = 0; fy[I(u,n)] = 0
+}
+#endif
 
 inline handle(f, t, u)
 {
 	if
+#if RANGES
+	:: (k == INV || k == FORWARD) && locked[I(u,t)] && FRESH(u, t) -> defer(u, t, f)
+#endif
 	:: k == REQ -> on_req(u, f)
 	:: k == GRANT -> on_grant(u, t)
-	:: k == FORWARD -> on_forward(u, t)
+	:: k == FORWARD && NOTLOCKED(u, t) -> on_forward(u, t)
 	:: k == DATA -> on_data(u, t)
-	:: k == INV -> on_inv(u, t, f)
+	:: k == INV && NOTLOCKED(u, t) -> on_inv(u, t, f)
 	:: k == IACK -> on_iack(u, f)
 	:: k == DONE -> on_done(u, f)
 	:: k == HDONE -> on_hdone(u, t)
@@ -1113,21 +1209,35 @@ inline miss(u, n, w)
 	check()
 }
 
-proctype node(byte n)
+proctype node(byte n; byte u)
 {
-	byte u;
 end:	do
 	:: d_step { reqs_left && want[I(u,n)] == NONE && right[I(u,n)] == NONE -> miss(u, n, READ) }
 	:: d_step { reqs_left && want[I(u,n)] == NONE && right[I(u,n)] != WRITE -> miss(u, n, WRITE) }
-	:: d_step { right[I(u,n)] == READ && !owned[I(u,n)] && want[I(u,n)] == NONE && !recovering ->
+	:: d_step { right[I(u,n)] == READ && !owned[I(u,n)] && want[I(u,n)] == NONE && !recovering && EVICTS ->
 		snd(n, HOME, EVICT,u,tok[I(u,n)],0,0,0,0);
 		evicted = 1; drop_copy(I(u,n)); check() }
 #if TICKS
-	:: d_step { (LEASED & BIT(n)) && age[n] == 0 && tleft[n] < LEASE && !down[n * NN + HOME] -> renew(n); check() }
-	:: d_step { (LEASED & BIT(n)) && hleft[n] == 0 && !isvoid[n] -> assert(expired[n]); avoid(n); check() }
+	:: d_step { u == 0 && (LEASED & BIT(n)) && age[n] == 0 && tleft[n] < LEASE && !down[n * NN + HOME] -> renew(n); check() }
+	:: d_step { u == 0 && (LEASED & BIT(n)) && hleft[n] == 0 && !isvoid[n] -> assert(expired[n]); avoid(n); check() }
+#endif
+#if RANGES
+	:: d_step { u == 0 && ranges_left && range[n] == 0 && want[I(0,n)] == NONE && want[I(1,n)] == NONE ->
+		ranges_left--; range[n] = 1; check() }
+	:: d_step { (range[n] == 1 || range[n] == 2) && RANGE_UNIT(n) == u && want[I(u,n)] == NONE ->
+		if
+		:: right[I(u,n)] == WRITE -> locked[I(u,n)] = 1; range[n]++
+		:: else -> reqs_left++; miss(u, n, WRITE)
+		fi;
+		check() }
+	:: d_step { u == 0 && range[n] == 3 -> range[n] = 0; unlock(0, n); unlock(1, n); check() }
+#endif
+#if KILLS
+	:: d_step { kills_left && want[I(u,n)] != NONE -> kills_left--;
+		give_up(u, n); check() }
 #endif
 #if RESTARTS
-	:: d_step { recovering & BIT(n) -> inventory(n); check() }
+	:: d_step { u == 0 && (recovering & BIT(n)) -> inventory(n); check() }
 #endif
 	od
 }
@@ -1150,7 +1260,7 @@ end:	do
 #if RESTARTS
 	:: d_step { restarts_left -> restarts_left--; restart(); check() }
 #endif
-	:: timeout -> check_rest(0); break
+	:: timeout -> at_rest(); break
 	od
 }
 
@@ -1166,7 +1276,9 @@ init {
 			}
 		}
 		for (f : 0 .. NN - 1) {
-			run node(f)
+			for (t : 0 .. NU - 1) {
+				run node(f, t)
+			}
 		}
 		run faults()
 	}
