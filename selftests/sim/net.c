@@ -105,6 +105,9 @@ static void cut(struct sim *sim, unsigned int from, unsigned int to, unsigned in
 	while ((m = *at)) {
 		*at = m->next;
 		sim->stats.drops += m->kind == MSG_DATA;
+		if (m->kind == MSG_DATA)
+			sim_trace(sim, "%u -> %u lost: %s", from + 1, to + 1,
+				  net_describe(sim, m->bytes, m->len));
 		free(m);
 	}
 	l->tail = at;
@@ -198,6 +201,8 @@ void net_send(struct sim *sim, unsigned int from, unsigned int to, const void *h
 	sim->stats.messages++;
 	if (!p->open || l->knows != p->generation) {
 		sim->stats.drops++;
+		sim_trace(sim, "%u -> %u lost: %s", from + 1, to + 1,
+			  net_describe(sim, head, head_len));
 		return;
 	}
 	m = new_msg(MSG_DATA, head_len + data_len);
