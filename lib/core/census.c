@@ -4,13 +4,15 @@
  *
  *   peer_up, an expired lease renewed, restart: kh_census_start(): ASK
  *   INVENTORY kh_on_inventory(): recovering: collect(); else reconcile() -> VERDICT, HDONE
- *   END kh_on_end(): what was not listed is not held; requests of a dead khd end
+ *   END kh_on_end(): what was not listed is not held; requests of a dead khd end; END back
  *   all ENDs, or all leases over: recovery_finish(): the directory is rebuilt (R10, R17)
  *
  * Nothing is granted to a node between ASK and END.
  */
 #include <stdlib.h>
 #include "cm.h"
+
+#define CENSUS_JUDGED 1	/* an END of the home: all verdicts have been sent */
 
 /* A record of one party, kept until the home has recovered. */
 struct kh_listed {
@@ -64,7 +66,8 @@ static void verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 /* May the stores in a kept frame of @version, which was given away or never, be missing elsewhere? */
 static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
 {
-	return version == unit->rolled || (version > unit->seen && version != unit->version);
+	return (version <= unit->rolled && version != unit->seen) ||
+	       (version > unit->seen && version != unit->version);
 }
 
 /* The same of a copy that should not be there any more: unless others are known to have it, yes. */
@@ -445,6 +448,15 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, bool 
 		kh_event(region->owner, "persist", "what is lost could not be written down");
 }
 
+/* All verdicts about what @peer listed have been sent. */
+static void judged(struct kh_node *node, struct kh_peer *peer)
+{
+	struct kh_wire_head head = { .party = CENSUS_JUDGED, .epoch = node->config.incarnation };
+	struct kh_wire_ask *end = kh_out(node, peer, KH_WIRE_END, &head);
+
+	end->id = peer->ask_id;
+}
+
 /* Every peer answered, or its lease must be over. */
 static void recovery_finish(struct kh_node *node)
 {
@@ -465,6 +477,9 @@ static void recovery_finish(struct kh_node *node)
 	kh_list_each(region, &node->regions, node)
 		if (region->home && region->home->recovering)
 			rebuild_region(region, missing, gone);
+	for (i = 0; i < node->peer_count; i++)
+		if (node->peers[i].census)
+			judged(node, &node->peers[i]);
 	kh_boots_save(node);
 }
 
@@ -484,15 +499,22 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 	const struct kh_wire_ask *e = kh_entries(h);
 	struct kh_region *region;
 
+	if (h->party == CENSUS_JUDGED) {
+		kh_lease_judged(node, from, e->id);
+		return;
+	}
 	if (e->id != from->ask_id || from->census)
 		return;
 	from->census = true;
 	kh_list_each(region, &node->regions, node)
 		if (region->home && !region->home->recovering)
 			sweep(region, from);
-	if (node->recovering)
+	if (node->recovering) {
 		recovery_check(node);
-	if (node->recovering || !node->silent)
+		return;
+	}
+	judged(node, from);
+	if (!node->silent)
 		return;
 	node->silent &= ~(1ull << (from - node->peers));
 	if (node->silent)

@@ -126,7 +126,9 @@ struct kh_lease {
 	struct kh_list node;
 	kh_node_id home;
 	uint32_t lease_ms;
-	bool expired;			/* rights under it ended; the home must be told */
+	bool expired;			/* rights under it ended; the home has not judged them yet */
+	bool told;			/* the last RENEW said so */
+	uint64_t judge_id;		/* census that saw it */
 	uint32_t id;			/* in the module */
 	uint64_t end_ns;		/* as told to the module; 0: never had one */
 	uint64_t renew_ns;		/* when to send the next RENEW */
@@ -257,6 +259,7 @@ struct kh_region {
 	bool attached;
 	uint32_t lease_set;		/* lease id that the module has for it */
 	struct kh_lease *lease;
+	bool resync;			/* the home must repeat what it demanded */
 	struct kh_list asks;
 	struct kh_hash demands;		/* struct kh_demand: INV, FORWARD that wait */
 	struct kh_list dones;		/* struct kh_done */
@@ -372,7 +375,7 @@ struct kh_node {
 	uint64_t started;
 	uint64_t recover_until;
 	uint64_t silent;			/* bits: peers that recovery did not hear */
-	bool running;
+	bool took_over;				/* the module held regions when this khd began */
 	bool recovering;
 	struct khazana_addr space_next;
 	uint64_t generation_next;
@@ -486,6 +489,8 @@ void kh_grantee_assume(struct kh_node *node, struct kh_peer *peer, uint32_t leas
 void kh_grantee_expire(struct kh_node *node, struct kh_peer *peer, struct kh_grantee *g);
 void kh_lease_tick(struct kh_node *node);
 void kh_lease_expired(struct kh_node *node, uint32_t id);
+void kh_lease_asked(struct kh_node *node, kh_node_id home, uint64_t id);
+void kh_lease_judged(struct kh_node *node, struct kh_peer *home, uint64_t id);
 kh_handler kh_on_renew, kh_on_renew_ack;
 
 /* unit.c */

@@ -173,6 +173,18 @@ static bool obeys(struct kh_node *node, struct kh_peer *from, struct kh_region *
 	return true;
 }
 
+/*
+ * While the lease is over, what was stored under it must be left as it is until the home has
+ * judged it.  The home counts us as void soon, or is asked to repeat its demands.
+ */
+static bool suspended(struct kh_region *region)
+{
+	if (region->lease && kh_lease_ready(region->owner, region->lease))
+		return false;
+	region->resync = true;
+	return true;
+}
+
 /* A node that does not have the region in its module holds nothing of it. */
 static void answer_nothing(struct kh_node *node, struct kh_peer *from,
 			   const struct kh_wire_head *h, uint64_t unit, uint64_t token,
@@ -203,7 +215,7 @@ void kh_on_inv(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 			answer_nothing(node, from, h, e[i].unit, e[i].token, KH_ACK_DONE);
 		return;
 	}
-	if (!obeys(node, from, region, h))
+	if (!obeys(node, from, region, h) || suspended(region))
 		return;
 	d = kh_zalloc(h->count * sizeof(*d));
 	for (i = 0; i < h->count; i++)
@@ -229,7 +241,7 @@ void kh_on_forward(struct kh_node *node, struct kh_peer *from, const struct kh_w
 			answer_nothing(node, from, h, e[i].unit, e[i].token, KH_ACK_ABSENT);
 		return;
 	}
-	if (!obeys(node, from, region, h))
+	if (!obeys(node, from, region, h) || suspended(region))
 		return;
 	d = kh_zalloc(h->count * sizeof(*d));
 	for (i = 0; i < h->count; i++)
@@ -280,7 +292,10 @@ static void unlocked(struct kh_node *node, struct kh_region *region, uint64_t un
 		if (!kept || kept->revoking)
 			continue;
 		d = *kept;
-		demands_run(node, &d, 1);
+		if (suspended(region))
+			demand_free(kept);
+		else
+			demands_run(node, &d, 1);
 	}
 }
 

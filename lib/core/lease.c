@@ -33,6 +33,7 @@ struct kh_lease *kh_lease_get(struct kh_node *node, kh_node_id home, uint32_t le
 	lease->home = home;
 	lease->lease_ms = lease_ms;
 	lease->id = lease_id(home, lease_ms);
+	lease->expired = node->took_over;	/* for all that this khd knows */
 	kh_list_add(&node->leases, &lease->node);
 	kh_lease_renew(node, lease);
 	return lease;
@@ -44,6 +45,8 @@ static void lease_over(struct kh_node *node, struct kh_lease *lease)
 	struct kh_region *region;
 
 	lease->expired = true;
+	lease->told = false;
+	lease->judge_id = 0;
 	kh_list_each(region, &node->regions, node)
 		if (region->lease == lease)
 			kh_ask_again(region);
@@ -66,7 +69,7 @@ void kh_lease_renew(struct kh_node *node, struct kh_lease *lease)
 	e->flags = lease->expired ? KH_RENEW_EXPIRED : 0;
 	e->sent_ns = node->now;
 	e->sequence = ++lease->sequence;
-	lease->expired = false;
+	lease->told = lease->expired;
 	lease->sent_ns = node->now;
 }
 
@@ -172,13 +175,32 @@ void kh_on_renew(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 		kh_census_start(node, from);
 }
 
+/* Requests that waited for the lease go; demands that it made us ignore are asked for. */
+static void lease_ready(struct kh_node *node, struct kh_lease *lease, struct kh_peer *home)
+{
+	struct kh_wire_head head = { 0 };
+	struct kh_region *region;
+	bool resync = false;
+
+	if (!kh_lease_ready(node, lease))
+		return;
+	kh_list_each(region, &node->regions, node) {
+		if (region->lease != lease)
+			continue;
+		kh_ask_go(region);
+		resync |= region->resync;
+		region->resync = false;
+	}
+	if (resync)
+		kh_out(node, home, KH_WIRE_SYNC, &head);
+}
+
 void kh_on_renew_ack(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		     const void *data)
 {
 	const struct kh_wire_renew *e = kh_entries(h);
 	struct kh_lease *lease = lease_find(node, from->id, e->lease_ms);
 	struct khazana_cmd cmd = { .op = KHAZANA_CMD_LEASE };
-	struct kh_region *region;
 	uint64_t end;
 
 	if (!lease || e->sequence > lease->sequence || e->sent_ns > node->now)
@@ -195,13 +217,32 @@ void kh_on_renew_ack(struct kh_node *node, struct kh_peer *from, const struct kh
 	if (lease->acked < e->sequence)
 		lease->acked = e->sequence;
 	kh_done_prune(node, from->id, e->sequence);
-	if (lease->expired) {
+	if (lease->expired && !lease->told)
 		kh_lease_renew(node, lease);
-		return;
+	lease_ready(node, lease, from);
+}
+
+/* The inventory that @home asked for is being sent: it shows all that has expired. */
+void kh_lease_asked(struct kh_node *node, kh_node_id home, uint64_t id)
+{
+	struct kh_lease *lease;
+
+	kh_list_each(lease, &node->leases, node)
+		if (lease->home == home && lease->expired)
+			lease->judge_id = id;
+}
+
+/* The home has judged that inventory: its verdicts came before. */
+void kh_lease_judged(struct kh_node *node, struct kh_peer *home, uint64_t id)
+{
+	struct kh_lease *lease;
+
+	kh_list_each(lease, &node->leases, node) {
+		if (lease->home != home->id || !lease->expired || lease->judge_id != id)
+			continue;
+		lease->expired = false;
+		lease_ready(node, lease, home);
 	}
-	kh_list_each(region, &node->regions, node)
-		if (region->lease == lease)
-			kh_ask_go(region);
 }
 
 /* The module says that the rights under lease @id ended. */

@@ -199,7 +199,6 @@ struct kh_node *kh_node_create(const struct kh_node_config *config, const struct
 void kh_node_start(struct kh_node *node, uint64_t now)
 {
 	step_begin(node, now);
-	node->running = true;
 	kh_recovery_start(node);
 	kh_report_start(node);
 	step_end(node);

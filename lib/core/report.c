@@ -71,6 +71,7 @@ void kh_on_ask(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 	struct kh_region *region;
 
 	kh_ask_flush(node);
+	kh_lease_asked(node, from->id, e->id);
 	kh_list_each(region, &node->regions, node) {
 		if (region->home_id && region->home_id != from->id)
 			continue;
@@ -174,6 +175,7 @@ static void take_over(struct kh_node *node, const struct khazana_cmd *cmd)
 		region = kh_region_new(node, cmd->addr, cmd->length, cmd->generation, &attr);
 	region->handle = cmd->region;
 	region->attached = true;
+	node->took_over = true;
 	region->lease_set = cmd->lease;
 	if (region->home_id)
 		kh_region_set_module(region);
