@@ -483,14 +483,35 @@ static void recovery_finish(struct kh_node *node)
 	kh_boots_save(node);
 }
 
-static void recovery_check(struct kh_node *node)
+/* When the last lease of a peer is over that has not answered; 0: there is none. */
+static uint64_t silence_ends(const struct kh_node *node, const struct kh_peer *peer)
 {
+	uint64_t end = 0;
 	unsigned int i;
 
-	for (i = 0; i < node->peer_count; i++)
-		if (!node->peers[i].census && node->now < node->recover_until)
-			return;
-	recovery_finish(node);
+	for (i = 0; !peer->census && i < peer->class_count; i++) {
+		const struct kh_grantee *g = &peer->classes[i];
+
+		if (g->valid && g->end_ns > node->now && g->end_ns > end)
+			end = g->end_ns;
+	}
+	return end;
+}
+
+static void recovery_check(struct kh_node *node)
+{
+	bool waits = false;
+	unsigned int i;
+
+	for (i = 0; i < node->peer_count; i++) {
+		uint64_t end = silence_ends(node, &node->peers[i]);
+
+		if (end)
+			kh_arm(node, end);
+		waits |= end != 0;
+	}
+	if (!waits)
+		recovery_finish(node);
 }
 
 void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
@@ -528,7 +549,6 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 void kh_recovery_start(struct kh_node *node)
 {
 	struct kh_region *region;
-	uint64_t wait_ms = 0;
 	unsigned int i;
 
 	kh_list_each(region, &node->regions, node) {
@@ -537,23 +557,14 @@ void kh_recovery_start(struct kh_node *node)
 		for (i = 0; i < node->peer_count; i++)
 			kh_grantee_assume(node, &node->peers[i], region->attr.lease_ms);
 		region->home->recovering = true;
-		if (wait_ms < region->attr.lease_ms)
-			wait_ms = region->attr.lease_ms;
 		node->recovering = true;
 	}
 	kh_self(node)->lost = node->boots[0] && node->config.boot != node->boots[0];
-	wait_ms += wait_ms * node->config.drift_ppm / 1000000 + node->config.zap_budget_ms + 1;
-	node->recover_until = node->now + wait_ms * KH_MS;
-	if (node->recovering)
-		kh_arm(node, node->recover_until);
 	kh_census_start(node, kh_self(node));
 }
 
 void kh_census_tick(struct kh_node *node)
 {
-	if (!node->recovering)
-		return;
-	recovery_check(node);
 	if (node->recovering)
-		kh_arm(node, node->recover_until);
+		recovery_check(node);
 }

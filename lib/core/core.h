@@ -373,7 +373,6 @@ struct kh_node {
 	uint64_t next_cookie;
 	uint64_t next_ask;
 	uint64_t started;
-	uint64_t recover_until;
 	uint64_t silent;			/* bits: peers that recovery did not hear */
 	bool took_over;				/* the module held regions when this khd began */
 	bool recovering;

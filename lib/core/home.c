@@ -197,7 +197,7 @@ static void rescued(struct kh_unit *unit, struct kh_service *s)
 	struct kh_holder *copy = kh_unit_copy(unit, s->asker);
 
 	s->rescue = false;
-	s->owed_count = 0;
+	s->owed_count = s->owed_open = 0;
 	if (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version) {
 		unit->owner = unit->backup;
 		unit->backup = (struct kh_holder){ 0 };
@@ -220,7 +220,7 @@ static void rescue(struct kh_unit *unit, struct kh_service *s)
 		if (unit->copies[i].party != s->asker || s->held != unit->version)
 			parties[n++] = unit->copies[i].party;
 	s->rescue = true;
-	s->owed_count = 0;
+	s->owed_count = s->owed_open = 0;
 	for (i = 0; i < n; i++)
 		kh_cm_revoke(unit, s, parties[i], KH_INV_KEEP);
 	if (!s->owed_open)

@@ -141,7 +141,7 @@ struct kh_op {
 	uint8_t key[KH_KEY_SIZE];
 	uint8_t new_key[KH_KEY_SIZE];	/* SETATTR with KH_ATTR_KEY */
 	uint32_t timeout_ms;		/* 0 means 30000 */
-	bool privileged;		/* the caller is CAP_NET_ADMIN in the namespace: UNRESERVE without key */
+	bool privileged;		/* the caller is CAP_NET_ADMIN in the namespace: UNRESERVE with FORCE needs no key */
 };
 
 struct kh_op_result {

@@ -262,11 +262,17 @@ static void answered(struct kh_node *node, void *context, const struct kh_wire_r
 	}
 }
 
+/* Force by somebody who may do anything on this node needs no key. */
+static bool by_privilege(const struct kh_op *op)
+{
+	return op->privileged && (op->flags & KH_OPF_FORCE);
+}
+
 static bool is_keyed(const struct kh_run *run)
 {
 	switch (run->op.code) {
 	case KH_OP_UNRESERVE:
-		return !run->op.privileged;
+		return !by_privilege(&run->op);
 	case KH_OP_ALLOCATE:
 	case KH_OP_FREE:
 	case KH_OP_SETATTR:
@@ -292,7 +298,7 @@ static struct kh_wire_call call_of(const struct kh_run *run)
 		.min_replicas = op->attr.min_replicas,
 		.durability = op->attr.durability,
 		.attr_flags = op->attr.flags,
-		.privileged = op->privileged,
+		.privileged = by_privilege(op),
 	};
 }
 
