@@ -346,6 +346,7 @@ static int unprivileged(void)
 		return 98;
 	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		wrong += ask(ctl, rows[i].cmd, rows[i].dump, &seen) != rows[i].err;
+	wrong += kh_ctl_join(ctl) != -EPERM;
 	return wrong;
 }
 
@@ -426,9 +427,8 @@ int main(void)
 		user(ready[1]);
 	serve(ctl, khd, region, ready[0]);
 	test_units(ctl, region);
-	ok(in_child(unprivileged_child, 0) == 0, "an unprivileged user sees the instance and "
-						 "counters, but gets EPERM for units, attachments, "
-						 "requests");
+	ok(in_child(unprivileged_child, 0) == 0, "an unprivileged user sees instance, regions, "
+						 "counters, but gets EPERM for the rest");
 	ok(in_child(elsewhere, boot) == 0, "another network namespace has an instance of its own");
 	test_bad_input(ctl);
 
