@@ -41,17 +41,12 @@ $(eval $(call kh_test,$(ks)/storm,$(ks)/storm.c,knode khazana))
 $(eval $(call kh_test,$(ks)/hold,$(ks)/hold.c,knode khazana))
 
 ks_nodes := $(addprefix $(O)/$(ks)/,litmus storm hold) $(O)/khd/khd-test
-ks_run_nodes = scripts/tap nodes-$(1) -- selftests/vm/run $(2) -- \
-	$(CURDIR)/$(ks)/run-nodes $(CURDIR)/$(O)/$(ks) $(1)
+ks_run_nodes = $(CURDIR)/$(ks)/run-nodes $(CURDIR)/$(O)/$(ks)
 
-.PHONY: check-guest-litmus check-guest-litmus-planted check-guest-storm check-guest-lease
-check-guest-litmus: $(ks_nodes)
-	$(call ks_run_nodes,litmus,--nodes 3)
-check-guest-litmus-planted: $(ks_nodes)
-	$(call ks_run_nodes,litmus-planted,--nodes 3 --no-khd)
-check-guest-storm: $(ks_nodes)
-	$(call ks_run_nodes,storm,--nodes 3)
-check-guest-lease: $(ks_nodes)
-	$(call ks_run_nodes,lease,--nodes 3)
+.PHONY: check-guest-nodes check-guest-planted
+check-guest-nodes: $(ks_nodes)
+	TAP_TIMEOUT=600 scripts/tap nodes -- selftests/vm/run --nodes 3 --rt -- $(ks_run_nodes) litmus lease storm
+check-guest-planted: $(ks_nodes)
+	scripts/tap nodes-planted -- selftests/vm/run --nodes 3 --no-khd -- $(ks_run_nodes) litmus-planted
 
-check-guest: check-guest-litmus check-guest-litmus-planted check-guest-storm check-guest-lease
+check-guest: check-guest-nodes check-guest-planted
