@@ -20,6 +20,7 @@
 #include "chardev.h"
 #include "compat.h"
 #include "fault.h"
+#include "frame.h"
 #include "instance.h"
 #include "pair.h"
 #include "region.h"
@@ -97,7 +98,7 @@ static vm_fault_t fault_wait(struct kz_acquire *acquire, struct vm_fault *vmf)
 
 /* The page, locked, if the right is there: VM_FAULT_LOCKED, or 0. */
 static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
-				const struct kz_attachment *attachment, struct vm_fault *vmf)
+				struct kz_attachment *attachment, struct vm_fault *vmf)
 {
 	struct page *page = kz_unit_page_lock(unit, want, offset);
 
@@ -110,6 +111,8 @@ static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
 		return VM_FAULT_SIGBUS;
 	}
 	kz_unit_used(unit);
+	if (vmf->flags & FAULT_FLAG_USER)
+		kz_pair_hit(attachment, unit);
 	vmf->page = page;
 	return VM_FAULT_LOCKED;
 }
@@ -125,8 +128,6 @@ static vm_fault_t user_fault(struct vm_fault *vmf)
 	vm_fault_t ret;
 	int err;
 
-	if (unlikely(kz_attachment_check(attachment)))
-		return VM_FAULT_SIGBUS;
 	unit = kz_unit_get(region, vmf->pgoff >> unit_order(region));
 	if (IS_ERR(unit))
 		return VM_FAULT_OOM;
@@ -138,6 +139,8 @@ static vm_fault_t user_fault(struct vm_fault *vmf)
 		kz_stat_inc(region->instance, KZ_STAT_SETTLED);
 		return ret;
 	}
+	if (kz_attachment_check(attachment))
+		return VM_FAULT_SIGBUS;
 	if (vmf->flags & FAULT_FLAG_USER)
 		kz_pair_miss(attachment, unit);
 	kz_acquire_init(&acquire, unit, want, 0, 0);
@@ -172,28 +175,29 @@ static vm_fault_t mkwrite_miss(struct kz_unit *unit, struct vm_fault *vmf)
 	return VM_FAULT_NOPAGE;
 }
 
+/*
+ * What has ended the right, or will (a lease's end, poison), zaps the page under
+ * its lock: so the record is all that has to be looked at here.
+ */
 static vm_fault_t user_mkwrite(struct vm_fault *vmf)
 {
-	struct kz_attachment *attachment = vma_attachment(vmf->vma);
+	const struct kz_region *region = vma_attachment(vmf->vma)->region;
 	const struct kz_page_event store = { .type = KZ_EV_STORE };
-	struct kz_region *region = attachment->region;
-	u64 index = vmf->pgoff >> unit_order(region);
 	struct page *page = vmf->page;
 	struct kz_unit *unit;
+	int err = -EAGAIN;
 	u32 act;
-	int err;
 
-	unit = kz_unit_find(region, index);
-	if (unlikely(!unit || kz_attachment_check(attachment)))
-		return VM_FAULT_SIGBUS;
 	lock_page(page);
+	if (unlikely(page->mapping != region->inode->i_mapping)) {
+		unlock_page(page);
+		return VM_FAULT_NOPAGE;
+	}
+	unit = kz_frame_owner(page);
 	spin_lock(&unit->lock);
 	/* Still the page of the unit, with the right? Then it stays so while it is locked. */
-	if (unlikely(!unit->cur ||
-		     unit->cur->page[vmf->pgoff & (kz_region_pages(region) - 1)] != page ||
-		     unit->page.state == KHAZANA_STATE_REVOKING || !kz_region_valid(region)))
-		err = -EAGAIN;
-	else
+	if (likely(unit->cur && unit->page.state != KHAZANA_STATE_REVOKING &&
+		   unit->cur->page[vmf->pgoff & (kz_region_pages(region) - 1)] == page))
 		err = kz_page_step(&unit->page, &store, &act);
 	spin_unlock(&unit->lock);
 	if (likely(!err))

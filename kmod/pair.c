@@ -4,9 +4,11 @@
  *
  * A store across the border of two units, or a copy from one to another, runs only while
  * both are here.  If each stays for its minimum residency only, and others want them too, one is
- * always gone when the other has come.  So a thread that misses a unit with the same
- * registers as when it missed another one has made no progress in between: the other
- * unit stays for longer, twice as long at every try, with as much jitter.
+ * always gone when the other has come.  A thread that misses a unit with the same
+ * registers as when it missed another one has made no progress in between.  Then the lower
+ * of the two stays until the upper one comes, for twice as long at every try; the upper one does
+ * not stay at all while the lower one is missing.  So nobody waits in a circle, and whoever
+ * has the lower one gets on.
  */
 #include <linux/jhash.h>
 #include <linux/ptrace.h>
@@ -48,15 +50,14 @@ static u32 registers_key(void)
 	return key | 1;
 }
 
-static void keep(struct kz_unit *unit, u32 tries)
+/* @unit stays for @stay from now on, whatever it was to stay before. */
+static void set_stay(struct kz_unit *unit, u64 stay)
 {
-	u64 now = ktime_get_boottime_ns();
-	u64 stay = kz_unit_residency(unit) << min_t(u32, tries, KZ_PAIR_TRIES_MAX);
-
-	stay += get_random_u32() % (u32)stay;
+	if (stay)
+		stay += get_random_u32() % (u32)(stay / 2 + 1);
 	spin_lock(&unit->lock);
-	if (unit->page.right && unit->resident_ns < now + stay)
-		unit->resident_ns = now + stay;
+	if (unit->page.right)
+		unit->resident_ns = ktime_get_boottime_ns() + stay;
 	spin_unlock(&unit->lock);
 }
 
@@ -70,18 +71,44 @@ void kz_pair_miss(struct kz_attachment *attachment, struct kz_unit *unit)
 	struct kz_pairs *pairs = &attachment->pairs;
 	struct kz_pair *last = &pairs->last[task_pid_nr(current) % KZ_PAIRS];
 	struct kz_unit *other = NULL;
-	u32 key = registers_key(), tries = 0;
+	u32 key = registers_key(), tries;
 
 	spin_lock(&pairs->lock);
 	if (last->key != key) {
 		last->key = key;
 		last->tries = 0;
 	} else if (last->index != unit->index) {
-		tries = ++last->tries;
-		other = kz_unit_find(attachment->region, last->index);
+		last->tries = min_t(u32, last->tries + 1, KZ_PAIR_TRIES_MAX);
+		last->other = last->index;
+		other = kz_unit_find(attachment->region, last->other);
 	}
 	last->index = unit->index;
+	tries = last->tries;
 	spin_unlock(&pairs->lock);
 	if (other)
-		keep(other, tries);
+		set_stay(other, other->index < unit->index ?
+			 kz_unit_residency(other) << tries : 0);
+}
+
+/**
+ * kz_pair_hit() - a thread of user space gets a unit
+ * @attachment: through which
+ * @unit: the unit
+ *
+ * If another one stayed for this, it stays a moment more, for the instruction to run.
+ */
+void kz_pair_hit(struct kz_attachment *attachment, struct kz_unit *unit)
+{
+	struct kz_pairs *pairs = &attachment->pairs;
+	struct kz_pair *last = &pairs->last[task_pid_nr(current) % KZ_PAIRS];
+	struct kz_unit *other = NULL;
+
+	if (likely(!READ_ONCE(last->tries)))
+		return;
+	spin_lock(&pairs->lock);
+	if (last->tries && last->index == unit->index && last->key == registers_key())
+		other = kz_unit_find(attachment->region, last->other);
+	spin_unlock(&pairs->lock);
+	if (other)
+		set_stay(other, kz_unit_residency(other));
 }

@@ -24,10 +24,12 @@ struct kz_pairs {
 		u32 key;		/* of thread and registers */
 		u32 tries;
 		u64 index;		/* unit of the miss */
+		u64 other;		/* unit of the miss before, if tries */
 	} last[KZ_PAIRS];
 };
 
 void kz_pairs_init(struct kz_pairs *pairs);
 void kz_pair_miss(struct kz_attachment *attachment, struct kz_unit *unit);
+void kz_pair_hit(struct kz_attachment *attachment, struct kz_unit *unit);
 
 #endif /* KZ_PAIR_H */
