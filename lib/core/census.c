@@ -37,10 +37,13 @@ void kh_census_start(struct kh_node *node, struct kh_peer *peer)
 	struct kh_wire_head head = { .epoch = node->config.incarnation };
 	struct kh_wire_ask *e;
 
-	peer->census = false;
-	peer->ask_id = ++node->next_ask;
 	if (!peer->self && !peer->connected)
 		return;
+	if (!peer->census && peer->asked)
+		return;
+	peer->census = false;
+	peer->asked = true;
+	peer->ask_id = ++node->next_ask;
 	e = kh_out(node, peer, KH_WIRE_ASK, &head);
 	e->id = peer->ask_id;
 }
@@ -155,10 +158,9 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 {
 	struct kh_holder *copy = kh_unit_copy(unit, peer->id);
 
-	if (unit->owner.party == peer->id && r->version == unit->version &&
-	    kh_service_resume(unit, peer->id)) {
+	if (unit->owner.party == peer->id && r->version == unit->version) {
 		refresh(unit, &unit->owner, peer->ask_id);
-		if (r->right == KHAZANA_RIGHT_NONE)
+		if (kh_service_resume(unit, peer->id) && r->right == KHAZANA_RIGHT_NONE)
 			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 		return;
 	}
@@ -177,10 +179,10 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 			      const struct kh_wire_record *r)
 {
-	if (unit->owner.party == peer->id && r->version_handoff == unit->version &&
-	    kh_service_resume(unit, peer->id)) {
+	if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
 		refresh(unit, &unit->owner, peer->ask_id);
-		verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+		if (kh_service_resume(unit, peer->id))
+			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
 		refresh(unit, &unit->backup, peer->ask_id);
 	} else if (lost_handoff(unit, r->version_handoff)) {
@@ -527,6 +529,7 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 	if (e->id != from->ask_id || from->census)
 		return;
 	from->census = true;
+	from->asked = false;
 	kh_list_each(region, &node->regions, node)
 		if (region->home && !region->home->recovering)
 			sweep(region, from);

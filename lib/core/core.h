@@ -108,6 +108,7 @@ struct kh_peer {
 	bool self;
 	bool connected;
 	bool census;			/* its inventory of this connection's peer state has come */
+	bool asked;			/* and is under way */
 	bool lost;			/* its module is new since the home ran last */
 	uint64_t incarnation;
 	uint64_t boot;

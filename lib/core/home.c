@@ -462,8 +462,10 @@ static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_
 {
 	struct kh_holder old = unit->backup;
 
-	if (owed->answered)
+	if (owed->answered) {
+		owed->kept |= status == KH_ACK_KEPT;	/* it was void, and is back */
 		return;
+	}
 	owed->answered = true;
 	owed->kept = status == KH_ACK_KEPT;
 	s->owed_open--;
@@ -781,7 +783,8 @@ void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms)
 
 /*
  * May the owner, whose lease was over, have its right back?  Not when a busy request was granted
- * without it; when one waits for INVs, it gets one too.
+ * without it: then it keeps its frame for the case that the request is given up.  When one waits
+ * for INVs, the owner gets one too.
  */
 bool kh_service_resume(struct kh_unit *unit, kh_node_id owner)
 {
@@ -790,8 +793,12 @@ bool kh_service_resume(struct kh_unit *unit, kh_node_id owner)
 
 	if (!s || s->asker == owner)
 		return true;
-	if (s->rescue || (s->grant_sent && s->source != owner))
+	if (s->rescue || (s->grant_sent && s->source != owner)) {
+		struct kh_owed keep = { .party = owner, .flags = KH_INV_KEEP };
+
+		send_inv(unit, s, &keep);
 		return false;
+	}
 	if (owed && owed->answered && !owed->kept) {
 		owed->answered = false;
 		owed->gen = kh_grantee_gen(unit->region->owner, unit->region, owner);

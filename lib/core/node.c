@@ -261,6 +261,7 @@ void kh_node_peer_up(struct kh_node *node, kh_node_id id, uint64_t incarnation, 
 	if (peer->incarnation != incarnation || peer->boot != boot)
 		peer->census = false;
 	peer->incarnation = incarnation;
+	peer->asked = false;
 	peer->connected = true;
 	module_seen(node, peer, boot);
 	kh_event(node, "peer-up", "node %u is connected", id);
@@ -277,6 +278,8 @@ void kh_node_peer_down(struct kh_node *node, kh_node_id id, uint64_t now)
 	if (!peer || peer->self || !peer->connected)
 		return;
 	peer->connected = false;
+	if (peer->asked)
+		peer->asked = peer->census = false;
 	kh_out_drop(peer);
 	kh_event(node, "peer-down", "the connection to node %u is lost", id);
 	kh_lookup_peer(node, peer, false);
