@@ -56,7 +56,7 @@ static void send_done(struct kh_region *region, uint64_t request, uint64_t unit,
 /* The home need not serve it: what was granted is not taken. */
 static void unit_abort(const struct kh_ask_unit *u)
 {
-	if (u->asked && !u->over)
+	if (u->attempt && !u->over)
 		send_done(u->ask->region, u->ask->id, unit_number(u), 0, 0, KH_DONE_ABORTED);
 }
 
@@ -775,6 +775,20 @@ void kh_on_nack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 			nack_unit(u, e);
 	}
 	if (ask && !ask->left)
+		ask_free(ask);
+}
+
+/* The module has @unit back without a grant: nobody waits, and the frame to receive into is gone. */
+void kh_ask_resumed(struct kh_region *region, uint64_t unit)
+{
+	struct kh_ask_unit *u = wanted(region, unit);
+	struct kh_ask *ask = u ? u->ask : NULL;
+
+	if (!u)
+		return;
+	unit_abort(u);
+	unit_over(u);
+	if (!ask->left)
 		ask_free(ask);
 }
 

@@ -552,6 +552,7 @@ void kh_ask_fault(struct kh_node *node, struct kh_region *region,
 void kh_ask_prefetch(struct kh_node *node, struct kh_region *region, uint64_t first, uint32_t count);
 void kh_ask_again(struct kh_region *region);
 void kh_ask_lost(struct kh_region *region, uint64_t unit);
+void kh_ask_resumed(struct kh_region *region, uint64_t unit);
 void kh_ask_go(struct kh_region *region);
 void kh_ask_synced(struct kh_node *node, struct kh_peer *peer);
 void kh_ask_flush(struct kh_node *node);

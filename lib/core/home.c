@@ -826,6 +826,9 @@ void kh_home_resend(struct kh_node *node, struct kh_peer *peer)
 					send_inv(unit, s, &s->owed[i]);
 			if (s->source == peer->id)
 				send_forward(unit, s);
+			/* Its GRANT, or the asker's word that it gave up, may be lost. */
+			if (s->asker == peer->id && (s->grant_sent || s->confused))
+				kh_service_nack(unit, s, EAGAIN, KH_NACK_RETRY);
 		}
 	}
 }

@@ -163,6 +163,8 @@ void kh_on_verdict(struct kh_node *node, struct kh_peer *from, const struct kh_w
 	for (i = 0; i < h->count; i++)
 		if (cmds[i].op == KHAZANA_CMD_LOST && !cmds[i].result)
 			kh_ask_lost(region, cmds[i].unit);
+		else if (cmds[i].op == KHAZANA_CMD_RESUME && !cmds[i].result)
+			kh_ask_resumed(region, cmds[i].unit);
 	free(cmds);
 }
 
