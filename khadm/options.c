@@ -33,7 +33,7 @@ static const struct option_row rows[] = {
 	{ 'A', "allocate", NULL, "allocate storage for the whole region" },
 	{ 'a', "all", NULL, "ask every node" },
 	{ 'f', "force", NULL,
-	  "revoke what is mapped or locked instead of refusing (key or CAP_NET_ADMIN)" },
+	  "revoke what is mapped or locked; CAP_NET_ADMIN needs no key for it" },
 	{ 'n', "count", "N", "end after N events" },
 	{ 'j', "json", NULL, "print JSON" },
 	{ 's', "socket", "PATH", "khd's socket ($KHAZANA_SOCKET, " KH_CTL_SOCKET ")" },

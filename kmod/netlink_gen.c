@@ -45,7 +45,10 @@ static const struct genl_ops kz_nl_ops[] = {
 };
 
 static const struct genl_multicast_group kz_nl_groups[] = {
-	[KZ_NL_MCGRP_EVENTS] = { .name = KHAZANA_NL_MCGRP_EVENTS, .flags = GENL_MCAST_CAP_NET_ADMIN },
+	[KZ_NL_MCGRP_EVENTS] = {
+		.name = KHAZANA_NL_MCGRP_EVENTS,
+		.flags = GENL_MCAST_CAP_NET_ADMIN,
+	},
 };
 
 struct genl_family kz_nl_family __ro_after_init = {
