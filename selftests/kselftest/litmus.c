@@ -85,7 +85,8 @@ static const struct test tests[] = {
 
 #define TESTS (sizeof(tests) / sizeof(tests[0]))
 
-struct shared {
+/* Every test has pages of its own: what a planted bug did to one does not hide the next. */
+struct words {
 	volatile uint64_t x;
 	char pad1[KNODE_PAGE - 8];
 	volatile uint64_t y;
@@ -100,7 +101,7 @@ static void wait_a_little(void)
 		;
 }
 
-static uint8_t access_word(struct shared *s, enum op op, uint64_t base)
+static uint8_t access_word(struct words *w, enum op op, uint64_t base)
 {
 	uint64_t value = 0;
 
@@ -108,19 +109,19 @@ static uint8_t access_word(struct shared *s, enum op op, uint64_t base)
 	case NOP:
 		return 0;
 	case LOAD_X:
-		value = s->x;
+		value = w->x;
 		break;
 	case LOAD_Y:
-		value = s->y;
+		value = w->y;
 		break;
 	case STORE_X:
-		s->x = base + 1;
+		w->x = base + 1;
 		return 0;
 	case STORE_Y:
-		s->y = base + 1;
+		w->y = base + 1;
 		return 0;
 	case STORE_X2:
-		s->x = base + 2;
+		w->x = base + 2;
 		return 0;
 	}
 	return value > base ? value - base : 0;
@@ -168,7 +169,7 @@ static void on_bus(int sig)
 static int run(const char *addr, const char *keyfile, unsigned int role, unsigned int rounds,
 	       const char *dir)
 {
-	struct shared *s = knode_map(addr, keyfile);
+	struct words *words = knode_map(addr, keyfile);
 	int out = role_file(dir, "out", role, O_WRONLY | O_CREAT | O_APPEND);
 	volatile uint64_t meetings = 0;
 	unsigned int t, i;
@@ -199,9 +200,9 @@ static int run(const char *addr, const char *keyfile, unsigned int role, unsigne
 				return 1;
 			}
 			wait_a_little();
-			reg[0] = access_word(s, tests[t].op[role][0], base);
+			reg[0] = access_word(&words[t], tests[t].op[role][0], base);
 			wait_a_little();
-			reg[1] = access_word(s, tests[t].op[role][1], base);
+			reg[1] = access_word(&words[t], tests[t].op[role][1], base);
 			if (write(out, reg, 2) != 2)
 				return 1;
 		}
