@@ -72,7 +72,6 @@ static void drop(struct khd_tcp *tcp, struct khd_conn *conn)
 		retry_later(tcp, peer);
 	if (was_up) {
 		tcp->lost++;
-		khd_event(tcp->khd, "node.down", "node %u", peer->config->id);
 		kh_node_peer_down(tcp->khd->node, peer->config->id, khd_now());
 	}
 }
@@ -99,7 +98,7 @@ static void on_ended(struct khd_conn *conn, int error)
 	if (error == EPROTO) {
 		name_of(conn, name, sizeof(name));
 		tcp->malformed++;
-		khd_event(tcp->khd, "packet.malformed", "from %s; connection dropped", name);
+		khd_event(tcp->khd, "packet-malformed", "from %s; connection dropped", name);
 	}
 	drop(tcp, conn);
 }
@@ -155,7 +154,7 @@ static bool on_hello(struct khd_tcp *tcp, struct khd_conn *conn, const void *msg
 	if (why) {
 		name_of(conn, name, sizeof(name));
 		tcp->refused++;
-		khd_event(tcp->khd, "node.refused", "node %u of %s: %s", hello.node, name, why);
+		khd_event(tcp->khd, "peer-refused", "node %u of %s: %s", hello.node, name, why);
 		drop(tcp, conn);
 		return true;
 	}
@@ -174,7 +173,6 @@ static bool on_hello(struct khd_tcp *tcp, struct khd_conn *conn, const void *msg
 	conn->max_message = KH_WIRE_MAX;
 	conn->max_queue = (size_t)tcp->khd->config.limits.peer_queue_mb << 20;
 	tcp->connections++;
-	khd_event(tcp->khd, "node.up", "node %u", hello.node);
 	kh_node_peer_up(tcp->khd->node, hello.node, hello.incarnation, hello.boot, khd_now());
 	return true;
 }
@@ -304,7 +302,7 @@ static bool is_late(struct khd_tcp *tcp, struct khd_conn *conn, uint64_t now)
 
 	if (conn->overflow) {
 		tcp->overflows++;
-		khd_event(tcp->khd, "node.overflow", "node %u does not take what waits for it",
+		khd_event(tcp->khd, "peer-overflow", "node %u does not take what waits for it",
 			  peer ? peer->config->id : 0);
 		return true;
 	}
