@@ -155,6 +155,7 @@ byte owner[NU] = NOBODY, version[NU], copies[NU], backup[NU] = NOBODY;
 byte bver[NU];				/* of the backup */
 bit virgin[NU];				/* nobody but the owner has seen the unit */
 bit orphan[NU];				/* the owner has come back and had to drop it */
+byte listed[NU];			/* highest token in the inventories of a restart */
 bit isvoid[NN];				/* the lease is over: nothing the directory says of the node is true */
 byte hleft[NN] = LEASE + 1;
 byte granted[NU * NN], last[NU * NN];	/* per party: token of the last right, last request done */
@@ -664,39 +665,57 @@ inline rebuild(u)
 	for (j_ : 0 .. NN - 1) {
 		granted[I(u,j_)] = tok[I(u,j_)];
 		if
-		:: PRESENT(I(u,j_)) && ver[I(u,j_)] > version[u] -> version[u] = ver[I(u,j_)]
+		:: !isvoid[j_] && tok[I(u,j_)] > listed[u] -> listed[u] = tok[I(u,j_)]
 		:: else
 		fi;
 		if
-		:: hand[I(u,j_)] && hver[I(u,j_)] > version[u] -> version[u] = hver[I(u,j_)]
+		:: !isvoid[j_] && hand[I(u,j_)] && htok[I(u,j_)] > listed[u] -> listed[u] = htok[I(u,j_)]
+		:: else
+		fi;
+		if
+		:: !isvoid[j_] && PRESENT(I(u,j_)) && ver[I(u,j_)] > version[u] -> version[u] = ver[I(u,j_)]
+		:: else
+		fi;
+		if
+		:: !isvoid[j_] && hand[I(u,j_)] && hver[I(u,j_)] > version[u] -> version[u] = hver[I(u,j_)]
 		:: else
 		fi
 	}
 	for (j_ : 0 .. NN - 1) {
 		if
-		:: PRESENT(I(u,j_)) && owned[I(u,j_)] && ver[I(u,j_)] == version[u] -> owner[u] = j_
+		:: !isvoid[j_] && PRESENT(I(u,j_)) && owned[I(u,j_)] && ver[I(u,j_)] == version[u] -> owner[u] = j_
 		:: else
 		fi
 	}
 	for (j_ : 0 .. NN - 1) {
 		if
-		:: owner[u] == NOBODY && hand[I(u,j_)] && hver[I(u,j_)] == version[u] -> owner[u] = j_
+		:: owner[u] == NOBODY && !isvoid[j_] && hand[I(u,j_)] && hver[I(u,j_)] == version[u] -> owner[u] = j_
 		:: else
 		fi
 	}
 	for (j_ : 0 .. NN - 1) {
 		if
-		:: j_ != owner[u] && PRESENT(I(u,j_)) && ver[I(u,j_)] == version[u] ->
-			assert(owner[u] != NOBODY);
+		:: !isvoid[j_] && j_ != owner[u] && PRESENT(I(u,j_)) && ver[I(u,j_)] == version[u] ->
 			copies[u] = copies[u] | BIT(j_)
-		:: j_ != owner[u] && PRESENT(I(u,j_)) && ver[I(u,j_)] != version[u] -> assert(false)
+		:: !isvoid[j_] && j_ != owner[u] && PRESENT(I(u,j_)) && ver[I(u,j_)] != version[u] -> assert(false)
 		:: else
 		fi;
 		if
-		:: j_ != owner[u] && hand[I(u,j_)] && (best == NOBODY || hver[I(u,j_)] > hver[I(u,best)]) -> best = j_
+		:: !isvoid[j_] && j_ != owner[u] && hand[I(u,j_)] && (best == NOBODY || hver[I(u,j_)] > hver[I(u,best)]) -> best = j_
 		:: else
 		fi
 	}
+	if	/* R17: only READ copies answered, so the owner is a silent node */
+	:: owner[u] == NOBODY && copies[u] != 0 ->
+		for (j_ : 0 .. NN - 1) {
+			if
+			:: isvoid[j_] -> owner[u] = j_
+			:: else
+			fi
+		}
+		assert(owner[u] != NOBODY)
+	:: else
+	fi;
 	backup[u] = best;
 	if
 	:: best != NOBODY -> bver[u] = hver[I(u,best)]
@@ -704,7 +723,7 @@ inline rebuild(u)
 	fi;
 	for (j_ : 0 .. NN - 1) {
 		if
-		:: hand[I(u,j_)] && j_ != owner[u] && j_ != backup[u] -> hdone(u, j_)
+		:: !isvoid[j_] && hand[I(u,j_)] && j_ != owner[u] && j_ != backup[u] -> hdone(u, j_)
 		:: else
 		fi
 	}
@@ -818,7 +837,7 @@ inline restart()
 	epoch++;
 	for (best : 0 .. NU - 1) {
 		counter[best] = 0; owner[best] = NOBODY; version[best] = 0; copies[best] = 0; backup[best] = NOBODY; bver[best] = 0;
-		virgin[best] = 0; orphan[best] = 0;
+		virgin[best] = 0; orphan[best] = 0; listed[best] = 0;
 		rest(best);
 		do
 		:: nempty(fifo[best]) -> fifo[best]?j_
@@ -831,22 +850,16 @@ inline restart()
 		lreq[I(best,HOME)] = 0; ltok[I(best,HOME)] = 0
 	}
 	recovering = ALL;
+	for (best : 0 .. NN - 1) {
+		hleft[best] = LEASE + 1; isvoid[best] = 0; age[best] = 0
+	}
 	best = 0
 }
 
-inline inventory(n)
+inline answered(n)
 {
 	recovering = recovering & (ALL - BIT(n));
 	down[n * NN + HOME] = 0;
-	for (best : 0 .. NU - 1) {
-#ifdef PLANT_IGNORE_EPOCH
-		skip;
-#else
-		low[I(best,n)] = epoch * EPOCH;
-#endif
-		lreq[I(best,n)] = 0; ltok[I(best,n)] = 0;
-		ask_again(best, n)
-	}
 	if
 	:: recovering == 0 ->
 		for (old : 0 .. NU - 1) {
@@ -854,8 +867,31 @@ inline inventory(n)
 		}
 		old = 0
 	:: else
-	fi;
+	fi
+}
+
+inline new_epoch(n)
+{
+	for (best : 0 .. NU - 1) {
+#ifdef PLANT_IGNORE_EPOCH
+		skip;
+#else
+		low[I(best,n)] = epoch * EPOCH;
+#endif
+		lreq[I(best,n)] = 0; ltok[I(best,n)] = 0
+	}
 	best = 0
+}
+
+inline inventory(n)
+{
+	new_epoch(n);
+	down[n * NN + HOME] = 0;
+	for (best : 0 .. NU - 1) {
+		ask_again(best, n)
+	}
+	best = 0;
+	answered(n)
 }
 
 #if CRASHES
@@ -889,6 +925,10 @@ inline on_fresh(u, p)
 	:: else
 	fi;
 	copies[u] = copies[u] & (ALL - BIT(p));
+	if	/* a READ that nobody heard of ended the HANDOFF, and was evicted */
+	:: !(xy & 3) && backup[u] == p -> backup[u] = NOBODY; bver[u] = 0
+	:: else
+	fi;
 	if
 	:: (xy & 4) -> assert(owner[u] != p); copies[u] = copies[u] | BIT(p)
 	:: else
@@ -947,6 +987,7 @@ inline renew(n)
 	age[n] = 1;
 	if
 	:: expired[n] ->
+		new_epoch(n);
 		send_inventory(0, n, 0)
 	:: else -> snd(n, HOME, RENEW,0,0,0,0,0,0)
 	fi
@@ -1003,11 +1044,16 @@ inline on_invent(u, p)
 	hleft[p] = LEASE + 1; isvoid[p] = 0; src = 1;
 	copies[u] = copies[u] & (ALL - BIT(p));
 	if
+	:: !(xy & 3) && backup[u] == p -> backup[u] = NOBODY; bver[u] = 0
+	:: else
+	fi;
+	if
 	:: (xy & 1) && busy[u] && bp[u] == p && btok[u] == xt -> commit(u, p)
 	:: (xy & 1) && !(busy[u] && bp[u] == p && btok[u] == xt) && owner[u] == p &&
 	   !(busy[u] && bsent[u] && bfrom[u] != p && bp[u] != p) ->
 		version[u] = xq; granted[I(u,p)] = xt	/* its last grant may have been cancelled */
-	:: (xy & 1) && owner[u] != p && backup[u] != p && !busy[u] && xt == NEWEST(u) ->
+	:: (xy & 1) && owner[u] != p && backup[u] != p && !busy[u] &&
+	   (xt == NEWEST(u) || (counter[u] == 0 && xt >= listed[u])) ->
 		if
 		:: VALID(owner[u]) && !orphan[u] -> new_backup(u, owner[u], version[u])
 		:: else
@@ -1218,8 +1264,8 @@ end:	do
 		snd(n, HOME, EVICT,u,tok[I(u,n)],0,0,0,0);
 		evicted = 1; drop_copy(I(u,n)); check() }
 #if TICKS
-	:: d_step { u == 0 && (LEASED & BIT(n)) && age[n] == 0 && tleft[n] < LEASE && !down[n * NN + HOME] -> renew(n); check() }
-	:: d_step { u == 0 && (LEASED & BIT(n)) && hleft[n] == 0 && !isvoid[n] -> assert(expired[n]); avoid(n); check() }
+	:: d_step { u == 0 && (LEASED & BIT(n)) && age[n] == 0 && tleft[n] < LEASE && !recovering && !down[n * NN + HOME] -> renew(n); check() }
+	:: d_step { u == 0 && (LEASED & BIT(n)) && hleft[n] == 0 && !isvoid[n] && !recovering -> assert(expired[n]); avoid(n); check() }
 #endif
 #if RANGES
 	:: d_step { u == 0 && ranges_left && range[n] == 0 && want[I(0,n)] == NONE && want[I(1,n)] == NONE ->
@@ -1237,7 +1283,12 @@ end:	do
 		give_up(u, n); check() }
 #endif
 #if RESTARTS
-	:: d_step { u == 0 && (recovering & BIT(n)) -> inventory(n); check() }
+	:: d_step { u == 0 && (recovering & BIT(n)) && !expired[n] -> inventory(n); check() }
+#if TICKS
+	/* R17 */
+	:: d_step { u == 0 && (recovering & BIT(n)) && expired[n] ->
+		isvoid[n] = 1; answered(n); check() }
+#endif
 #endif
 	od
 }
