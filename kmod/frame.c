@@ -29,6 +29,8 @@
 #include "frame.h"
 #include "inject.h"
 #include "pseudofs.h"
+#include "region.h"
+#include "unit.h"
 
 static unsigned int frames_max;
 module_param(frames_max, uint, 0644);
@@ -112,6 +114,7 @@ static void page_retire(struct kz_frames *frames, struct page *page, u32 index)
 		unmap_mapping_pages(frames->view->i_mapping, index, 1, false);
 	page->mapping = NULL;
 	page->index = 0;
+	page->private = 0;
 	ClearPageDirty(page);
 	unlock_page(page);
 	put_page(page);
@@ -120,18 +123,16 @@ static void page_retire(struct kz_frames *frames, struct page *page, u32 index)
 /**
  * kz_frame_alloc() - allocate a zeroed frame
  * @frames: the set
- * @count: machine pages, a power of two
- * @mapping: the users' mapping
- * @first: index of the first page in @mapping
+ * @owner: the unit it is for
  *
  * Context: may sleep.  Return: the frame, or ERR_PTR(-ENOMEM) if there is no
  * memory, ERR_PTR(-ENOSPC) if the limit is reached.
  */
-struct kz_frame *kz_frame_alloc(struct kz_frames *frames, u32 count,
-				struct address_space *mapping, pgoff_t first)
+struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner)
 {
+	const struct kz_region *region = owner->region;
+	u32 i, count = kz_region_pages(region);
 	struct kz_frame *frame;
-	u32 i;
 
 	if (kz_inject_fail(KZ_POINT_FRAME))
 		return ERR_PTR(-ENOMEM);
@@ -149,12 +150,14 @@ struct kz_frame *kz_frame_alloc(struct kz_frames *frames, u32 count,
 
 		if (!page)
 			goto fail;
-		page->mapping = mapping;
-		page->index = first + i;
+		page->mapping = region->inode->i_mapping;
+		page->index = owner->index * count + i;
+		page->private = (unsigned long)owner;
 		SetPageUptodate(page);
 		frame->page[i] = page;
 		if (xa_err(xa_store(&frames->pages, frame->index + i, page, GFP_KERNEL))) {
 			page->mapping = NULL;
+			page->private = 0;
 			put_page(page);
 			goto fail;
 		}

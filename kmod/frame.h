@@ -12,7 +12,7 @@
 #include <linux/xarray.h>
 
 struct inode;
-struct kz_instance;
+struct kz_unit;
 
 /**
  * struct kz_frame - the machine pages of one unit
@@ -46,10 +46,15 @@ struct kz_frames {
 	struct inode *view;
 };
 
+/* The unit whose frame a page is; the page is locked and has its mapping. */
+static inline struct kz_unit *kz_frame_owner(const struct page *page)
+{
+	return (struct kz_unit *)page->private;
+}
+
 int kz_frames_init(struct kz_frames *frames);
 void kz_frames_exit(struct kz_frames *frames);
-struct kz_frame *kz_frame_alloc(struct kz_frames *frames, u32 count,
-				struct address_space *mapping, pgoff_t first);
+struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner);
 void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame);
 void kz_frame_lock(struct kz_frame *frame);
 bool kz_frame_trylock(struct kz_frame *frame);

@@ -115,8 +115,7 @@ struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit)
 	bool told = false;
 
 	for (;;) {
-		frame = kz_frame_alloc(&instance->frames, count, region->inode->i_mapping,
-				       unit->index * count);
+		frame = kz_frame_alloc(&instance->frames, unit);
 		if (PTR_ERR_OR_ZERO(frame) != -ENOSPC)
 			return frame;
 		if (kz_reclaim_run(instance, max(count, KZ_RECLAIM_BATCH)))
@@ -252,15 +251,12 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
  */
 int kz_unit_step_locked(struct kz_unit *unit, const struct kz_page_event *event, u32 *act)
 {
-	struct kz_instance *instance = unit->region->instance;
-	u32 count = kz_region_pages(unit->region);
 	struct kz_frame *copy = NULL;
 
 	lockdep_assert_held(&unit->mutex);
 	*act = 0;
 	if (event->type == KZ_EV_REFS_TIMEOUT && unit->page.dispose != KZ_DISPOSE_FREE) {
-		copy = kz_frame_alloc(&instance->frames, count,
-				      unit->region->inode->i_mapping, unit->index * count);
+		copy = kz_frame_alloc(&unit->region->instance->frames, unit);
 		if (IS_ERR(copy))
 			return -ENOMEM;
 	}
