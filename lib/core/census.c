@@ -69,14 +69,14 @@ static void verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 /* May the stores in a kept frame of @version, which was given away or never, be missing elsewhere? */
 static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
 {
-	return (version <= unit->rolled && version != unit->seen) ||
+	return (version <= unit->rolled && version != unit->seen) || kh_unit_rolled(unit, version) ||
 	       (version > unit->seen && version != unit->version);
 }
 
 /* The same of a copy that should not be there any more: unless others are known to have it, yes. */
 static bool lost_copy(const struct kh_unit *unit, uint64_t version)
 {
-	return version == unit->rolled ||
+	return version == unit->rolled || kh_unit_rolled(unit, version) ||
 	       (version != unit->version && version != unit->seen &&
 		!(unit->backup.party && version == unit->backup_version));
 }
@@ -104,7 +104,7 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	bool is_lost = kh_unit_known_lost(unit);
 
 	if (unit->granted || (unit->owner.party && version <= unit->version) ||
-	    (is_lost && !has_copy(r)))
+	    (is_lost && !has_copy(r)) || kh_unit_rolled(unit, version))
 		return;
 	if (is_lost)
 		kh_unit_found(unit);
@@ -360,14 +360,37 @@ static void drop_old_records(struct kh_unit *unit)
 	}
 }
 
+/* What was given up before this khd began is not the truth, however new. */
+static void drop_rolled(struct kh_unit *unit)
+{
+	unsigned int i = 0;
+
+	while (i < unit->listed_count) {
+		const struct kh_listed *l = &unit->listed[i];
+
+		if (!kh_unit_rolled(unit, version_of(&l->record))) {
+			i++;
+			continue;
+		}
+		verdict(unit, l->party, l->record.token, KH_VERDICT_LOST);
+		unit->listed[i] = unit->listed[--unit->listed_count];
+	}
+}
+
 /* The highest version is the truth (R10). */
 static void rebuild(struct kh_unit *unit, bool missing)
 {
 	const struct kh_listed *best, *backup, *l;
+	unsigned int count;
 
 	drop_old_records(unit);
-	if (!unit->listed_count)
+	count = unit->listed_count;
+	drop_rolled(unit);
+	if (!unit->listed_count) {
+		if (count)
+			kh_unit_lost(unit, !missing);
 		return;
+	}
 	best = choose_owner(unit);
 	if (kh_unit_known_lost(unit)) {
 		if (!has_copy(&best->record))
@@ -435,6 +458,8 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, bool 
 	}
 	if (missing)
 		home->rolled = kh_token_new(region);
+	else
+		kh_rolls_end(region);
 	if (missing < 2)
 		return;
 	for (i = 0; i < home->allocated.count; i++)
@@ -448,6 +473,18 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, bool 
 	}
 	if (kh_region_persist(region))
 		kh_event(region->owner, "persist", "what is lost could not be written down");
+}
+
+/* Has every peer told what it holds, and holds a lease since? */
+static bool all_heard(struct kh_node *node, const struct kh_region *region)
+{
+	unsigned int i;
+
+	for (i = 0; i < node->peer_count; i++)
+		if (!node->peers[i].census ||
+		    !kh_grantee_valid(node, region, node->peers[i].id))
+			return false;
+	return true;
 }
 
 /* All verdicts about what @peer listed have been sent. */
@@ -538,6 +575,9 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 		return;
 	}
 	judged(node, from);
+	kh_list_each(region, &node->regions, node)
+		if (region->home && all_heard(node, region))
+			kh_rolls_end(region);
 	if (!node->silent)
 		return;
 	node->silent &= ~(1ull << (from - node->peers));

@@ -45,6 +45,7 @@
 #define KH_DONES_MAX		4096	/* DONEs not known to be seen, before the home is asked */
 #define KH_RETRY_MIN		(5 * KH_MS)
 #define KH_RETRY_MAX		(200 * KH_MS)
+#define KH_ROLLS_MAX		1024	/* rollbacks of a region that are remembered over a restart */
 #define KH_LINGER		(2 * KH_MS) /* a range's DONE waits that long for the rest */
 #define KH_LOOKUP_AGAIN		(500 * KH_MS)
 #define KH_TIMEOUT_MS		30000u
@@ -226,6 +227,13 @@ struct kh_unit {
 	unsigned int listed_count;
 };
 
+/* Versions of a unit that were given up: others went on from @after to @before. */
+struct kh_roll {
+	uint64_t unit;
+	uint64_t after, before;		/* exclusive */
+	uint64_t reserved;
+};
+
 /* What makes this node the home of a region. */
 struct kh_home {
 	const struct kh_cm_ops *cm;
@@ -237,6 +245,8 @@ struct kh_home {
 	struct kh_intervals lost;	/* the module that had it is gone */
 	struct kh_intervals doubt;	/* a silent node may have it */
 	uint64_t rolled;		/* of units that nobody listed, see struct kh_unit */
+	struct kh_roll *rolls;		/* whose holders have not been heard since; persisted */
+	uint32_t roll_count;
 	struct kh_hash units;
 	struct kh_list busy;
 	bool recovering;
@@ -513,6 +523,9 @@ void kh_unit_forget(struct kh_unit *unit, kh_node_id party);
 void kh_unit_lost(struct kh_unit *unit, bool gone);
 bool kh_unit_known_lost(const struct kh_unit *unit);
 void kh_unit_found(struct kh_unit *unit);
+bool kh_unit_rolled(const struct kh_unit *unit, uint64_t version);
+void kh_unit_roll(struct kh_unit *unit, uint64_t before);
+void kh_rolls_end(struct kh_region *region);
 uint64_t kh_token_new(struct kh_region *region);
 void kh_service_next(struct kh_unit *unit);
 void kh_service_run(struct kh_unit *unit);

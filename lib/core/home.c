@@ -146,6 +146,8 @@ void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source
 	s->need = unit->version;
 	s->version = unit->version;
 	/* What goes on from an older version than one that may come back is a new version. */
+	if (unit->rolled > unit->version)
+		kh_unit_roll(unit, s->token);
 	if (s->want == KHAZANA_RIGHT_WRITE || unit->rolled > unit->version) {
 		s->version = s->token;
 		owned = true;

@@ -14,8 +14,11 @@ struct region_blob {
 	uint8_t verifier[KH_VERIFIER_SIZE];
 	uint64_t allocated;		/* items */
 	uint64_t lost, doubt;		/* items behind them */
+	uint64_t rolls;			/* and struct kh_roll behind those */
 	struct kh_interval items[];
 };
+
+_Static_assert(sizeof(struct kh_roll) == 2 * sizeof(struct kh_interval), "blob");
 
 struct kh_region *kh_region_find(struct kh_node *node, struct khazana_addr start,
 				 uint64_t generation)
@@ -101,6 +104,7 @@ void kh_region_free(struct kh_region *region)
 			kh_unit_free(kh_container(n, struct kh_unit, node));
 		kh_hash_free(&region->home->units);
 		kh_intervals_free(&region->home->allocated);
+		free(region->home->rolls);
 		kh_intervals_free(&region->home->lost);
 		kh_intervals_free(&region->home->doubt);
 		free(region->home);
@@ -273,7 +277,9 @@ int kh_region_persist(struct kh_region *region)
 	const struct kh_intervals *set = &region->home->allocated, *lost = &region->home->lost,
 				  *doubt = &region->home->doubt;
 	size_t size = sizeof(struct kh_interval);
-	size_t len = sizeof(struct region_blob) + (set->count + lost->count + doubt->count) * size;
+	size_t rolls = region->home->roll_count * sizeof(struct kh_roll);
+	size_t len = sizeof(struct region_blob) +
+		     (set->count + lost->count + doubt->count) * size + rolls;
 	struct region_blob *b = kh_zalloc(len);
 	char key[64];
 	int err;
@@ -284,12 +290,15 @@ int kh_region_persist(struct kh_region *region)
 	b->allocated = set->count;
 	b->lost = lost->count;
 	b->doubt = doubt->count;
+	b->rolls = region->home->roll_count;
 	if (set->count)
 		memcpy(b->items, set->items, set->count * size);
 	if (lost->count)
 		memcpy(b->items + set->count, lost->items, lost->count * size);
 	if (doubt->count)
 		memcpy(b->items + set->count + lost->count, doubt->items, doubt->count * size);
+	if (rolls)
+		memcpy(b->items + set->count + lost->count + doubt->count, region->home->rolls, rolls);
 	blob_key(region, key);
 	err = kh_blob_save(region->owner, key, b, len);
 	free(b);
@@ -330,8 +339,9 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 		return -EINVAL;
 	b = kh_zalloc(len);
 	memcpy(b, blob, len);
-	if (b->allocated > len || b->lost > len || b->doubt > len ||
-	    b->allocated + b->lost + b->doubt != (len - sizeof(*b)) / sizeof(b->items[0]) ||
+	if (b->allocated > len || b->lost > len || b->doubt > len || b->rolls > len ||
+	    b->allocated + b->lost + b->doubt + 2 * b->rolls !=
+		    (len - sizeof(*b)) / sizeof(b->items[0]) ||
 	    b->desc.unit_shift < KHAZANA_UNIT_SHIFT_MIN ||
 	    b->desc.unit_shift > KHAZANA_UNIT_SHIFT_MAX || !kh_cm_find(b->desc.protocol))
 		goto out;
@@ -348,6 +358,9 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 		if (b->items[i].end <= region->units)
 			kh_intervals_add(set, b->items[i].start, b->items[i].end);
 	}
+	region->home->rolls = kh_zalloc((b->rolls + 1) * sizeof(struct kh_roll));
+	region->home->roll_count = b->rolls;
+	memcpy(region->home->rolls, &b->items[i], b->rolls * sizeof(struct kh_roll));
 	err = 0;
 out:
 	free(b);

@@ -97,6 +97,47 @@ static void drop_void_copies(struct kh_unit *unit)
 	}
 }
 
+/* Was @version given up?  Whoever comes back with it has lost it. */
+bool kh_unit_rolled(const struct kh_unit *unit, uint64_t version)
+{
+	const struct kh_home *home = unit->region->home;
+	uint32_t i;
+
+	for (i = 0; i < home->roll_count; i++)
+		if (home->rolls[i].unit == unit->node.key && version > home->rolls[i].after &&
+		    version < home->rolls[i].before)
+			return true;
+	return false;
+}
+
+/*
+ * The unit goes on from its version to @before, past versions that may come back.  That must be
+ * known after a restart, too: those who went on may be silent then.
+ */
+void kh_unit_roll(struct kh_unit *unit, uint64_t before)
+{
+	struct kh_home *home = unit->region->home;
+
+	if (home->roll_count == KH_ROLLS_MAX)
+		return;
+	home->rolls = kh_realloc(home->rolls, (home->roll_count + 1) * sizeof(*home->rolls));
+	home->rolls[home->roll_count++] = (struct kh_roll){ .unit = unit->node.key,
+							    .after = unit->version,
+							    .before = before };
+	if (kh_region_persist(unit->region))
+		kh_event(unit->region->owner, "persist", "a rollback could not be written down");
+}
+
+/* Everybody has been heard and told. */
+void kh_rolls_end(struct kh_region *region)
+{
+	if (!region->home->roll_count)
+		return;
+	region->home->roll_count = 0;
+	if (kh_region_persist(region))
+		kh_event(region->owner, "persist", "the end of rollbacks could not be written down");
+}
+
 /* The void owner's version is gone, and nobody else has seen it: on from what is left. */
 static void roll_back(struct kh_unit *unit, struct kh_holder owner, uint64_t version)
 {
