@@ -31,10 +31,14 @@ static const char *parse_half(const char *text, __u64 *value)
 
 int kh_addr_parse(const char *text, struct khazana_addr *addr)
 {
-	const char *rest = parse_half(text, &addr->hi);
+	struct khazana_addr parsed;
+	const char *rest = parse_half(text, &parsed.hi);
 
 	if (!rest || *rest != ':')
 		return -EINVAL;
-	rest = parse_half(rest + 1, &addr->lo);
-	return rest && !*rest ? 0 : -EINVAL;
+	rest = parse_half(rest + 1, &parsed.lo);
+	if (!rest || *rest)
+		return -EINVAL;
+	*addr = parsed;
+	return 0;
 }

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * cluster.h - three nodes and their modules, for tests that go step by step
+ *
+ * No faults, no delays, no choice: messages arrive in the order in which they were sent.  The
+ * units of a module are kmod/page.c.  What happens at random is selftests/sim's.
+ */
+#ifndef CLUSTER_H
+#define CLUSTER_H
+
+#include "kmod/page.h"
+#include "lib/core/node.h"
+#include "lib/core/wire.h"
+
+#define NODES	3
+#define UNITS	64
+#define FRAMES	256
+#define UNIT	4096
+#define MS	1000000ull
+
+struct unit {
+	struct kz_page page;
+	uint32_t frame, handoff;
+	bool exists;
+};
+
+struct cluster;
+
+struct host {
+	struct cluster *cluster;
+	kh_node_id id;
+	struct kh_node *node;
+	struct kh_node_config config;
+	kh_node_id peers[NODES - 1];
+	bool region;			/* known to the module: one, handle 1 */
+	unsigned int attached;
+	struct khazana_cmd add;
+	uint64_t lease_end;
+	uint64_t floor;
+	struct unit units[UNITS];
+	uint8_t memory[FRAMES][UNIT];
+	bool used[FRAMES];
+	uint64_t request;
+	int attach_error, fail_error;
+	unsigned int answered;		/* requests of the module that ended */
+	unsigned int poisons;
+	struct kh_op_result result;
+	struct kh_page_info page;
+	struct kh_region_info info;
+	unsigned int replies;
+	unsigned int commands;
+	struct {
+		char key[80];
+		uint8_t bytes[4096];
+		size_t len;
+	} blobs[8];
+};
+
+struct cluster {
+	struct host hosts[NODES];
+	uint64_t now;
+	struct packet *packets, **tail;
+	bool cut[NODES];		/* drops everything from and to it */
+	unsigned int sent[KH_WIRE_KINDS];
+	struct khazana_addr addr;
+};
+
+struct cluster *cluster_new(void);
+void cluster_free(struct cluster *c);
+void cluster_run(struct cluster *c);
+void cluster_sleep(struct cluster *c, uint64_t ms);
+void cluster_connect(struct cluster *c, unsigned int a, unsigned int b);
+void cluster_disconnect(struct cluster *c, unsigned int a, unsigned int b);
+void cluster_forget(struct cluster *c);
+
+/* A region of @units units, allocated, homed at host @home, attached by all. */
+void cluster_region(struct cluster *c, unsigned int home, unsigned int units, uint32_t lease_ms);
+
+int host_op(struct host *h, struct kh_op *op);
+int host_attach(struct host *h, struct khazana_addr addr, const uint8_t key[KH_KEY_SIZE]);
+int host_want(struct host *h, uint64_t unit, uint64_t count, uint32_t want, uint32_t flags);
+void host_store(struct host *h, uint64_t unit, uint64_t value);
+uint64_t host_load(struct host *h, uint64_t unit);
+void host_request(struct host *h, const struct khazana_request *req);
+void host_kill(struct host *h);
+void host_start(struct host *h, bool new_module);
+
+#endif /* CLUSTER_H */

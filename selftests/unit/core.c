@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * core.c - unit tests of lib/core
+ */
+#include "unit.h"
+
+int main(void)
+{
+	int failed;
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	failed = test_addr();
+	failed += test_interval();
+	failed += test_wire();
+	failed += test_crew();
+	failed += test_lease();
+	return failed != 0;
+}

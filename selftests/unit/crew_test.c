@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * crew_test.c - a region on three nodes, step by step: crew, calls, bad input
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cluster.h"
+#include "unit.h"
+
+#define READ KHAZANA_RIGHT_READ
+#define WRITE KHAZANA_RIGHT_WRITE
+
+static int setup(void **state)
+{
+	struct cluster *c = cluster_new();
+
+	cluster_region(c, 0, 48, 10000);
+	cluster_forget(c);
+	*state = c;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	cluster_free(*state);
+	return 0;
+}
+
+static void a_new_unit_is_zero_and_needs_no_data(void **state)
+{
+	struct cluster *c = *state;
+
+	assert_int_equal(host_want(&c->hosts[1], 3, 1, READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 3), 0);
+	assert_int_equal(c->sent[KH_WIRE_DATA], 0);
+}
+
+static void a_miss_at_the_home_costs_four_messages_and_two_commands(void **state)
+{
+	struct cluster *c = *state;
+
+	assert_int_equal(host_want(&c->hosts[0], 3, 1, WRITE, 0), 0);
+	host_store(&c->hosts[0], 3, 77);
+	cluster_forget(c);
+	assert_int_equal(host_want(&c->hosts[1], 3, 1, READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 3), 77);
+	assert_int_equal(c->sent[KH_WIRE_REQ], 1);
+	assert_int_equal(c->sent[KH_WIRE_GRANT], 1);
+	assert_int_equal(c->sent[KH_WIRE_DATA], 1);
+	assert_int_equal(c->sent[KH_WIRE_DONE], 1);
+	assert_int_equal(c->hosts[0].commands, 1);	/* REVOKE */
+	assert_int_equal(c->hosts[1].commands, 1);	/* COMMIT */
+}
+
+static void a_write_invalidates_every_reader(void **state)
+{
+	struct cluster *c = *state;
+	unsigned int i;
+
+	for (i = 0; i < NODES; i++)
+		assert_int_equal(host_want(&c->hosts[i], 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, 0), 0);
+	assert_int_equal(c->hosts[0].units[0].page.right, KHAZANA_RIGHT_NONE);
+	assert_int_equal(c->hosts[1].units[0].page.right, KHAZANA_RIGHT_NONE);
+	host_store(&c->hosts[2], 0, 5);
+	for (i = 0; i < NODES; i++) {
+		assert_int_equal(host_want(&c->hosts[i], 0, 1, READ, 0), 0);
+		assert_int_equal(host_load(&c->hosts[i], 0), 5);
+	}
+}
+
+static void an_upgrade_carries_no_data(void **state)
+{
+	struct cluster *c = *state;
+
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[0], 0, 9);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), 0);
+	cluster_forget(c);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	assert_int_equal(c->sent[KH_WIRE_DATA], 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), 9);
+	/* The old owner's frame is the backup. */
+	assert_true(c->hosts[0].units[0].page.flags & KHAZANA_UNIT_HANDOFF);
+}
+
+static void a_ping_pong_never_releases_its_backups(void **state)
+{
+	struct cluster *c = *state;
+	unsigned int i;
+
+	for (i = 0; i < 20; i++) {
+		struct host *h = &c->hosts[1 + i % 2];
+
+		assert_int_equal(host_want(h, 1, 1, WRITE, 0), 0);
+		assert_int_equal(host_load(h, 1), i);
+		host_store(h, 1, i + 1);
+	}
+	assert_int_equal(c->sent[KH_WIRE_HDONE], 0);
+}
+
+static void a_range_of_35_units_is_one_message_of_each_kind(void **state)
+{
+	struct cluster *c = *state;
+	unsigned int i;
+
+	for (i = 0; i < 35; i++) {
+		assert_int_equal(host_want(&c->hosts[1], i, 1, WRITE, 0), 0);
+		host_store(&c->hosts[1], i, i + 100);
+	}
+	cluster_forget(c);
+	assert_int_equal(host_want(&c->hosts[2], 0, 35, WRITE, KHAZANA_REQF_LOCK), 0);
+	assert_int_equal(c->sent[KH_WIRE_REQ], 1);
+	assert_int_equal(c->sent[KH_WIRE_GRANT], 1);
+	assert_int_equal(c->sent[KH_WIRE_FORWARD], 1);
+	assert_int_equal(c->sent[KH_WIRE_DONE], 1);
+	assert_int_equal(c->sent[KH_WIRE_DATA], 35);
+	for (i = 0; i < 35; i++)
+		assert_int_equal(host_load(&c->hosts[2], i), i + 100);
+}
+
+static void an_overwrite_fetches_nothing(void **state)
+{
+	struct cluster *c = *state;
+
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[1], 0, 1);
+	cluster_forget(c);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, KHAZANA_REQF_OVERWRITE), 0);
+	assert_int_equal(c->sent[KH_WIRE_DATA], 0);
+	assert_int_equal(host_load(&c->hosts[2], 0), 0);
+}
+
+static void a_lock_defers_others_and_try_does_not_wait(void **state)
+{
+	struct cluster *c = *state;
+	struct host *holder = &c->hosts[1];
+	struct kz_page_event lock = { .type = KZ_EV_LOCK, .right = WRITE };
+	uint32_t act;
+
+	assert_int_equal(host_want(holder, 0, 1, WRITE, 0), 0);
+	assert_int_equal(kz_page_step(&holder->units[0].page, &lock, &act), 0);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, KHAZANA_REQF_TRY | KHAZANA_REQF_LOCK),
+			 EAGAIN);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, READ, 0), EINPROGRESS);
+	lock.type = KZ_EV_UNLOCK;
+	assert_int_equal(kz_page_step(&holder->units[0].page, &lock, &act), 0);
+	host_request(holder, &(struct khazana_request){ .op = KHAZANA_REQ_UNLOCKED,
+							.region = 1,
+							.count = 1 });
+	assert_int_equal(c->hosts[2].units[0].page.right, READ);
+}
+
+static void a_wait_ends_at_its_deadline(void **state)
+{
+	struct cluster *c = *state;
+	struct host *holder = &c->hosts[1];
+	struct kz_page_event lock = { .type = KZ_EV_LOCK, .right = WRITE };
+	uint32_t act;
+
+	assert_int_equal(host_want(holder, 0, 1, WRITE, 0), 0);
+	assert_int_equal(kz_page_step(&holder->units[0].page, &lock, &act), 0);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, READ, 0), EINPROGRESS);
+	cluster_sleep(c, 1100);
+	assert_int_equal(c->hosts[2].fail_error, ETIMEDOUT);
+}
+
+static void sequential_misses_are_fetched_ahead(void **state)
+{
+	struct cluster *c = *state;
+	unsigned int i;
+
+	for (i = 0; i < 40; i++)
+		assert_int_equal(host_want(&c->hosts[0], i, 1, WRITE, 0), 0);
+	cluster_forget(c);
+	for (i = 0; i < 40; i++)
+		if (!c->hosts[1].units[i].page.right)
+			assert_int_equal(host_want(&c->hosts[1], i, 1, READ, 0), 0);
+	assert_true(c->sent[KH_WIRE_REQ] < 20);
+}
+
+static void access_before_allocate_is_refused(void **state)
+{
+	struct cluster *c = *state;
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = 4 * UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(&c->hosts[2], 1, 1, WRITE, 0), 0);
+	assert_int_equal(host_op(&c->hosts[1], &op), 0);
+	assert_int_equal(c->hosts[2].units[1].page.right, KHAZANA_RIGHT_NONE);
+	assert_int_equal(host_want(&c->hosts[1], 1, 1, READ, 0), ENXIO);
+	op.code = KH_OP_ALLOCATE;
+	assert_int_equal(host_op(&c->hosts[2], &op), 0);
+	assert_int_equal(host_want(&c->hosts[1], 1, 1, READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 1), 0);
+}
+
+static void bad_operations_have_their_errnos(void **state)
+{
+	struct cluster *c = *state;
+	struct kh_op op = { .code = KH_OP_ALLOCATE, .addr = c->addr, .length = UNIT };
+
+	assert_int_equal(host_op(&c->hosts[1], &op), EKEYREJECTED);
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	op.length = UNIT - 1;
+	assert_int_equal(host_op(&c->hosts[1], &op), EINVAL);
+	op.length = 49 * UNIT;
+	assert_int_equal(host_op(&c->hosts[1], &op), ERANGE);
+	op.length = UNIT;
+	op.addr.hi++;
+	assert_int_equal(host_op(&c->hosts[1], &op), ENOENT);
+	assert_int_equal(host_attach(&c->hosts[1], op.addr, NULL), ENOENT);
+	assert_int_equal(host_attach(&c->hosts[1], c->addr, (const uint8_t *)"sixteen bytes..!"),
+			 EKEYREJECTED);
+	op = (struct kh_op){ .code = KH_OP_RESERVE, .length = 65 * UNIT };
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	op = (struct kh_op){ .code = KH_OP_ALLOCATE, .addr = c->hosts[0].result.addr,
+			     .length = 65 * UNIT };
+	assert_int_equal(host_op(&c->hosts[0], &op), ENOSPC);
+	op = (struct kh_op){ .code = KH_OP_RESERVE, .length = UNIT, .attr.protocol = "none" };
+	assert_int_equal(host_op(&c->hosts[0], &op), EINVAL);
+	op = (struct kh_op){ .code = KH_OP_RESERVE, .length = UNIT, .attr.min_replicas = 2 };
+	assert_int_equal(host_op(&c->hosts[0], &op), EOPNOTSUPP);
+}
+
+static void a_region_in_use_is_not_unreserved(void **state)
+{
+	struct cluster *c = *state;
+	struct kh_op op = { .code = KH_OP_UNRESERVE, .addr = c->addr };
+	unsigned int i;
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_op(&c->hosts[1], &op), EBUSY);
+	for (i = 0; i < NODES; i++)
+		c->hosts[i].attached = 0;
+	assert_int_equal(host_op(&c->hosts[1], &op), 0);
+	for (i = 0; i < NODES; i++)
+		assert_false(c->hosts[i].region);
+	op.code = KH_OP_GETATTR;
+	assert_int_equal(host_op(&c->hosts[2], &op), ENOENT);
+}
+
+static void the_directory_is_shown(void **state)
+{
+	struct cluster *c = *state;
+	struct kh_op op = { .code = KH_OP_PAGE_SHOW, .addr = kh_addr_add(c->addr, 2 * UNIT + 5) };
+
+	assert_int_equal(host_want(&c->hosts[1], 2, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(&c->hosts[2], 2, 1, READ, 0), 0);
+	assert_int_equal(host_op(&c->hosts[2], &op), 0);
+	assert_int_equal(c->hosts[2].page.home, 1);
+	assert_int_equal(c->hosts[2].page.owner, 2);
+	assert_int_equal(c->hosts[2].page.reader_count, 1);
+	assert_int_equal(c->hosts[2].page.readers[0], 3);
+	assert_false(c->hosts[2].page.busy);
+}
+
+static void malformed_messages_are_refused(void **state)
+{
+	struct cluster *c = *state;
+	uint8_t junk[512];
+	unsigned int i, k;
+
+	srand(2);
+	for (i = 0; i < 2000; i++) {
+		for (k = 0; k < sizeof(junk); k++)
+			junk[k] = (uint8_t)rand();
+		k = (unsigned int)rand() % sizeof(junk);
+		assert_int_equal(kh_node_message(c->hosts[0].node, 2, junk, k, c->now), -EPROTO);
+	}
+	assert_int_equal(kh_node_message(c->hosts[0].node, 9, junk, 8, c->now), -EPROTO);
+}
+
+static void damaged_blobs_are_refused(void **state)
+{
+	struct cluster *c = *state;
+	struct host *h = &c->hosts[0];
+	unsigned int i;
+
+	for (i = 0; i < 8; i++) {
+		if (!h->blobs[i].key[0])
+			continue;
+		h->blobs[i].bytes[h->blobs[i].len / 2] ^= 1;
+		assert_int_equal(kh_node_restore(h->node, h->blobs[i].key, h->blobs[i].bytes,
+						 h->blobs[i].len),
+				 -EINVAL);
+		assert_int_equal(kh_node_restore(h->node, h->blobs[i].key, h->blobs[i].bytes, 3),
+				 -EINVAL);
+	}
+	assert_int_equal(kh_node_restore(h->node, "unknown", h->blobs[0].bytes, 16), -EINVAL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int test_crew(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_new_unit_is_zero_and_needs_no_data),
+		TEST(a_miss_at_the_home_costs_four_messages_and_two_commands),
+		TEST(a_write_invalidates_every_reader),
+		TEST(an_upgrade_carries_no_data),
+		TEST(a_ping_pong_never_releases_its_backups),
+		TEST(a_range_of_35_units_is_one_message_of_each_kind),
+		TEST(an_overwrite_fetches_nothing),
+		TEST(a_lock_defers_others_and_try_does_not_wait),
+		TEST(a_wait_ends_at_its_deadline),
+		TEST(sequential_misses_are_fetched_ahead),
+		TEST(access_before_allocate_is_refused),
+		TEST(bad_operations_have_their_errnos),
+		TEST(a_region_in_use_is_not_unreserved),
+		TEST(the_directory_is_shown),
+		TEST(malformed_messages_are_refused),
+		TEST(damaged_blobs_are_refused),
+	};
+
+	return cmocka_run_group_tests_name("crew", tests, NULL, NULL);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * unit.h - the groups of unit tests of lib/core
+ */
+#ifndef UNIT_H
+#define UNIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+int test_addr(void);
+int test_interval(void);
+int test_wire(void);
+int test_crew(void);
+int test_lease(void);
+
+#endif /* UNIT_H */
