@@ -39,6 +39,7 @@ enum op {
 struct test {
 	const char *name;
 	enum op op[ROLES][2];
+	unsigned int times; /* so many times ROUNDS: for many outcomes */
 	const char *regs; /* which role and access makes each digit of an outcome */
 	const char *allowed; /* outcomes, separated by blanks */
 	const char *forbidden;
@@ -48,6 +49,7 @@ static const struct test tests[] = {
 	{
 		.name = "store buffering",
 		.op = { { STORE_X, LOAD_Y }, { STORE_Y, LOAD_X } },
+		.times = 1,
 		.regs = "01 11",
 		.allowed = "01 10 11",
 		.forbidden = "00",
@@ -55,6 +57,7 @@ static const struct test tests[] = {
 	{
 		.name = "message passing",
 		.op = { { STORE_X, STORE_Y }, { NOP, NOP }, { LOAD_Y, LOAD_X } },
+		.times = 1,
 		.regs = "20 21",
 		.allowed = "00 01 11",
 		.forbidden = "10",
@@ -62,6 +65,7 @@ static const struct test tests[] = {
 	{
 		.name = "load buffering",
 		.op = { { NOP, NOP }, { LOAD_X, STORE_Y }, { LOAD_Y, STORE_X } },
+		.times = 1,
 		.regs = "10 20",
 		.allowed = "00 01 10",
 		.forbidden = "11",
@@ -69,6 +73,7 @@ static const struct test tests[] = {
 	{
 		.name = "independent reads of independent writes",
 		.op = { { STORE_X, NOP }, { STORE_Y, NOP }, { LOAD_X, LOAD_Y }, { LOAD_Y, LOAD_X } },
+		.times = 4,
 		.regs = "20 21 30 31",
 		.allowed = "0000 0001 0010 0011 0100 0101 0110 0111 1000 1001 1011 1100 1101 1110 "
 			   "1111",
@@ -77,6 +82,7 @@ static const struct test tests[] = {
 	{
 		.name = "coherence of one word",
 		.op = { { STORE_X, STORE_X2 }, { NOP, NOP }, { LOAD_X, LOAD_X } },
+		.times = 1,
 		.regs = "20 21",
 		.allowed = "00 01 02 11 12 22",
 		.forbidden = "10 20 21",
@@ -192,7 +198,7 @@ static int run(const char *addr, const char *keyfile, unsigned int role, unsigne
 	}
 	srandom(role + 1);
 	for (t = 0; t < TESTS; t++) {
-		for (i = 0; i < rounds; i++) {
+		for (i = 0; i < rounds * tests[t].times; i++) {
 			base = 4 * ++meetings;
 			if (!meet(fds, role, meetings)) {
 				fprintf(stderr, "role %u: alone in round %llu\n", role,
@@ -238,17 +244,20 @@ static unsigned int seen(const char *list, const unsigned int *counts, bool want
 static int check(const char *dir, unsigned int rounds, bool planted)
 {
 	unsigned int t, i, role, listed, good, bad, all_bad = 0, n = 0, failed = 0;
+	unsigned int first = 0, total = 0;
 	static uint8_t data[ROLES][1 << 20];
 	size_t size, all = sizeof(data[0]);
 	const char *r;
 
+	for (t = 0; t < TESTS; t++)
+		total += rounds * tests[t].times;
 	for (role = 0; role < ROLES; role++) {
 		int fd = role_file(dir, "out", role, O_RDONLY);
 		ssize_t got = read(fd, data[role], sizeof(data[role]));
 
 		size = got < 0 ? 0 : got;
 		all = size < all ? size : all;
-		if (!planted && size != 2 * TESTS * rounds) {
+		if (!planted && size != 2 * total) {
 			printf("not ok 1 - role %u has written %zu bytes\n", role, size);
 			return 1;
 		}
@@ -256,14 +265,15 @@ static int check(const char *dir, unsigned int rounds, bool planted)
 	for (t = 0; t < TESTS; t++) {
 		unsigned int counts[81] = { 0 };
 
-		for (i = 0; i < rounds && 2 * (t * rounds + i) + 1 < all; i++) {
+		for (i = 0; i < rounds * tests[t].times && 2 * (first + i) + 1 < all; i++) {
 			unsigned int outcome = 0;
 
 			for (r = tests[t].regs; *r; r += r[2] ? 3 : 2)
 				outcome = outcome * 3 +
-					  data[r[0] - '0'][2 * (t * rounds + i) + r[1] - '0'];
+					  data[r[0] - '0'][2 * (first + i) + r[1] - '0'];
 			counts[outcome % 81]++;
 		}
+		first += rounds * tests[t].times;
 		printf("# %s, %u rounds\n", tests[t].name, i);
 		good = seen(tests[t].allowed, counts, true, &listed);
 		if (!planted) {

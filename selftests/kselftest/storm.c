@@ -2,11 +2,13 @@
 /*
  * storm.c - contended words on several nodes for a while
  *
- *   storm run ADDR KEYFILE NODES SECONDS   increment and store; prints "increments N longest_us N"
+ *   storm run ADDR KEYFILE NODES SECONDS   increment and store; prints "increments N
+ *                                          turns N longest_us N"
  *   storm sum ADDR KEYFILE                 print the sum of the words
  *
- * Each round increments a word in each of two neighbouring pages and stores across their
- * border, which needs both at once: without a minimum residency that livelocks.
+ * A turn begins when another node has incremented since our last round.  Each round increments a
+ * word in each of two neighbouring pages and stores across their border, which needs both at once:
+ * without a minimum residency that livelocks.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,12 +27,14 @@ struct storm {
 static int run(struct storm *s, unsigned int nodes, unsigned int seconds)
 {
 	volatile uint64_t *across = (void *)((char *)s->second - 4);
-	uint64_t end, start, took, longest = 0, n = 0;
+	uint64_t end, start, took, old, longest = 0, n = 0, turns = 0, last = ~0ULL;
 
 	knode_meet(&s->meeting, nodes, 1);
 	end = knode_now_us() + seconds * 1000000ULL;
 	while ((start = knode_now_us()) < end) {
-		__atomic_fetch_add(&s->first[0], 1, __ATOMIC_SEQ_CST);
+		old = __atomic_fetch_add(&s->first[0], 1, __ATOMIC_SEQ_CST);
+		turns += old != last + 1;
+		last = old;
 		__atomic_fetch_add(&s->second[1], 1, __ATOMIC_SEQ_CST);
 		*across = n;
 		n += 2;
@@ -38,8 +42,8 @@ static int run(struct storm *s, unsigned int nodes, unsigned int seconds)
 		if (took > longest)
 			longest = took;
 	}
-	printf("increments %llu longest_us %llu\n", (unsigned long long)n,
-	       (unsigned long long)longest);
+	printf("increments %llu turns %llu longest_us %llu\n", (unsigned long long)n,
+	       (unsigned long long)turns, (unsigned long long)longest);
 	return 0;
 }
 
