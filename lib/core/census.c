@@ -153,6 +153,14 @@ static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
 	unit->version = r->version;
 }
 
+/* An owner is back while others are granted what it holds from elsewhere: it holds nothing. */
+static void give_up(struct kh_unit *unit, const struct kh_peer *peer,
+		    const struct kh_wire_record *r)
+{
+	kh_unit_forget(unit, peer->id);
+	verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
+}
+
 static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 			   const struct kh_wire_record *r)
 {
@@ -160,7 +168,11 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 
 	if (unit->owner.party == peer->id && r->version == unit->version) {
 		refresh(unit, &unit->owner, peer->ask_id);
-		if (kh_service_resume(unit, peer->id) && r->right == KHAZANA_RIGHT_NONE)
+		if (r->right != KHAZANA_RIGHT_NONE)
+			kh_service_resume(unit, peer->id);
+		else if (kh_service_granted(unit, peer->id))
+			give_up(unit, peer, r);
+		else if (kh_service_resume(unit, peer->id))
 			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 		return;
 	}

@@ -534,6 +534,7 @@ void kh_service_complete(struct kh_unit *unit, uint64_t version);
 void kh_service_nack(struct kh_unit *unit, struct kh_service *s, uint32_t error, uint32_t flags);
 void kh_service_free(struct kh_service *s);
 bool kh_service_resume(struct kh_unit *unit, kh_node_id owner);
+bool kh_service_granted(const struct kh_unit *unit, kh_node_id owner);
 void kh_service_add(struct kh_unit *unit, struct kh_service *s);
 void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms);
 void kh_home_resend(struct kh_node *node, struct kh_peer *peer);

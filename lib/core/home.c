@@ -783,6 +783,14 @@ void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms)
 	}
 }
 
+/* Is the busy request served from somewhere else than @owner? */
+bool kh_service_granted(const struct kh_unit *unit, kh_node_id owner)
+{
+	const struct kh_service *s = unit->busy;
+
+	return s && s->asker != owner && (s->rescue || (s->grant_sent && s->source != owner));
+}
+
 /*
  * May the owner, whose lease was over, have its right back?  Not when a busy request was granted
  * without it: then it keeps its frame for the case that the request is given up.  When one waits
@@ -795,7 +803,7 @@ bool kh_service_resume(struct kh_unit *unit, kh_node_id owner)
 
 	if (!s || s->asker == owner)
 		return true;
-	if (s->rescue || (s->grant_sent && s->source != owner)) {
+	if (kh_service_granted(unit, owner)) {
 		struct kh_owed keep = { .party = owner, .flags = KH_INV_KEEP };
 
 		send_inv(unit, s, &keep);
