@@ -14,7 +14,7 @@
 #include <string.h>
 #include "core.h"
 
-#define READY_MAX 64	/* units whose COMMITs wait for each other */
+#define READY_MAX 64 /* units whose COMMITs wait for each other */
 #define KH_SURPRISE (1000 * KH_MS) /* no descriptor of the module is under way for longer */
 
 static struct kh_ask *ask_find(struct kh_node *node, uint64_t id)
@@ -258,7 +258,7 @@ void kh_ask_go(struct kh_region *region)
 
 	if (!may_ask(region->owner, region))
 		return;
-	kh_list_each(ask, &region->asks, region_node)
+	kh_list_each (ask, &region->asks, region_node)
 		if (!ask->retry_ns)
 			push(ask);
 }
@@ -269,7 +269,7 @@ void kh_ask_again(struct kh_region *region)
 	struct kh_ask *ask;
 	uint32_t i;
 
-	kh_list_each(ask, &region->asks, region_node) {
+	kh_list_each (ask, &region->asks, region_node) {
 		for (i = 0; i < ask->count; i++)
 			if (!ask->units[i].over)
 				unit_again(&ask->units[i], false);
@@ -309,7 +309,7 @@ void kh_ask_fail_all(struct kh_region *region, uint32_t error)
 {
 	struct kh_ask *ask, *tmp;
 
-	kh_list_each_safe(ask, tmp, &region->asks, region_node)
+	kh_list_each_safe (ask, tmp, &region->asks, region_node)
 		ask_fail(ask, error);
 }
 
@@ -326,9 +326,9 @@ void kh_ask_drop_region(struct kh_region *region)
 	struct kh_ask *ask, *tmp;
 	struct kh_done *done, *next;
 
-	kh_list_each_safe(ask, tmp, &region->asks, region_node)
+	kh_list_each_safe (ask, tmp, &region->asks, region_node)
 		ask_free(ask);
-	kh_list_each_safe(done, next, &region->dones, node)
+	kh_list_each_safe (done, next, &region->dones, node)
 		done_free(region->owner, done);
 	kh_hash_free(&region->wanted);
 }
@@ -378,8 +378,7 @@ static uint32_t ask_flags(const struct khazana_request *req)
 }
 
 /* The module wants a right for somebody. */
-void kh_ask_fault(struct kh_node *node, struct kh_region *region,
-		  const struct khazana_request *req)
+void kh_ask_fault(struct kh_node *node, struct kh_region *region, const struct khazana_request *req)
 {
 	struct kh_ask *ask;
 	uint64_t i;
@@ -421,9 +420,9 @@ static bool absent(const struct kh_region *region, uint64_t unit, const struct k
 {
 	if (wanted(region, unit))
 		return false;
-	return cmd->result || (cmd->right == KHAZANA_RIGHT_NONE &&
-			       cmd->state == KHAZANA_STATE_STABLE &&
-			       cmd->version == KHAZANA_VERSION_NONE);
+	return cmd->result ||
+	       (cmd->right == KHAZANA_RIGHT_NONE && cmd->state == KHAZANA_STATE_STABLE &&
+		cmd->version == KHAZANA_VERSION_NONE);
 }
 
 static void prefetch_run(struct kh_region *region, uint64_t first, uint32_t count,
@@ -451,8 +450,7 @@ void kh_ask_prefetch(struct kh_node *node, struct kh_region *region, uint64_t fi
 	struct khazana_cmd *cmds;
 	uint32_t i, n;
 
-	if (first >= region->units || !may_ask(node, region) ||
-	    node->asks.count >= KH_ASKS_MAX / 2)
+	if (first >= region->units || !may_ask(node, region) || node->asks.count >= KH_ASKS_MAX / 2)
 		return;
 	if (count > region->units - first)
 		count = (uint32_t)(region->units - first);
@@ -506,10 +504,10 @@ void kh_done_prune(struct kh_node *node, kh_node_id home, uint64_t sequence)
 	struct kh_region *region;
 	struct kh_done *done, *tmp;
 
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		if (region->home_id != home)
 			continue;
-		kh_list_each_safe(done, tmp, &region->dones, node) {
+		kh_list_each_safe (done, tmp, &region->dones, node) {
 			if (done->sequence >= sequence)
 				break;
 			done_free(node, done);
@@ -549,8 +547,7 @@ static void commit_answer(struct kh_ask_unit *u, const struct khazana_cmd *cmd)
 	}
 	if (cmd->result == -ESTALE) {
 		kh_count(node, KH_STAT_STALE_REFUSED);
-		send_done(u->ask->region, u->ask->id, unit_number(u), u->token, 0,
-			  KH_DONE_ABORTED);
+		send_done(u->ask->region, u->ask->id, unit_number(u), u->token, 0, KH_DONE_ABORTED);
 	}
 	u->frame = KH_NO_FRAME;
 	unit_again(u, true);
@@ -630,7 +627,7 @@ static void unknown(struct kh_region *region, const struct kh_wire_head *h, uint
 {
 	struct kh_done *done;
 
-	kh_list_each(done, &region->dones, node) {
+	kh_list_each (done, &region->dones, node) {
 		if (done->request == h->request && done->unit == unit &&
 		    (!token || done->token == token)) {
 			send_done(region, h->request, unit, done->token, done->version, 0);
@@ -800,14 +797,14 @@ void kh_ask_synced(struct kh_node *node, struct kh_peer *peer)
 	struct kh_ask *ask;
 	uint32_t i;
 
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		bool home = region->home_id == peer->id;
 
-		kh_list_each(done, &region->dones, node)
+		kh_list_each (done, &region->dones, node)
 			if (home)
 				send_done(region, done->request, done->unit, done->token,
 					  done->version, 0);
-		kh_list_each(ask, &region->asks, region_node)
+		kh_list_each (ask, &region->asks, region_node)
 			for (i = 0; i < ask->count; i++)
 				if (!ask->units[i].over && !unit_ready(&ask->units[i]))
 					unit_again(&ask->units[i], false);
@@ -821,8 +818,8 @@ void kh_ask_flush(struct kh_node *node)
 	struct kh_region *region;
 	struct kh_ask *ask, *tmp;
 
-	kh_list_each(region, &node->regions, node)
-		kh_list_each_safe(ask, tmp, &region->asks, region_node)
+	kh_list_each (region, &node->regions, node)
+		kh_list_each_safe (ask, tmp, &region->asks, region_node)
 			if (ask->flush_ns != KH_NEVER)
 				commit_ready(ask);
 }
@@ -854,8 +851,8 @@ void kh_ask_tick(struct kh_node *node)
 	struct kh_region *region;
 	struct kh_ask *ask, *tmp;
 
-	kh_list_each(region, &node->regions, node)
-		kh_list_each_safe(ask, tmp, &region->asks, region_node)
+	kh_list_each (region, &node->regions, node)
+		kh_list_each_safe (ask, tmp, &region->asks, region_node)
 			ask_tick(node, ask);
 }
 
@@ -864,7 +861,7 @@ const char *kh_ask_check(const struct kh_region *region)
 	const struct kh_ask *ask;
 	uint32_t i, left;
 
-	kh_list_each(ask, &region->asks, region_node) {
+	kh_list_each (ask, &region->asks, region_node) {
 		for (i = left = 0; i < ask->count; i++)
 			left += !ask->units[i].over;
 		if (!left || left != ask->left)

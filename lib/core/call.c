@@ -16,7 +16,7 @@
 struct kh_call {
 	struct kh_hnode node;
 	kh_node_id peer;
-	struct khazana_addr start;	/* of the region, zero for none */
+	struct khazana_addr start; /* of the region, zero for none */
 	uint64_t generation;
 	struct kh_wire_head head;
 	struct kh_wire_call call;

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include "cm.h"
 
-#define CENSUS_JUDGED 1	/* an END of the home: all verdicts have been sent */
+#define CENSUS_JUDGED 1 /* an END of the home: all verdicts have been sent */
 
 /* A record of one party, kept until the home has recovered. */
 struct kh_listed {
 	kh_node_id party;
-	uint64_t mark;			/* census that listed it */
+	uint64_t mark; /* census that listed it */
 	struct kh_wire_record record;
 };
 
@@ -69,8 +69,8 @@ static void verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 /* May the stores in a kept frame of @version, which was given away or never, be missing elsewhere? */
 static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
 {
-	return (version <= unit->rolled && version != unit->seen) || kh_unit_rolled(unit, version) ||
-	       (version > unit->seen && version != unit->version);
+	return (version <= unit->rolled && version != unit->seen) ||
+	       kh_unit_rolled(unit, version) || (version > unit->seen && version != unit->version);
 }
 
 /* The same of a copy that should not be there any more: unless others are known to have it, yes. */
@@ -114,7 +114,7 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 		unit->backup_version = unit->version;
 	}
 	unit->owner = holder_of(unit, peer, r->token);
-	unit->owner_right = !has_copy(r) ? KHAZANA_RIGHT_NONE :
+	unit->owner_right = !has_copy(r)		   ? KHAZANA_RIGHT_NONE :
 			    r->right == KHAZANA_RIGHT_READ ? KHAZANA_RIGHT_READ :
 							     KHAZANA_RIGHT_WRITE;
 	unit->version = version;
@@ -214,7 +214,7 @@ static void reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct k
 	if (s && !s->call && s->asker == peer->id && s->token && s->token == r->token &&
 	    has_copy(r)) {
 		if (kh_request_of(peer, s->request))
-			return;		/* its DONE will come */
+			return; /* its DONE will come */
 		kh_service_complete(unit, r->version);
 	}
 	adopt(unit, peer, r);
@@ -231,7 +231,7 @@ static void collect(struct kh_unit *unit, struct kh_peer *peer, const struct kh_
 
 	for (i = 0; i < unit->listed_count; i++) {
 		if (unit->listed[i].party == peer->id) {
-			unit->listed[i].record = *r;	/* it was asked twice */
+			unit->listed[i].record = *r; /* it was asked twice */
 			unit->listed[i].mark = peer->ask_id;
 			return;
 		}
@@ -283,8 +283,7 @@ static void sweep(struct kh_region *region, const struct kh_peer *peer)
 {
 	struct kh_hnode *n;
 
-	for (n = kh_hash_first(&region->home->units); n;
-	     n = kh_hash_next(&region->home->units, n))
+	for (n = kh_hash_first(&region->home->units); n; n = kh_hash_next(&region->home->units, n))
 		sweep_unit(kh_container(n, struct kh_unit, node), peer);
 }
 
@@ -343,7 +342,7 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 	} else {
 		unit->owner_right = KHAZANA_RIGHT_WRITE;
 		if (r->right == KHAZANA_RIGHT_WRITE)
-			unit->seen = 0;	/* a WRITE right: nobody else has seen it */
+			unit->seen = 0; /* a WRITE right: nobody else has seen it */
 	}
 	if (r->right == KHAZANA_RIGHT_NONE)
 		verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
@@ -362,8 +361,8 @@ static void drop_old_records(struct kh_unit *unit)
 	unsigned int i = 0;
 
 	while (i < unit->listed_count) {
-		const struct kh_peer *peer = kh_peer_find(unit->region->owner,
-							  unit->listed[i].party);
+		const struct kh_peer *peer =
+			kh_peer_find(unit->region->owner, unit->listed[i].party);
 
 		if (unit->listed[i].mark == peer->ask_id)
 			i++;
@@ -406,7 +405,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	best = choose_owner(unit);
 	if (kh_unit_known_lost(unit)) {
 		if (!has_copy(&best->record))
-			return;		/* older than what was lost: still lost */
+			return; /* older than what was lost: still lost */
 		kh_unit_found(unit);
 	}
 	unit->token = kh_token_new(unit->region);
@@ -431,7 +430,8 @@ static void rebuild(struct kh_unit *unit, bool missing)
 			verdict(unit, l->party, r->token,
 				lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 	}
-	/* Somebody who is missing may have gone on from here, unless it can be read at this moment. */
+	/* Somebody who is missing may have gone on from here, unless it can be read at this moment.
+	 */
 	if (missing && best->record.right == KHAZANA_RIGHT_NONE && !unit->copy_count)
 		unit->rolled = unit->token;
 	/* A version that others have is not one that somebody may still write. */
@@ -493,8 +493,7 @@ static bool all_heard(struct kh_node *node, const struct kh_region *region)
 	unsigned int i;
 
 	for (i = 0; i < node->peer_count; i++)
-		if (!node->peers[i].census ||
-		    !kh_grantee_valid(node, region, node->peers[i].id))
+		if (!node->peers[i].census || !kh_grantee_valid(node, region, node->peers[i].id))
 			return false;
 	return true;
 }
@@ -524,8 +523,9 @@ static void recovery_finish(struct kh_node *node)
 	}
 	node->recovering = false;
 	kh_count(node, KH_STAT_RECOVERIES);
-	kh_event(node, "recovery", "the directories are rebuilt; modules lost or silent: %u", missing);
-	kh_list_each(region, &node->regions, node)
+	kh_event(node, "recovery", "the directories are rebuilt; modules lost or silent: %u",
+		 missing);
+	kh_list_each (region, &node->regions, node)
 		if (region->home && region->home->recovering)
 			rebuild_region(region, missing, gone);
 	for (i = 0; i < node->peer_count; i++)
@@ -579,7 +579,7 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 		return;
 	from->census = true;
 	from->asked = false;
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (region->home && !region->home->recovering)
 			sweep(region, from);
 	if (node->recovering) {
@@ -587,7 +587,7 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 		return;
 	}
 	judged(node, from);
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (region->home && all_heard(node, region))
 			kh_rolls_end(region);
 	if (!node->silent)
@@ -595,7 +595,7 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 	node->silent &= ~(1ull << (from - node->peers));
 	if (node->silent)
 		return;
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (region->home)
 			end_doubt(region);
 }
@@ -606,7 +606,7 @@ void kh_recovery_start(struct kh_node *node)
 	struct kh_region *region;
 	unsigned int i;
 
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		if (!region->home)
 			continue;
 		for (i = 0; i < node->peer_count; i++)

@@ -20,7 +20,7 @@ static void null_fault(struct kh_unit *unit, struct kh_service *s)
 	} else if (unit->owner.party == s->asker) {
 		kh_cm_refuse(unit, s, s->held_token >= unit->owner.token ? EIO : EAGAIN);
 	} else {
-		s->want = KHAZANA_RIGHT_READ;	/* all that the owner must leave */
+		s->want = KHAZANA_RIGHT_READ; /* all that the owner must leave */
 		kh_cm_fetch(unit, s, unit->owner.party);
 		s->want = want;
 		kh_cm_grant(unit, s, KH_SOURCE_DATA, want == KHAZANA_RIGHT_WRITE);
@@ -29,7 +29,7 @@ static void null_fault(struct kh_unit *unit, struct kh_service *s)
 
 static void null_message(struct kh_unit *unit, struct kh_service *s)
 {
-	kh_cm_refuse(unit, s, EIO);	/* nothing is ever revoked for a request */
+	kh_cm_refuse(unit, s, EIO); /* nothing is ever revoked for a request */
 }
 
 const struct kh_cm_ops kh_cm_null = {

@@ -29,42 +29,42 @@
 #include "node.h"
 #include "wire.h"
 
-#define KH_MS			1000000ull
-#define KH_NEVER		(~0ull)
-#define KH_NO_FRAME		(~0u)
-#define KH_TOKEN_SHIFT		44	/* epoch << 44 | counter */
-#define KH_REQUEST_SHIFT	40	/* incarnation << 40 | counter */
-#define KH_LEASE_MS_MIN		20
-#define KH_LEASE_MS_MAX		((1u << 20) - 1)
-#define KH_LEASE_NODES		4096	/* node ids differ modulo this: lease ids of the module */
-#define KH_CLASSES_MAX		16	/* different lease_ms per pair of nodes */
-#define KH_ASKS_MAX		16384	/* requests of the module under way */
-#define KH_WAITING_MAX		1024	/* requests in one unit's FIFO */
-#define KH_CALLS_MAX		1024	/* calls of one peer under way here */
-#define KH_OPS_MAX		4096	/* operations of clients under way */
-#define KH_DONES_MAX		4096	/* DONEs not known to be seen, before the home is asked */
-#define KH_RETRY_MIN		(5 * KH_MS)
-#define KH_RETRY_MAX		(200 * KH_MS)
-#define KH_ROLLS_MAX		1024	/* rollbacks of a region that are remembered over a restart */
-#define KH_LINGER		(2 * KH_MS) /* a range's DONE waits that long for the rest */
-#define KH_LOOKUP_AGAIN		(500 * KH_MS)
-#define KH_TIMEOUT_MS		30000u
-#define KH_WINDOW_BYTES		(1u << 20) /* most that is prefetched ahead */
-#define KH_VERIFIER_SIZE	KH_WIRE_MAC_SIZE
+#define KH_MS 1000000ull
+#define KH_NEVER (~0ull)
+#define KH_NO_FRAME (~0u)
+#define KH_TOKEN_SHIFT 44 /* epoch << 44 | counter */
+#define KH_REQUEST_SHIFT 40 /* incarnation << 40 | counter */
+#define KH_LEASE_MS_MIN 20
+#define KH_LEASE_MS_MAX ((1u << 20) - 1)
+#define KH_LEASE_NODES 4096 /* node ids differ modulo this: lease ids of the module */
+#define KH_CLASSES_MAX 16 /* different lease_ms per pair of nodes */
+#define KH_ASKS_MAX 16384 /* requests of the module under way */
+#define KH_WAITING_MAX 1024 /* requests in one unit's FIFO */
+#define KH_CALLS_MAX 1024 /* calls of one peer under way here */
+#define KH_OPS_MAX 4096 /* operations of clients under way */
+#define KH_DONES_MAX 4096 /* DONEs not known to be seen, before the home is asked */
+#define KH_RETRY_MIN (5 * KH_MS)
+#define KH_RETRY_MAX (200 * KH_MS)
+#define KH_ROLLS_MAX 1024 /* rollbacks of a region that are remembered over a restart */
+#define KH_LINGER (2 * KH_MS) /* a range's DONE waits that long for the rest */
+#define KH_LOOKUP_AGAIN (500 * KH_MS)
+#define KH_TIMEOUT_MS 30000u
+#define KH_WINDOW_BYTES (1u << 20) /* most that is prefetched ahead */
+#define KH_VERIFIER_SIZE KH_WIRE_MAC_SIZE
 
 /* Errors that a test host can plant. */
 enum kh_plant {
 	KH_PLANT_NONE,
-	KH_PLANT_SKIP_INV,		/* a WRITE forgets one READ copy */
-	KH_PLANT_OLD_VERSION,		/* an owner answers from a HANDOFF frame of any version */
-	KH_PLANT_LOSE_WAITER,		/* a FIFO loses every eighth request */
-	KH_PLANT_ACCEPT_STALE,		/* old epochs and attempts are taken */
-	KH_PLANT_EARLY_HDONE,		/* the old owner is released at the GRANT */
-	KH_PLANT_NO_LEASE_WAIT,		/* a lost connection ends a lease */
-	KH_PLANT_FORGET_COPY,		/* a reader is not written down */
-	KH_PLANT_TWO_BUSY,		/* a unit serves READs while it is busy */
-	KH_PLANT_GRANT_EARLY,		/* a WRITE does not wait for the last IACK */
-	KH_PLANT_NO_VERDICT,		/* what an expired node holds is always resumed */
+	KH_PLANT_SKIP_INV, /* a WRITE forgets one READ copy */
+	KH_PLANT_OLD_VERSION, /* an owner answers from a HANDOFF frame of any version */
+	KH_PLANT_LOSE_WAITER, /* a FIFO loses every eighth request */
+	KH_PLANT_ACCEPT_STALE, /* old epochs and attempts are taken */
+	KH_PLANT_EARLY_HDONE, /* the old owner is released at the GRANT */
+	KH_PLANT_NO_LEASE_WAIT, /* a lost connection ends a lease */
+	KH_PLANT_FORGET_COPY, /* a reader is not written down */
+	KH_PLANT_TWO_BUSY, /* a unit serves READs while it is busy */
+	KH_PLANT_GRANT_EARLY, /* a WRITE does not wait for the last IACK */
+	KH_PLANT_NO_VERDICT, /* what an expired node holds is always resumed */
 };
 
 enum kh_stat {
@@ -99,7 +99,7 @@ enum kh_stat {
 /* A lease that this node gives: what @party may hold of regions of class @lease_ms. */
 struct kh_grantee {
 	uint32_t lease_ms;
-	uint32_t gen;			/* entries of another one are void */
+	uint32_t gen; /* entries of another one are void */
 	uint64_t end_ns;
 	bool valid;
 };
@@ -108,17 +108,17 @@ struct kh_peer {
 	kh_node_id id;
 	bool self;
 	bool connected;
-	bool census;			/* its inventory of this connection's peer state has come */
-	bool asked;			/* and is under way */
-	bool lost;			/* its module is new since the home ran last */
+	bool census; /* its inventory of this connection's peer state has come */
+	bool asked; /* and is under way */
+	bool lost; /* its module is new since the home ran last */
 	uint64_t incarnation;
 	uint64_t boot;
-	uint64_t ask_id;		/* of the inventory wanted, 0: none */
-	uint8_t *out;			/* message under construction */
+	uint64_t ask_id; /* of the inventory wanted, 0: none */
+	uint8_t *out; /* message under construction */
 	size_t out_len, out_size;
 	struct kh_grantee classes[KH_CLASSES_MAX];
 	unsigned int class_count;
-	struct kh_list calls;		/* struct kh_served: wait for a PROOF or for revokes */
+	struct kh_list calls; /* struct kh_served: wait for a PROOF or for revokes */
 	unsigned int call_count;
 	uint64_t messages_in, messages_out, bytes_in, bytes_out;
 };
@@ -128,13 +128,13 @@ struct kh_lease {
 	struct kh_list node;
 	kh_node_id home;
 	uint32_t lease_ms;
-	bool expired;			/* rights under it ended; the home has not judged them yet */
-	bool told;			/* the last RENEW said so */
-	uint64_t judge_id;		/* census that saw it */
-	uint32_t id;			/* in the module */
-	uint64_t end_ns;		/* as told to the module; 0: never had one */
-	uint64_t renew_ns;		/* when to send the next RENEW */
-	uint64_t sent_ns;		/* the last one */
+	bool expired; /* rights under it ended; the home has not judged them yet */
+	bool told; /* the last RENEW said so */
+	uint64_t judge_id; /* census that saw it */
+	uint32_t id; /* in the module */
+	uint64_t end_ns; /* as told to the module; 0: never had one */
+	uint64_t renew_ns; /* when to send the next RENEW */
+	uint64_t sent_ns; /* the last one */
 	uint64_t sequence;
 	uint64_t acked;
 };
@@ -145,17 +145,17 @@ struct kh_cm_ops;
 
 /* What is written down of a party: its lease generation then, and the grant's token. */
 struct kh_holder {
-	kh_node_id party;		/* 0: nobody */
+	kh_node_id party; /* 0: nobody */
 	uint32_t gen;
 	uint64_t token;
-	uint64_t mark;			/* last census that listed it */
+	uint64_t mark; /* last census that listed it */
 };
 
 /* An answer that is owed to an INV. */
 struct kh_owed {
 	kh_node_id party;
 	uint32_t gen;
-	uint32_t flags;			/* KH_INV_* */
+	uint32_t flags; /* KH_INV_* */
 	bool answered;
 	bool kept;
 };
@@ -180,18 +180,18 @@ struct kh_service {
 	uint64_t held_token;
 	uint64_t token;
 	uint64_t need;
-	uint64_t version;		/* granted */
-	uint32_t kind;			/* enum kh_wire_source */
+	uint64_t version; /* granted */
+	uint32_t kind; /* enum kh_wire_source */
 	bool grant_sent;
 	bool confused;
 	bool taken;
 	bool deferred;
-	bool rescue;			/* READ copies of a void owner are being kept */
+	bool rescue; /* READ copies of a void owner are being kept */
 	kh_node_id source;
 	uint32_t source_gen;
 	struct kh_owed *owed;
 	unsigned int owed_count, owed_open;
-	struct kh_served *call;		/* FREE: whose */
+	struct kh_served *call; /* FREE: whose */
 };
 
 struct kh_done_mark {
@@ -204,33 +204,33 @@ struct kh_listed;
 /* One unit in its home's directory.  A unit without one is virgin. */
 struct kh_unit {
 	struct kh_hnode node;
-	struct kh_list busy_node;	/* on the home's busy list */
+	struct kh_list busy_node; /* on the home's busy list */
 	struct kh_region *region;
-	uint64_t version;		/* the truth, at the owner */
-	uint64_t token;			/* newest given out for it */
-	uint64_t seen;			/* highest version that another node than its writer got */
-	uint64_t rolled;		/* highest version that may be lost, 0: none */
+	uint64_t version; /* the truth, at the owner */
+	uint64_t token; /* newest given out for it */
+	uint64_t seen; /* highest version that another node than its writer got */
+	uint64_t rolled; /* highest version that may be lost, 0: none */
 	struct kh_holder owner;
 	uint32_t owner_right;
-	bool fresh;			/* the owner took it virgin, nobody has seen it since */
-	bool granted;			/* since this home runs */
+	bool fresh; /* the owner took it virgin, nobody has seen it since */
+	bool granted; /* since this home runs */
 	struct kh_holder backup;
 	uint64_t backup_version;
-	struct kh_holder *copies;	/* READ, without the owner */
+	struct kh_holder *copies; /* READ, without the owner */
 	unsigned int copy_count, copy_size;
 	struct kh_done_mark *dones;
 	unsigned int done_count;
 	struct kh_service *busy;
 	struct kh_list waiting;
 	unsigned int waiting_count;
-	struct kh_listed *listed;	/* records while recovering */
+	struct kh_listed *listed; /* records while recovering */
 	unsigned int listed_count;
 };
 
 /* Versions of a unit that were given up: others went on from @after to @before. */
 struct kh_roll {
 	uint64_t unit;
-	uint64_t after, before;		/* exclusive */
+	uint64_t after, before; /* exclusive */
 	uint64_t reserved;
 };
 
@@ -239,18 +239,18 @@ struct kh_home {
 	const struct kh_cm_ops *cm;
 	uint8_t verifier[KH_VERIFIER_SIZE];
 	uint64_t epoch;
-	uint64_t counter;		/* of tokens */
+	uint64_t counter; /* of tokens */
 	struct kh_intervals allocated;
 	/* EIO where the directory knows nothing; persisted. */
-	struct kh_intervals lost;	/* the module that had it is gone */
-	struct kh_intervals doubt;	/* a silent node may have it */
-	uint64_t rolled;		/* of units that nobody listed, see struct kh_unit */
-	struct kh_roll *rolls;		/* whose holders have not been heard since; persisted */
+	struct kh_intervals lost; /* the module that had it is gone */
+	struct kh_intervals doubt; /* a silent node may have it */
+	uint64_t rolled; /* of units that nobody listed, see struct kh_unit */
+	struct kh_roll *rolls; /* whose holders have not been heard since; persisted */
 	uint32_t roll_count;
 	struct kh_hash units;
 	struct kh_list busy;
 	bool recovering;
-	bool going;			/* being unreserved */
+	bool going; /* being unreserved */
 };
 
 /* A region as this node knows it. */
@@ -262,46 +262,46 @@ struct kh_region {
 	uint64_t generation;
 	uint64_t units;
 	uint32_t unit_shift;
-	struct kh_attr attr;		/* defaults filled in */
-	kh_node_id home_id;		/* 0: not known */
-	uint64_t epoch;			/* of the home, as known here */
-	struct kh_home *home;		/* if it is this node */
-	uint32_t handle;		/* the module's, 0: not there */
+	struct kh_attr attr; /* defaults filled in */
+	kh_node_id home_id; /* 0: not known */
+	uint64_t epoch; /* of the home, as known here */
+	struct kh_home *home; /* if it is this node */
+	uint32_t handle; /* the module's, 0: not there */
 	bool attached;
-	uint32_t lease_set;		/* lease id that the module has for it */
+	uint32_t lease_set; /* lease id that the module has for it */
 	struct kh_lease *lease;
-	bool resync;			/* the home must repeat what it demanded */
+	bool resync; /* the home must repeat what it demanded */
 	struct kh_list asks;
-	struct kh_hash demands;		/* struct kh_demand: INV, FORWARD that wait */
-	struct kh_list dones;		/* struct kh_done */
-	uint64_t next_unit;		/* of a sequential reader */
-	uint64_t ahead;			/* first unit not prefetched yet */
-	uint32_t window;		/* units */
-	uint32_t prefetching;		/* units under way */
-	uint64_t surprise_ns;		/* last COMMIT that no module request waited for */
-	struct kh_hash wanted;		/* struct kh_ask_unit by unit: one request a unit */
+	struct kh_hash demands; /* struct kh_demand: INV, FORWARD that wait */
+	struct kh_list dones; /* struct kh_done */
+	uint64_t next_unit; /* of a sequential reader */
+	uint64_t ahead; /* first unit not prefetched yet */
+	uint32_t window; /* units */
+	uint32_t prefetching; /* units under way */
+	uint64_t surprise_ns; /* last COMMIT that no module request waited for */
+	struct kh_hash wanted; /* struct kh_ask_unit by unit: one request a unit */
 };
 
 /* One unit of a request of this node. */
 struct kh_ask_unit {
-	uint64_t module_request;	/* 0: nobody waits (a prefetch) */
+	uint64_t module_request; /* 0: nobody waits (a prefetch) */
 	uint64_t held;
 	uint64_t held_token;
-	uint64_t token;			/* of the GRANT */
+	uint64_t token; /* of the GRANT */
 	uint64_t need;
 	uint64_t version;
 	uint64_t data_version;
 	uint32_t frame;
 	uint32_t attempt;
 	uint8_t right;
-	uint8_t kind;			/* enum kh_wire_source */
-	bool asked;			/* REQ of @attempt sent */
+	uint8_t kind; /* enum kh_wire_source */
+	bool asked; /* REQ of @attempt sent */
 	bool owned;
 	bool granted;
 	bool data;
-	bool known;			/* @held and @held_token are as in the module */
+	bool known; /* @held and @held_token are as in the module */
 	bool over;
-	struct kh_hnode wanted;		/* in the region's, until over */
+	struct kh_hnode wanted; /* in the region's, until over */
 	struct kh_ask *ask;
 };
 
@@ -312,13 +312,13 @@ struct kh_done {
 	uint64_t request;
 	uint64_t token;
 	uint64_t version;
-	uint64_t sequence;		/* RENEWs sent before it */
+	uint64_t sequence; /* RENEWs sent before it */
 };
 
 /* An INV or a FORWARD that waits for the module. */
 struct kh_demand {
-	struct kh_hnode node;		/* in the region's, by unit */
-	struct kh_hnode cookie_node;	/* in the node's, by cookie, while a REVOKE goes on */
+	struct kh_hnode node; /* in the region's, by unit */
+	struct kh_hnode cookie_node; /* in the node's, by cookie, while a REVOKE goes on */
 	struct kh_region *region;
 	kh_node_id home;
 	bool forward;
@@ -329,8 +329,8 @@ struct kh_demand {
 	uint64_t request;
 	kh_node_id party;
 	uint32_t attempt;
-	uint32_t right;			/* FORWARD: asked for */
-	uint32_t flags;			/* INV: KH_INV_* */
+	uint32_t right; /* FORWARD: asked for */
+	uint32_t flags; /* INV: KH_INV_* */
 };
 
 /* A request of this node under way. */
@@ -340,15 +340,15 @@ struct kh_ask {
 	struct kh_region *region;
 	uint64_t id;
 	uint32_t want;
-	uint32_t flags;			/* KH_REQ_* */
+	uint32_t flags; /* KH_REQ_* */
 	uint64_t deadline_ns;
-	uint64_t retry_ns;		/* when to ask (again), KH_NEVER: all asked */
+	uint64_t retry_ns; /* when to ask (again), KH_NEVER: all asked */
 	uint64_t backoff_ns;
-	uint64_t flush_ns;		/* when held back COMMITs must go, KH_NEVER: none */
+	uint64_t flush_ns; /* when held back COMMITs must go, KH_NEVER: none */
 	uint64_t first;
 	uint32_t count;
-	uint32_t left;			/* units not over */
-	uint32_t ready;			/* units that could be committed */
+	uint32_t left; /* units not over */
+	uint32_t ready; /* units that could be committed */
 	struct kh_ask_unit units[];
 };
 
@@ -366,30 +366,30 @@ struct kh_node {
 	uint64_t deadline;
 	enum kh_plant plant;
 	unsigned int plant_count;
-	struct kh_peer peers[KH_NODES_MAX];	/* 0: this node */
+	struct kh_peer peers[KH_NODES_MAX]; /* 0: this node */
 	unsigned int peer_count;
 	struct kh_list local;
 	struct kh_list regions;
 	struct kh_list leases;
 	struct kh_hash asks;
-	struct kh_hash calls;			/* struct kh_call, made here */
-	struct kh_hash demands;			/* struct kh_demand with a REVOKE under way, by cookie */
+	struct kh_hash calls; /* struct kh_call, made here */
+	struct kh_hash demands; /* struct kh_demand with a REVOKE under way, by cookie */
 	struct kh_list lookups;
-	uint8_t *scratch;			/* a received message, aligned */
+	uint8_t *scratch; /* a received message, aligned */
 	size_t scratch_size;
-	struct kh_list ops_list;		/* struct kh_run: operations under way */
+	struct kh_list ops_list; /* struct kh_run: operations under way */
 	unsigned int op_count;
 	unsigned int done_count;
 	uint64_t next_request;
 	uint64_t next_cookie;
 	uint64_t next_ask;
 	uint64_t started;
-	uint64_t silent;			/* bits: peers that recovery did not hear */
-	bool took_over;				/* the module held regions when this khd began */
+	uint64_t silent; /* bits: peers that recovery did not hear */
+	bool took_over; /* the module held regions when this khd began */
 	bool recovering;
 	struct khazana_addr space_next;
 	uint64_t generation_next;
-	uint64_t boots[KH_NODES_MAX];		/* as persisted, by peer index */
+	uint64_t boots[KH_NODES_MAX]; /* as persisted, by peer index */
 	uint64_t stats[KH_STAT_COUNT];
 	uint64_t kind_in[KH_WIRE_KINDS];
 	uint64_t kind_out[KH_WIRE_KINDS];
@@ -481,12 +481,16 @@ int kh_blob_check(const void *blob, size_t len, uint32_t kind);
 int kh_boots_save(struct kh_node *node);
 
 struct kh_blob {
-	uint32_t crc;			/* of all that follows this field */
+	uint32_t crc; /* of all that follows this field */
 	uint32_t version;
 	uint32_t kind;
-	uint32_t length;		/* whole blob */
+	uint32_t length; /* whole blob */
 };
-enum { KH_BLOB_REGION = 1, KH_BLOB_SPACE = 2, KH_BLOB_BOOTS = 3 };
+enum {
+	KH_BLOB_REGION = 1,
+	KH_BLOB_SPACE = 2,
+	KH_BLOB_BOOTS = 3
+};
 
 /* lease.c */
 struct kh_lease *kh_lease_get(struct kh_node *node, kh_node_id home, uint32_t lease_ms);
@@ -505,9 +509,9 @@ kh_handler kh_on_renew, kh_on_renew_ack;
 
 /* unit.c */
 enum kh_settled {
-	KH_SETTLED,			/* there is a valid owner, or the unit is virgin */
-	KH_SETTLED_LOST,		/* nobody within reach has the last version */
-	KH_SETTLED_COPIES,		/* only READ copies have it: they must be kept first */
+	KH_SETTLED, /* there is a valid owner, or the unit is virgin */
+	KH_SETTLED_LOST, /* nobody within reach has the last version */
+	KH_SETTLED_COPIES, /* only READ copies have it: they must be kept first */
 };
 /* home.c */
 struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit);
@@ -563,7 +567,8 @@ kh_handler kh_on_ask, kh_on_verdict;
 /* ask.c */
 void kh_ask_fault(struct kh_node *node, struct kh_region *region,
 		  const struct khazana_request *req);
-void kh_ask_prefetch(struct kh_node *node, struct kh_region *region, uint64_t first, uint32_t count);
+void kh_ask_prefetch(struct kh_node *node, struct kh_region *region, uint64_t first,
+		     uint32_t count);
 void kh_ask_again(struct kh_region *region);
 void kh_ask_lost(struct kh_region *region, uint64_t unit);
 void kh_ask_resumed(struct kh_region *region, uint64_t unit);
@@ -584,8 +589,8 @@ void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t 
 void kh_key_verifier(const uint8_t key[KH_KEY_SIZE], struct khazana_addr start, uint64_t generation,
 		     uint8_t verifier[KH_VERIFIER_SIZE]);
 void kh_key_mac(const uint8_t verifier[KH_VERIFIER_SIZE], const char *purpose,
-		const uint8_t nonce[KH_WIRE_NONCE_SIZE], kh_node_id node, const void *what, size_t len,
-		uint8_t mac[KH_WIRE_MAC_SIZE]);
+		const uint8_t nonce[KH_WIRE_NONCE_SIZE], kh_node_id node, const void *what,
+		size_t len, uint8_t mac[KH_WIRE_MAC_SIZE]);
 bool kh_key_equal(const void *a, const void *b, size_t len);
 
 /* call.c */

@@ -16,7 +16,7 @@ struct lookup {
 	uint64_t id;
 	uint64_t deadline_ns;
 	uint64_t again_ns;
-	uint64_t answered;		/* bits: peers that are not the home */
+	uint64_t answered; /* bits: peers that are not the home */
 	kh_found *found;
 	void *context;
 };
@@ -92,7 +92,7 @@ void kh_lookup_cancel(struct kh_node *node, void *context)
 {
 	struct lookup *l, *tmp;
 
-	kh_list_each_safe(l, tmp, &node->lookups, node) {
+	kh_list_each_safe (l, tmp, &node->lookups, node) {
 		if (l->context != context)
 			continue;
 		kh_list_del(&l->node);
@@ -104,7 +104,7 @@ void kh_lookup_tick(struct kh_node *node)
 {
 	struct lookup *l, *tmp;
 
-	kh_list_each_safe(l, tmp, &node->lookups, node) {
+	kh_list_each_safe (l, tmp, &node->lookups, node) {
 		if (node->now >= l->deadline_ns) {
 			lookup_end(node, l, NULL, ETIMEDOUT);
 			continue;
@@ -124,7 +124,7 @@ void kh_lookup_peer(struct kh_node *node, struct kh_peer *peer, bool up)
 	uint64_t bit = 1ull << (peer - node->peers);
 	struct lookup *l;
 
-	kh_list_each(l, &node->lookups, node) {
+	kh_list_each (l, &node->lookups, node) {
 		l->answered &= ~bit;
 		if (up)
 			ask_peer(node, l, peer);
@@ -135,7 +135,7 @@ void kh_lookup_free(struct kh_node *node)
 {
 	struct lookup *l, *tmp;
 
-	kh_list_each_safe(l, tmp, &node->lookups, node) {
+	kh_list_each_safe (l, tmp, &node->lookups, node) {
 		kh_list_del(&l->node);
 		free(l);
 	}
@@ -187,7 +187,7 @@ static struct lookup *lookup_find(struct kh_node *node, uint64_t id)
 {
 	struct lookup *l;
 
-	kh_list_each(l, &node->lookups, node)
+	kh_list_each (l, &node->lookups, node)
 		if (l->id == id)
 			return l;
 	return NULL;

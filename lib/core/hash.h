@@ -15,7 +15,7 @@ struct kh_hnode {
 };
 
 struct kh_hash {
-	struct kh_hnode **buckets;	/* NULL until the first insertion */
+	struct kh_hnode **buckets; /* NULL until the first insertion */
 	uint32_t mask;
 	uint32_t count;
 };

@@ -186,9 +186,8 @@ static bool suspended(struct kh_region *region)
 }
 
 /* A node that does not have the region in its module holds nothing of it. */
-static void answer_nothing(struct kh_node *node, struct kh_peer *from,
-			   const struct kh_wire_head *h, uint64_t unit, uint64_t token,
-			   enum kh_wire_ack status)
+static void answer_nothing(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+			   uint64_t unit, uint64_t token, enum kh_wire_ack status)
 {
 	struct kh_wire_head head = *h;
 	struct kh_wire_iack *e;
@@ -367,7 +366,7 @@ void kh_holder_request(struct kh_node *node, const struct khazana_request *req)
 	} else if (req->op == KHAZANA_REQ_PREFETCH) {
 		kh_ask_prefetch(node, region, req->unit, (uint32_t)req->count);
 	} else if (req->op == KHAZANA_REQ_FLUSH) {
-		answered(node, req, 0);	/* there is no store: safe as it is */
+		answered(node, req, 0); /* there is no store: safe as it is */
 	} else if (req->op == KHAZANA_REQ_REVOKED) {
 		revoked(node, req);
 	} else if (req->op == KHAZANA_REQ_UNLOCKED) {

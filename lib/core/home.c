@@ -65,7 +65,8 @@ void kh_cm_refuse(struct kh_unit *unit, struct kh_service *s, uint32_t error)
 		kh_served_freed(unit->region->owner, s->call, true);
 	kh_service_nack(unit, s, error,
 			error == EAGAIN && !(s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) ?
-				KH_NACK_RETRY : 0);
+				KH_NACK_RETRY :
+				0);
 	service_end(unit);
 }
 
@@ -246,7 +247,7 @@ void kh_service_run(struct kh_unit *unit)
 		service_token(unit, s);
 		run_free(unit, s);
 	} else if (!kh_request_of(kh_peer_find(unit->region->owner, s->asker), s->request)) {
-		service_end(unit);	/* of a khd that is dead */
+		service_end(unit); /* of a khd that is dead */
 	} else if (!kh_grantee_valid(unit->region->owner, unit->region, s->asker)) {
 		kh_cm_refuse(unit, s, EAGAIN);
 	} else if (!kh_intervals_has(&home->allocated, unit->node.key)) {
@@ -445,7 +446,7 @@ static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 
 	s->deferred = true;
 	kh_count(unit->region->owner, KH_STAT_DEFERRED);
-	kh_list_each_safe(w, tmp, &unit->waiting, node) {
+	kh_list_each_safe (w, tmp, &unit->waiting, node) {
 		if (!(w->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)))
 			continue;
 		kh_service_nack(unit, w, EAGAIN, 0);
@@ -465,7 +466,7 @@ static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_
 	struct kh_holder old = unit->backup;
 
 	if (owed->answered) {
-		owed->kept |= status == KH_ACK_KEPT;	/* it was void, and is back */
+		owed->kept |= status == KH_ACK_KEPT; /* it was void, and is back */
 		return;
 	}
 	owed->answered = true;
@@ -557,7 +558,7 @@ static void waiting_abort(struct kh_unit *unit, kh_node_id asker, uint64_t reque
 {
 	struct kh_service *w, *tmp;
 
-	kh_list_each_safe(w, tmp, &unit->waiting, node) {
+	kh_list_each_safe (w, tmp, &unit->waiting, node) {
 		if (w->call || w->asker != asker || w->request != request)
 			continue;
 		unit->waiting_count--;
@@ -668,7 +669,7 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 		kh_service_free(s);
 		return;
 	}
-	kh_list_each(w, &unit->waiting, node) {
+	kh_list_each (w, &unit->waiting, node) {
 		if (s->call || w->asker != s->asker || w->request != s->request)
 			continue;
 		if (s->attempt > w->attempt) {
@@ -775,10 +776,10 @@ void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms)
 	struct kh_region *region;
 	struct kh_unit *unit, *tmp;
 
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		if (!region->home || region->attr.lease_ms != lease_ms)
 			continue;
-		kh_list_each_safe(unit, tmp, &region->home->busy, busy_node)
+		kh_list_each_safe (unit, tmp, &region->home->busy, busy_node)
 			unit_expired(unit, party);
 	}
 }
@@ -825,10 +826,10 @@ void kh_home_resend(struct kh_node *node, struct kh_peer *peer)
 	struct kh_unit *unit;
 	unsigned int i;
 
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		if (!region->home)
 			continue;
-		kh_list_each(unit, &region->home->busy, busy_node) {
+		kh_list_each (unit, &region->home->busy, busy_node) {
 			struct kh_service *s = unit->busy;
 
 			for (i = 0; i < s->owed_count; i++)

@@ -10,7 +10,7 @@
 
 struct kh_interval {
 	uint64_t start;
-	uint64_t end;			/* first unit behind */
+	uint64_t end; /* first unit behind */
 };
 
 struct kh_intervals {

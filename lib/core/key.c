@@ -2,8 +2,8 @@
 /*
  * key.c - region keys
  *
- * A home keeps HMAC(key, what region) and never the key.  A node proves that its user has the key by
- * HMAC(that, purpose, the home's nonce, its own id, what it asks for).  Neither the key nor what
+ * A home keeps HMAC(key, what region) and never the key.  A node proves that its user has the key
+ * by HMAC(that, purpose, the home's nonce, its own id, what it asks for).  Neither the key nor what
  * the home keeps crosses the network.
  */
 #include <openssl/crypto.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 #include "core.h"
 
-#define KH_MAC_MAX 256	/* bytes that a proof is about */
+#define KH_MAC_MAX 256 /* bytes that a proof is about */
 
 static void hmac(const void *key, size_t key_len, const void *what, size_t len,
 		 uint8_t mac[KH_WIRE_MAC_SIZE])
@@ -36,8 +36,8 @@ void kh_key_verifier(const uint8_t key[KH_KEY_SIZE], struct khazana_addr start, 
 
 /* The proof for one call; @purpose has at most 7 characters, @len is at most KH_MAC_MAX. */
 void kh_key_mac(const uint8_t verifier[KH_VERIFIER_SIZE], const char *purpose,
-		const uint8_t nonce[KH_WIRE_NONCE_SIZE], kh_node_id node, const void *what, size_t len,
-		uint8_t mac[KH_WIRE_MAC_SIZE])
+		const uint8_t nonce[KH_WIRE_NONCE_SIZE], kh_node_id node, const void *what,
+		size_t len, uint8_t mac[KH_WIRE_MAC_SIZE])
 {
 	uint8_t text[16 + KH_WIRE_NONCE_SIZE + KH_MAC_MAX] = { 0 };
 

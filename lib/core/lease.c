@@ -16,7 +16,7 @@ static struct kh_lease *lease_find(struct kh_node *node, kh_node_id home, uint32
 {
 	struct kh_lease *lease;
 
-	kh_list_each(lease, &node->leases, node)
+	kh_list_each (lease, &node->leases, node)
 		if (lease->home == home && lease->lease_ms == lease_ms)
 			return lease;
 	return NULL;
@@ -33,7 +33,7 @@ struct kh_lease *kh_lease_get(struct kh_node *node, kh_node_id home, uint32_t le
 	lease->home = home;
 	lease->lease_ms = lease_ms;
 	lease->id = lease_id(home, lease_ms);
-	lease->expired = node->took_over;	/* for all that this khd knows */
+	lease->expired = node->took_over; /* for all that this khd knows */
 	kh_list_add(&node->leases, &lease->node);
 	kh_lease_renew(node, lease);
 	return lease;
@@ -47,7 +47,7 @@ static void lease_over(struct kh_node *node, struct kh_lease *lease)
 	lease->expired = true;
 	lease->told = false;
 	lease->judge_id = 0;
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (region->lease == lease)
 			kh_ask_again(region);
 }
@@ -184,7 +184,7 @@ static void lease_ready(struct kh_node *node, struct kh_lease *lease, struct kh_
 
 	if (!kh_lease_ready(node, lease))
 		return;
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		if (region->lease != lease)
 			continue;
 		kh_ask_go(region);
@@ -227,7 +227,7 @@ void kh_lease_asked(struct kh_node *node, kh_node_id home, uint64_t id)
 {
 	struct kh_lease *lease;
 
-	kh_list_each(lease, &node->leases, node)
+	kh_list_each (lease, &node->leases, node)
 		if (lease->home == home && lease->expired)
 			lease->judge_id = id;
 }
@@ -237,7 +237,7 @@ void kh_lease_judged(struct kh_node *node, struct kh_peer *home, uint64_t id)
 {
 	struct kh_lease *lease;
 
-	kh_list_each(lease, &node->leases, node) {
+	kh_list_each (lease, &node->leases, node) {
 		if (lease->home != home->id || !lease->expired || lease->judge_id != id)
 			continue;
 		lease->expired = false;
@@ -250,7 +250,7 @@ void kh_lease_expired(struct kh_node *node, uint32_t id)
 {
 	struct kh_lease *lease;
 
-	kh_list_each(lease, &node->leases, node) {
+	kh_list_each (lease, &node->leases, node) {
 		if (lease->id != id)
 			continue;
 		lease_over(node, lease);
@@ -263,7 +263,7 @@ void kh_lease_tick(struct kh_node *node)
 	struct kh_lease *lease;
 	unsigned int i, k;
 
-	kh_list_each(lease, &node->leases, node) {
+	kh_list_each (lease, &node->leases, node) {
 		if (node->now >= lease->renew_ns)
 			kh_lease_renew(node, lease);
 		else

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define kh_container(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define kh_container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 struct kh_list {
 	struct kh_list *next, *prev;
@@ -43,15 +43,15 @@ static inline void kh_list_del(struct kh_list *item)
 
 #define kh_list_first(list, type, member) kh_container((list)->next, type, member)
 
-#define kh_list_each(pos, list, member)                                                     \
+#define kh_list_each(pos, list, member)                                                          \
 	for (pos = kh_container((list)->next, __typeof__(*pos), member); &pos->member != (list); \
 	     pos = kh_container(pos->member.next, __typeof__(*pos), member))
 
 /* @pos may be unlinked and freed in the body; @tmp may not. */
-#define kh_list_each_safe(pos, tmp, list, member)                                \
-	for (pos = kh_container((list)->next, __typeof__(*pos), member),         \
-	    tmp = kh_container(pos->member.next, __typeof__(*pos), member);      \
-	     &pos->member != (list);                                             \
+#define kh_list_each_safe(pos, tmp, list, member)                           \
+	for (pos = kh_container((list)->next, __typeof__(*pos), member),    \
+	    tmp = kh_container(pos->member.next, __typeof__(*pos), member); \
+	     &pos->member != (list);                                        \
 	     pos = tmp, tmp = kh_container(tmp->member.next, __typeof__(*tmp), member))
 
 #endif /* KH_CORE_LIST_H */

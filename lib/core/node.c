@@ -16,16 +16,11 @@ static const struct {
 	const char *name;
 	enum kh_plant plant;
 } plants[] = {
-	{ "skip-inv", KH_PLANT_SKIP_INV },
-	{ "old-version", KH_PLANT_OLD_VERSION },
-	{ "lose-waiter", KH_PLANT_LOSE_WAITER },
-	{ "accept-stale", KH_PLANT_ACCEPT_STALE },
-	{ "early-hdone", KH_PLANT_EARLY_HDONE },
-	{ "no-lease-wait", KH_PLANT_NO_LEASE_WAIT },
-	{ "forget-copy", KH_PLANT_FORGET_COPY },
-	{ "two-busy", KH_PLANT_TWO_BUSY },
-	{ "grant-early", KH_PLANT_GRANT_EARLY },
-	{ "no-verdict", KH_PLANT_NO_VERDICT },
+	{ "skip-inv", KH_PLANT_SKIP_INV },	 { "old-version", KH_PLANT_OLD_VERSION },
+	{ "lose-waiter", KH_PLANT_LOSE_WAITER }, { "accept-stale", KH_PLANT_ACCEPT_STALE },
+	{ "early-hdone", KH_PLANT_EARLY_HDONE }, { "no-lease-wait", KH_PLANT_NO_LEASE_WAIT },
+	{ "forget-copy", KH_PLANT_FORGET_COPY }, { "two-busy", KH_PLANT_TWO_BUSY },
+	{ "grant-early", KH_PLANT_GRANT_EARLY }, { "no-verdict", KH_PLANT_NO_VERDICT },
 };
 
 void kh_arm(struct kh_node *node, uint64_t when)
@@ -61,7 +56,7 @@ static void on_sync(struct kh_node *node, struct kh_peer *from, const struct kh_
 {
 	struct kh_lease *lease;
 
-	kh_list_each(lease, &node->leases, node)
+	kh_list_each (lease, &node->leases, node)
 		if (lease->home == from->id)
 			kh_lease_renew(node, lease);
 	if (!from->census)
@@ -214,12 +209,12 @@ void kh_node_destroy(struct kh_node *node)
 	kh_op_free(node);
 	kh_call_free(node);
 	kh_served_free(node);
-	kh_list_each_safe(region, next_region, &node->regions, node)
+	kh_list_each_safe (region, next_region, &node->regions, node)
 		kh_region_free(region);
 	kh_lookup_free(node);
-	kh_list_each_safe(lease, next_lease, &node->leases, node)
+	kh_list_each_safe (lease, next_lease, &node->leases, node)
 		free(lease);
-	kh_list_each_safe(local, next_local, &node->local, node)
+	kh_list_each_safe (local, next_local, &node->local, node)
 		free(local);
 	for (i = 0; i < node->peer_count; i++)
 		free(node->peers[i].out);
@@ -370,7 +365,7 @@ const char *kh_node_check(const struct kh_node *node)
 
 	if (!kh_list_empty(&node->local))
 		return "node: a message to itself was not handled";
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		broken = kh_ask_check(region);
 		if (!broken && region->home)
 			broken = kh_home_check(region);

@@ -18,28 +18,29 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <khazana.h>	/* struct kh_attr, struct kh_region_info: one definition for library and core */
+#include <khazana.h> /* struct kh_attr, struct kh_region_info: one definition for library and core */
 
 struct kh_node;
 struct kh_op_result;
 
-typedef uint32_t kh_node_id;		/* 1..2^32-1 */
+typedef uint32_t kh_node_id; /* 1..2^32-1 */
 
-#define KH_NODES_MAX		64	/* configured nodes of a cluster, this one included */
-#define KH_DATA_MAX		(2u << 20)	/* largest unit: bytes of one DATA body */
+#define KH_NODES_MAX 64 /* configured nodes of a cluster, this one included */
+#define KH_DATA_MAX (2u << 20) /* largest unit: bytes of one DATA body */
 
 /**
  * struct kh_host_ops - what a node asks of its host; all are required
  * @send: queue one whole wire message (@head: header and body, @data: unit contents or NULL) for
  *	@peer.  Copies or sends both before it returns.  FIFO per peer while the
  *	connection lives; silently dropped when there is none.  Never fails: a host that cannot
- *	queue (limit reached) drops the connection and reports peer_down later.  @peer is never this node.
+ *	queue (limit reached) drops the connection and reports peer_down later.  @peer is never this
+ *node.
  * @command: run @n commands against the module, in order; results are in place on return
  * @frame: address of @len bytes of the daemon view from frame index @frame on (contiguous)
  * @reply: the end of the client operation @op_id; called exactly once for each kh_node_op().
  *	@result and what it points to live until the call returns
- * @persist: store @blob (@len bytes) under the name @key durably before returning; NULL blob deletes.
- *	0 or a negative errno.  Small and rare: descriptors, allocations, address space
+ * @persist: store @blob (@len bytes) under the name @key durably before returning; NULL blob
+ *deletes. 0 or a negative errno.  Small and rare: descriptors, allocations, address space
  * @random: fill @buf with @len random bytes (from the seed in the simulator)
  * @event: something an operator wants to know; @text is one line without secrets
  */
@@ -84,34 +85,36 @@ struct kh_node_config {
 
 /* Client operations: libkhazana and khadm through the host's control socket. */
 enum kh_op_code {
-	KH_OP_RESERVE		= 1,	/* length, attr, key -> addr */
-	KH_OP_UNRESERVE		= 2,	/* addr, key: EBUSY while mapped or locked anywhere; flag FORCE revokes first */
-	KH_OP_ALLOCATE		= 3,	/* addr, length, key */
-	KH_OP_FREE		= 4,	/* addr, length, key: EBUSY while locked; mapped copies are revoked first */
-	KH_OP_GETATTR		= 5,	/* addr -> region */
-	KH_OP_SETATTR		= 6,	/* addr, key, attr, attr_mask */
-	KH_OP_REGION_LIST	= 7,	/* -> regions known here (all: asks every node) */
-	KH_OP_PAGE_SHOW		= 8,	/* addr -> page (asks the home) */
-	KH_OP_NODE_LIST		= 9,	/* -> nodes */
-	KH_OP_STATS		= 10,	/* -> counters */
-	KH_OP_NULL		= 11,	/* node: an empty round trip to that node (bench) */
-	KH_OP_ECHO		= 12,	/* node, length: a round trip that brings back length bytes (bench: "send page") */
+	KH_OP_RESERVE = 1, /* length, attr, key -> addr */
+	KH_OP_UNRESERVE =
+		2, /* addr, key: EBUSY while mapped or locked anywhere; flag FORCE revokes first */
+	KH_OP_ALLOCATE = 3, /* addr, length, key */
+	KH_OP_FREE = 4, /* addr, length, key: EBUSY while locked; mapped copies are revoked first */
+	KH_OP_GETATTR = 5, /* addr -> region */
+	KH_OP_SETATTR = 6, /* addr, key, attr, attr_mask */
+	KH_OP_REGION_LIST = 7, /* -> regions known here (all: asks every node) */
+	KH_OP_PAGE_SHOW = 8, /* addr -> page (asks the home) */
+	KH_OP_NODE_LIST = 9, /* -> nodes */
+	KH_OP_STATS = 10, /* -> counters */
+	KH_OP_NULL = 11, /* node: an empty round trip to that node (bench) */
+	KH_OP_ECHO = 12, /* node, length: a round trip that brings back length bytes (bench: "send
+			    page") */
 };
 
-#define KH_OPF_FORCE	(1u << 0)
-#define KH_OPF_ALL	(1u << 1)
+#define KH_OPF_FORCE (1u << 0)
+#define KH_OPF_ALL (1u << 1)
 
-#define KH_PAGE_HOLDERS_MAX	KH_NODES_MAX
+#define KH_PAGE_HOLDERS_MAX KH_NODES_MAX
 
 /* What the home's directory says of one unit. */
 struct kh_page_info {
-	struct khazana_addr start;	/* of the unit */
+	struct khazana_addr start; /* of the unit */
 	uint64_t version;
-	uint64_t token;			/* of the last grant */
-	kh_node_id home, owner, backup;	/* 0: none */
-	uint32_t right;			/* of the owner */
+	uint64_t token; /* of the last grant */
+	kh_node_id home, owner, backup; /* 0: none */
+	uint32_t right; /* of the owner */
 	bool busy;
-	uint32_t waiting;		/* requests in its FIFO */
+	uint32_t waiting; /* requests in its FIFO */
 	uint32_t reader_count;
 	kh_node_id readers[KH_PAGE_HOLDERS_MAX];
 };
@@ -120,7 +123,7 @@ struct kh_node_info {
 	kh_node_id id;
 	bool self, connected;
 	uint64_t incarnation;
-	int64_t lease_left_ms;		/* of its lease with us, -1: none */
+	int64_t lease_left_ms; /* of its lease with us, -1: none */
 	uint64_t messages_in, messages_out, bytes_in, bytes_out;
 };
 
@@ -139,13 +142,14 @@ struct kh_op {
 	struct kh_attr attr;
 	uint32_t attr_mask;
 	uint8_t key[KH_KEY_SIZE];
-	uint8_t new_key[KH_KEY_SIZE];	/* SETATTR with KH_ATTR_KEY */
-	uint32_t timeout_ms;		/* 0 means 30000 */
-	bool privileged;		/* the caller is CAP_NET_ADMIN in the namespace: UNRESERVE with FORCE needs no key */
+	uint8_t new_key[KH_KEY_SIZE]; /* SETATTR with KH_ATTR_KEY */
+	uint32_t timeout_ms; /* 0 means 30000 */
+	bool privileged; /* the caller is CAP_NET_ADMIN in the namespace: UNRESERVE with FORCE needs
+			    no key */
 };
 
 struct kh_op_result {
-	int error;			/* 0 or a positive errno of the dictionary */
+	int error; /* 0 or a positive errno of the dictionary */
 	struct khazana_addr addr;
 	const struct kh_region_info *regions;
 	unsigned int region_count;
@@ -196,7 +200,8 @@ void kh_node_peer_down(struct kh_node *node, kh_node_id peer, uint64_t now);
  *
  * Return: 0, or -EPROTO if it is malformed: the host counts it and drops the connection.
  */
-int kh_node_message(struct kh_node *node, kh_node_id peer, const void *msg, size_t len, uint64_t now);
+int kh_node_message(struct kh_node *node, kh_node_id peer, const void *msg, size_t len,
+		    uint64_t now);
 
 /* One request of the module. */
 void kh_node_request(struct kh_node *node, const struct khazana_request *req, uint64_t now);

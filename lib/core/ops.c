@@ -13,10 +13,10 @@
 #include <string.h>
 #include "cm.h"
 
-#define KH_AGAIN		(300 * KH_MS)	/* between attempts at a home out of reach */
-#define KH_UNIT_SHIFT_MIN	KHAZANA_UNIT_SHIFT_MIN
-#define KH_UNIT_SHIFT_MAX	KHAZANA_UNIT_SHIFT_MAX
-#define KH_COUNTERS_MAX		(KH_STAT_COUNT + 2 * KH_WIRE_KINDS)
+#define KH_AGAIN (300 * KH_MS) /* between attempts at a home out of reach */
+#define KH_UNIT_SHIFT_MIN KHAZANA_UNIT_SHIFT_MIN
+#define KH_UNIT_SHIFT_MAX KHAZANA_UNIT_SHIFT_MAX
+#define KH_COUNTERS_MAX (KH_STAT_COUNT + 2 * KH_WIRE_KINDS)
 
 /**
  * struct kh_run - an operation under way
@@ -206,7 +206,8 @@ static void reply_page(struct kh_node *node, struct kh_run *run, const struct kh
 	run_reply(node, run, 0, &result);
 }
 
-static void reply_region(struct kh_node *node, struct kh_run *run, const struct kh_wire_region *desc)
+static void reply_region(struct kh_node *node, struct kh_run *run,
+			 const struct kh_wire_region *desc)
 {
 	struct kh_region_info info;
 	struct kh_op_result result = { .regions = &info, .region_count = 1 };
@@ -397,7 +398,7 @@ static void list_regions(struct kh_node *node, struct kh_run *run)
 	struct kh_wire_region desc;
 	unsigned int i;
 
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		kh_region_describe(region, &desc);
 		list_add(run, &desc);
 	}
@@ -567,7 +568,7 @@ void kh_op_cancel(struct kh_node *node, uint64_t op_id)
 {
 	struct kh_run *run;
 
-	kh_list_each(run, &node->ops_list, node) {
+	kh_list_each (run, &node->ops_list, node) {
 		if (run->attach || run->op_id != op_id || run->pending)
 			continue;
 		run_end(node, run, EINTR);
@@ -602,7 +603,7 @@ void kh_op_tick(struct kh_node *node)
 {
 	struct kh_run *run, *tmp;
 
-	kh_list_each_safe(run, tmp, &node->ops_list, node) {
+	kh_list_each_safe (run, tmp, &node->ops_list, node) {
 		if (run->deadline_ns <= node->now && !run->pending) {
 			run_end(node, run, ETIMEDOUT);
 			continue;
@@ -612,7 +613,7 @@ void kh_op_tick(struct kh_node *node)
 		else
 			kh_arm(node, run->again_ns);
 	}
-	kh_list_each(run, &node->ops_list, node)
+	kh_list_each (run, &node->ops_list, node)
 		kh_arm(node, run->deadline_ns);
 }
 

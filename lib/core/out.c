@@ -59,9 +59,9 @@ static void flush_peer(struct kh_node *node, struct kh_peer *peer)
 static bool same(const struct kh_wire_head *a, const struct kh_wire_head *b, unsigned int kind)
 {
 	return a->kind == kind && a->region_hi == b->region_hi && a->region_lo == b->region_lo &&
-	       a->generation == b->generation && a->request == b->request &&
-	       a->party == b->party && a->attempt == b->attempt && a->epoch == b->epoch &&
-	       kh_wire_entry_size(kind) && a->count < KH_WIRE_ENTRIES_MAX;
+	       a->generation == b->generation && a->request == b->request && a->party == b->party &&
+	       a->attempt == b->attempt && a->epoch == b->epoch && kh_wire_entry_size(kind) &&
+	       a->count < KH_WIRE_ENTRIES_MAX;
 }
 
 static bool joins(enum kh_wire_kind kind)

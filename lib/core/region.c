@@ -12,9 +12,9 @@ struct region_blob {
 	struct kh_blob blob;
 	struct kh_wire_region desc;
 	uint8_t verifier[KH_VERIFIER_SIZE];
-	uint64_t allocated;		/* items */
-	uint64_t lost, doubt;		/* items behind them */
-	uint64_t rolls;			/* and struct kh_roll behind those */
+	uint64_t allocated; /* items */
+	uint64_t lost, doubt; /* items behind them */
+	uint64_t rolls; /* and struct kh_roll behind those */
 	struct kh_interval items[];
 };
 
@@ -25,7 +25,7 @@ struct kh_region *kh_region_find(struct kh_node *node, struct khazana_addr start
 {
 	struct kh_region *region;
 
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (region->start.lo == start.lo && region->start.hi == start.hi &&
 		    region->generation == generation)
 			return region;
@@ -52,7 +52,7 @@ struct kh_region *kh_region_at(struct kh_node *node, struct khazana_addr addr)
 {
 	struct kh_region *region, *best = NULL;
 
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (inside(region, addr) && (!best || !best->home_id))
 			best = region;
 	return best;
@@ -62,7 +62,7 @@ struct kh_region *kh_region_by_handle(struct kh_node *node, uint32_t handle)
 {
 	struct kh_region *region;
 
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (handle && region->handle == handle)
 			return region;
 	return NULL;
@@ -123,7 +123,7 @@ void kh_region_describe(const struct kh_region *region, struct kh_wire_region *d
 		.length = region->length,
 		.generation = region->generation,
 		.allocated = home ? kh_intervals_count(&home->allocated, 0, region->units)
-					    << region->unit_shift :
+					     << region->unit_shift :
 				    ~0ull,
 		.epoch = home ? home->epoch : 0,
 		.home = region->home_id,
@@ -278,8 +278,8 @@ int kh_region_persist(struct kh_region *region)
 				  *doubt = &region->home->doubt;
 	size_t size = sizeof(struct kh_interval);
 	size_t rolls = region->home->roll_count * sizeof(struct kh_roll);
-	size_t len = sizeof(struct region_blob) +
-		     (set->count + lost->count + doubt->count) * size + rolls;
+	size_t len = sizeof(struct region_blob) + (set->count + lost->count + doubt->count) * size +
+		     rolls;
 	struct region_blob *b = kh_zalloc(len);
 	char key[64];
 	int err;
@@ -298,7 +298,8 @@ int kh_region_persist(struct kh_region *region)
 	if (doubt->count)
 		memcpy(b->items + set->count + lost->count, doubt->items, doubt->count * size);
 	if (rolls)
-		memcpy(b->items + set->count + lost->count + doubt->count, region->home->rolls, rolls);
+		memcpy(b->items + set->count + lost->count + doubt->count, region->home->rolls,
+		       rolls);
 	blob_key(region, key);
 	err = kh_blob_save(region->owner, key, b, len);
 	free(b);
@@ -351,7 +352,7 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 	kh_region_home(region, b->verifier);
 	for (i = 0; i < b->allocated + b->lost + b->doubt; i++) {
 		struct kh_home *home = region->home;
-		struct kh_intervals *set = i < b->allocated ? &home->allocated :
+		struct kh_intervals *set = i < b->allocated	      ? &home->allocated :
 					   i < b->allocated + b->lost ? &home->lost :
 									&home->doubt;
 

@@ -72,7 +72,7 @@ void kh_on_ask(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 
 	kh_ask_flush(node);
 	kh_lease_asked(node, from->id, e->id);
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		if (region->home_id && region->home_id != from->id)
 			continue;
 		if (region->home_id)
@@ -101,7 +101,7 @@ void kh_report_hask(struct kh_node *node, struct kh_peer *home)
 {
 	struct kh_region *region;
 
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (region->home_id == home->id && region->handle)
 			each_record(region, put_hask, home);
 }
@@ -124,7 +124,7 @@ void kh_report_pressure(struct kh_node *node)
 {
 	struct kh_region *region;
 
-	kh_list_each(region, &node->regions, node) {
+	kh_list_each (region, &node->regions, node) {
 		struct kh_peer *home = kh_peer_find(node, region->home_id);
 
 		if (home && region->handle)
@@ -154,8 +154,7 @@ void kh_on_verdict(struct kh_node *node, struct kh_peer *from, const struct kh_w
 			.token = e->token,
 		};
 		if (e->verdict == KH_VERDICT_STALE ||
-		    (e->verdict == KH_VERDICT_LOST &&
-		     (region->attr.flags & KHAZANA_CMDF_NOPOISON)))
+		    (e->verdict == KH_VERDICT_LOST && (region->attr.flags & KHAZANA_CMDF_NOPOISON)))
 			cmds[i].flags = KHAZANA_CMDF_NOPOISON;
 		kh_count(node, resume ? KH_STAT_RESUMED : KH_STAT_LOST);
 	}

@@ -14,14 +14,14 @@
 #include <string.h>
 #include "cm.h"
 
-#define KH_SERVE_MS	30000u		/* a caller that does not prove its key is forgotten then */
-#define KH_IN_USE_MS	5000u		/* limit of the question to each node */
+#define KH_SERVE_MS 30000u /* a caller that does not prove its key is forgotten then */
+#define KH_IN_USE_MS 5000u /* limit of the question to each node */
 #define KH_ATTR_FLAGS_KNOWN (KHAZANA_CMDF_NOPOISON | KHAZANA_CMDF_EIO)
 
 enum kh_served_stage {
-	KH_SERVED_CHALLENGED,		/* waits for PROOF */
-	KH_SERVED_FREEING,		/* waits for @pending units */
-	KH_SERVED_ASKING,		/* waits for @pending nodes */
+	KH_SERVED_CHALLENGED, /* waits for PROOF */
+	KH_SERVED_FREEING, /* waits for @pending units */
+	KH_SERVED_ASKING, /* waits for @pending nodes */
 };
 
 /**
@@ -46,8 +46,8 @@ struct kh_served {
 	struct kh_region *region;
 	unsigned int pending;
 	uint32_t error;
-	uint64_t first, end;		/* FREE: units */
-	struct kh_intervals before;	/* FREE: what was allocated */
+	uint64_t first, end; /* FREE: units */
+	struct kh_intervals before; /* FREE: what was allocated */
 };
 
 static void answer(struct kh_node *node, struct kh_peer *to, const struct kh_wire_head *h,
@@ -77,7 +77,7 @@ uint64_t kh_node_allocated(const struct kh_node *node)
 	const struct kh_region *region;
 	uint64_t pages = 0;
 
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (region->home)
 			pages += kh_intervals_count(&region->home->allocated, 0, region->units)
 				 << (region->unit_shift - 12);
@@ -274,7 +274,7 @@ static bool is_being_served(struct kh_node *node, const struct kh_served *but)
 	unsigned int i;
 
 	for (i = 0; i < node->peer_count; i++)
-		kh_list_each(served, &node->peers[i].calls, node)
+		kh_list_each (served, &node->peers[i].calls, node)
 			if (served != but && served->region == but->region)
 				return true;
 	return false;
@@ -302,8 +302,8 @@ static void serve_unreserve(struct kh_node *node, struct kh_served *served)
 			continue;
 		}
 		served->pending++;
-		kh_call(node, peer->id, region, &call, NULL, NULL,
-			node->now + KH_IN_USE_MS * KH_MS, in_use, served);
+		kh_call(node, peer->id, region, &call, NULL, NULL, node->now + KH_IN_USE_MS * KH_MS,
+			in_use, served);
 	}
 	if (!--served->pending)
 		unreserve_end(node, served);
@@ -381,7 +381,7 @@ static void serve_page(struct kh_node *node, struct kh_peer *to, const struct kh
 	addr = kh_addr_add(region->start, offset);
 	page.start_hi = addr.hi;
 	page.start_lo = addr.lo;
-	page.busy = region->home->recovering;	/* nothing is known yet */
+	page.busy = region->home->recovering; /* nothing is known yet */
 	if (unit) {
 		page.version = unit->version;
 		page.token = unit->token;
@@ -402,11 +402,11 @@ static void serve_list(struct kh_node *node, struct kh_peer *to, const struct kh
 	struct kh_wire_region *list;
 	size_t n = 0;
 
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		n += region->home != NULL;
 	list = kh_zalloc((n + 1) * sizeof(*list));
 	n = 0;
-	kh_list_each(region, &node->regions, node)
+	kh_list_each (region, &node->regions, node)
 		if (region->home && (n + 1) * sizeof(*list) <= KH_DATA_MAX)
 			kh_region_describe(region, &list[n++]);
 	answer(node, to, h, 0, KH_PAYLOAD_REGIONS, list, n * sizeof(*list));
@@ -556,7 +556,7 @@ static struct kh_served *served_find(struct kh_peer *peer, uint64_t request)
 {
 	struct kh_served *served;
 
-	kh_list_each(served, &peer->calls, node)
+	kh_list_each (served, &peer->calls, node)
 		if (served->head.request == request && served->stage == KH_SERVED_CHALLENGED &&
 		    !served->region && !served->gone)
 			return served;
@@ -605,7 +605,7 @@ void kh_served_tick(struct kh_node *node)
 	unsigned int i;
 
 	for (i = 0; i < node->peer_count; i++) {
-		kh_list_each_safe(served, tmp, &node->peers[i].calls, node) {
+		kh_list_each_safe (served, tmp, &node->peers[i].calls, node) {
 			if (served->stage != KH_SERVED_CHALLENGED || served->region)
 				continue;
 			if (served->deadline_ns <= node->now)
@@ -621,7 +621,7 @@ void kh_served_drop(struct kh_node *node, struct kh_peer *peer)
 {
 	struct kh_served *served, *tmp;
 
-	kh_list_each_safe(served, tmp, &peer->calls, node) {
+	kh_list_each_safe (served, tmp, &peer->calls, node) {
 		served->gone = true;
 		if (served->stage == KH_SERVED_CHALLENGED)
 			served_end(node, served, 0);
@@ -635,7 +635,7 @@ void kh_served_free(struct kh_node *node)
 	unsigned int i;
 
 	for (i = 0; i < node->peer_count; i++) {
-		kh_list_each_safe(served, tmp, &node->peers[i].calls, node) {
+		kh_list_each_safe (served, tmp, &node->peers[i].calls, node) {
 			served->gone = true;
 			served_end(node, served, 0);
 		}

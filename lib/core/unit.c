@@ -29,7 +29,7 @@ void kh_unit_free(struct kh_unit *unit)
 {
 	struct kh_service *s, *tmp;
 
-	kh_list_each_safe(s, tmp, &unit->waiting, node)
+	kh_list_each_safe (s, tmp, &unit->waiting, node)
 		kh_service_free(s);
 	if (unit->busy)
 		kh_service_free(unit->busy);
@@ -43,7 +43,8 @@ void kh_unit_free(struct kh_unit *unit)
 
 bool kh_holder_valid(const struct kh_unit *unit, const struct kh_holder *holder)
 {
-	return holder->party && kh_grantee_valid(unit->region->owner, unit->region, holder->party) &&
+	return holder->party &&
+	       kh_grantee_valid(unit->region->owner, unit->region, holder->party) &&
 	       kh_grantee_gen(unit->region->owner, unit->region, holder->party) == holder->gen;
 }
 
@@ -64,8 +65,8 @@ void kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token)
 	if (!copy) {
 		if (unit->copy_count == unit->copy_size) {
 			unit->copy_size = unit->copy_size ? unit->copy_size * 2 : 2;
-			unit->copies = kh_realloc(unit->copies,
-						  unit->copy_size * sizeof(*unit->copies));
+			unit->copies =
+				kh_realloc(unit->copies, unit->copy_size * sizeof(*unit->copies));
 		}
 		copy = &unit->copies[unit->copy_count++];
 	}
@@ -135,7 +136,8 @@ void kh_rolls_end(struct kh_region *region)
 		return;
 	region->home->roll_count = 0;
 	if (kh_region_persist(region))
-		kh_event(region->owner, "persist", "the end of rollbacks could not be written down");
+		kh_event(region->owner, "persist",
+			 "the end of rollbacks could not be written down");
 }
 
 /* The void owner's version is gone, and nobody else has seen it: on from what is left. */

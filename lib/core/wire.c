@@ -240,7 +240,7 @@ int64_t kh_wire_frame_len(const void *buf, size_t len)
 	head_length_kind(buf, &length, &magic, &kind);
 	if (magic != KH_WIRE_MAGIC || !kind_known(kind) || length < sizeof(struct kh_wire_head) ||
 	    length > sizeof(struct kh_wire_head) + kinds[kind].data_max +
-				 (uint32_t)kinds[kind].count_max * kinds[kind].size)
+			     (uint32_t)kinds[kind].count_max * kinds[kind].size)
 		return -EPROTO;
 	return length;
 }

@@ -16,43 +16,43 @@
 #include <stdint.h>
 #include "node.h"
 
-#define KH_WIRE_MAGIC		0x5a4b	/* "KZ" */
-#define KH_WIRE_VERSION_MIN	1
-#define KH_WIRE_VERSION_MAX	1
-#define KH_WIRE_ENTRIES_MAX	KHAZANA_RANGE_UNITS_MAX
-#define KH_WIRE_CLUSTER_MAX	32
-#define KH_WIRE_MAC_SIZE	32
-#define KH_WIRE_NONCE_SIZE	16
+#define KH_WIRE_MAGIC 0x5a4b /* "KZ" */
+#define KH_WIRE_VERSION_MIN 1
+#define KH_WIRE_VERSION_MAX 1
+#define KH_WIRE_ENTRIES_MAX KHAZANA_RANGE_UNITS_MAX
+#define KH_WIRE_CLUSTER_MAX 32
+#define KH_WIRE_MAC_SIZE 32
+#define KH_WIRE_NONCE_SIZE 16
 
 enum kh_wire_kind {
-	KH_WIRE_HELLO		= 1,
-	KH_WIRE_REQ		= 2,
-	KH_WIRE_GRANT		= 3,
-	KH_WIRE_NACK		= 4,
-	KH_WIRE_FORWARD		= 5,
-	KH_WIRE_DATA		= 6,
-	KH_WIRE_INV		= 7,
-	KH_WIRE_IACK		= 8,
-	KH_WIRE_DONE		= 9,
-	KH_WIRE_HDONE		= 10,
-	KH_WIRE_EVICT		= 11,
-	KH_WIRE_RENEW		= 12,
-	KH_WIRE_RENEW_ACK	= 13,
-	KH_WIRE_ASK		= 14,	/* home to node: send your inventory */
-	KH_WIRE_INVENTORY	= 15,
-	KH_WIRE_END		= 16,	/* of an inventory */
-	KH_WIRE_VERDICT		= 17,	/* RESUME or LOST */
-	KH_WIRE_WHERE		= 18,
-	KH_WIRE_HERE		= 19,
-	KH_WIRE_NOT_HOME	= 20,
-	KH_WIRE_CALL		= 21,
-	KH_WIRE_CHALLENGE	= 22,
-	KH_WIRE_PROOF		= 23,
-	KH_WIRE_RESULT		= 24,
-	KH_WIRE_GONE		= 25,	/* the region exists no more */
-	KH_WIRE_SYNC		= 26,	/* first message of an end that is up: starts repairs */
-	KH_WIRE_HASK		= 27,	/* may this HANDOFF frame go? */
-	KH_WIRE_KINDS		= 28,
+	KH_WIRE_HELLO = 1,
+	KH_WIRE_REQ = 2,
+	KH_WIRE_GRANT = 3,
+	KH_WIRE_NACK = 4,
+	KH_WIRE_FORWARD = 5,
+	KH_WIRE_DATA = 6,
+	KH_WIRE_INV = 7,
+	KH_WIRE_IACK = 8,
+	KH_WIRE_DONE = 9,
+	KH_WIRE_HDONE = 10,
+	KH_WIRE_EVICT = 11,
+	KH_WIRE_RENEW = 12,
+	KH_WIRE_RENEW_ACK = 13,
+	KH_WIRE_ASK = 14, /* home to node: send your inventory */
+	KH_WIRE_INVENTORY = 15,
+	KH_WIRE_END = 16, /* of an inventory */
+	KH_WIRE_VERDICT = 17, /* RESUME or LOST */
+	KH_WIRE_WHERE = 18,
+	KH_WIRE_HERE = 19,
+	KH_WIRE_NOT_HOME = 20,
+	KH_WIRE_CALL = 21,
+	KH_WIRE_CHALLENGE = 22,
+	KH_WIRE_PROOF = 23,
+	KH_WIRE_RESULT = 24,
+	KH_WIRE_GONE = 25, /* the region exists no more */
+	KH_WIRE_SYNC = 26, /* first message of an end that is up: starts repairs */
+	KH_WIRE_HASK = 27, /* may this HANDOFF frame go? */
+	KH_WIRE_KINDS = 28,
 };
 
 /**
@@ -90,63 +90,63 @@ struct kh_wire_hello {
 	uint32_t version_min;
 	uint32_t version_max;
 	uint32_t node;
-	uint32_t features;		/* bits; unknown ones are ignored */
+	uint32_t features; /* bits; unknown ones are ignored */
 	uint64_t incarnation;
 	uint64_t boot;
 	char cluster[KH_WIRE_CLUSTER_MAX];
 };
 
 /* REQ flags */
-#define KH_REQ_OVERWRITE	(1u << 0)
-#define KH_REQ_TRY		(1u << 1)
-#define KH_REQ_PREFETCH		(1u << 2)
-#define KH_REQ_LOCK		(1u << 3)
+#define KH_REQ_OVERWRITE (1u << 0)
+#define KH_REQ_TRY (1u << 1)
+#define KH_REQ_PREFETCH (1u << 2)
+#define KH_REQ_LOCK (1u << 3)
 
 struct kh_wire_req {
 	uint64_t unit;
-	uint64_t version;		/* held, or KHAZANA_VERSION_NONE */
-	uint64_t token;			/* of the last right there, 0: not looked up */
+	uint64_t version; /* held, or KHAZANA_VERSION_NONE */
+	uint64_t token; /* of the last right there, 0: not looked up */
 	uint32_t want;
 	uint32_t flags;
 };
 
 enum kh_wire_source {
-	KH_SOURCE_DATA	= 0,		/* a DATA message brings it */
-	KH_SOURCE_HELD	= 1,		/* the asker has it */
-	KH_SOURCE_ZERO	= 2,		/* all zero */
+	KH_SOURCE_DATA = 0, /* a DATA message brings it */
+	KH_SOURCE_HELD = 1, /* the asker has it */
+	KH_SOURCE_ZERO = 2, /* all zero */
 };
 
-#define KH_GRANT_OWNED		(1u << 0)
+#define KH_GRANT_OWNED (1u << 0)
 
 struct kh_wire_grant {
 	uint64_t unit;
 	uint64_t token;
-	uint64_t need;			/* version that the asker needs */
-	uint64_t version;		/* version that it will be at */
+	uint64_t need; /* version that the asker needs */
+	uint64_t version; /* version that it will be at */
 	uint16_t right;
 	uint16_t source;
 	uint32_t flags;
 };
 
-#define KH_NACK_RETRY		(1u << 0) /* ask again a little later */
+#define KH_NACK_RETRY (1u << 0) /* ask again a little later */
 
 struct kh_wire_nack {
 	uint64_t unit;
-	uint32_t error;			/* positive errno */
+	uint32_t error; /* positive errno */
 	uint32_t flags;
 };
 
-#define KH_FORWARD_TRY		(1u << 0)
+#define KH_FORWARD_TRY (1u << 0)
 
 struct kh_wire_forward {
 	uint64_t unit;
 	uint64_t token;
 	uint64_t need;
-	uint32_t right;			/* asked for */
+	uint32_t right; /* asked for */
 	uint32_t flags;
 };
 
-#define KH_DATA_ZERO		(1u << 0) /* no body: all zero */
+#define KH_DATA_ZERO (1u << 0) /* no body: all zero */
 
 struct kh_wire_data {
 	uint64_t unit;
@@ -155,7 +155,7 @@ struct kh_wire_data {
 	uint32_t reserved;
 };
 
-#define KH_INV_KEEP		(1u << 0) /* keep the frame as the backup */
+#define KH_INV_KEEP (1u << 0) /* keep the frame as the backup */
 
 struct kh_wire_inv {
 	uint64_t unit;
@@ -165,10 +165,10 @@ struct kh_wire_inv {
 };
 
 enum kh_wire_ack {
-	KH_ACK_DONE	= 0,
-	KH_ACK_DEFERRED	= 1,		/* explicitly locked; the real answer will follow */
-	KH_ACK_ABSENT	= 2,		/* FORWARD: no frame of that version here */
-	KH_ACK_KEPT	= 3,		/* done, and a HANDOFF frame exists now */
+	KH_ACK_DONE = 0,
+	KH_ACK_DEFERRED = 1, /* explicitly locked; the real answer will follow */
+	KH_ACK_ABSENT = 2, /* FORWARD: no frame of that version here */
+	KH_ACK_KEPT = 3, /* done, and a HANDOFF frame exists now */
 };
 
 struct kh_wire_iack {
@@ -178,12 +178,12 @@ struct kh_wire_iack {
 	uint32_t reserved;
 };
 
-#define KH_DONE_ABORTED		(1u << 0) /* the grant was not and will not be taken */
+#define KH_DONE_ABORTED (1u << 0) /* the grant was not and will not be taken */
 
 struct kh_wire_done {
 	uint64_t unit;
 	uint64_t token;
-	uint64_t version;		/* that the unit is at now */
+	uint64_t version; /* that the unit is at now */
 	uint32_t flags;
 	uint32_t reserved;
 };
@@ -193,7 +193,7 @@ struct kh_wire_hdone {
 	uint64_t token;
 };
 
-#define KH_EVICT_BACKUP		(1u << 0) /* a HANDOFF frame is offered, not a right */
+#define KH_EVICT_BACKUP (1u << 0) /* a HANDOFF frame is offered, not a right */
 
 struct kh_wire_evict {
 	uint64_t unit;
@@ -202,25 +202,25 @@ struct kh_wire_evict {
 	uint32_t reserved;
 };
 
-#define KH_RENEW_EXPIRED	(1u << 0) /* the sender's lease had ended before */
+#define KH_RENEW_EXPIRED (1u << 0) /* the sender's lease had ended before */
 
 struct kh_wire_renew {
-	uint32_t lease_ms;		/* the class */
+	uint32_t lease_ms; /* the class */
 	uint32_t flags;
-	uint64_t sent_ns;		/* sender's clock, comes back in the ACK */
+	uint64_t sent_ns; /* sender's clock, comes back in the ACK */
 	uint64_t sequence;
 };
 
 struct kh_wire_ask {
-	uint64_t id;			/* comes back in END */
+	uint64_t id; /* comes back in END */
 };
 
 struct kh_wire_record {
 	uint64_t unit;
 	uint64_t token;
-	uint64_t version;		/* of the current frame, VERSION_NONE if none */
+	uint64_t version; /* of the current frame, VERSION_NONE if none */
 	uint64_t token_handoff;
-	uint64_t version_handoff;	/* VERSION_NONE if none */
+	uint64_t version_handoff; /* VERSION_NONE if none */
 	uint16_t right;
 	uint16_t state;
 	uint32_t uflags;
@@ -228,8 +228,8 @@ struct kh_wire_record {
 
 enum kh_wire_verdict_kind {
 	KH_VERDICT_RESUME = 0,
-	KH_VERDICT_LOST	  = 1,		/* drop it; its stores are lost */
-	KH_VERDICT_STALE  = 2,		/* drop it; others have its stores */
+	KH_VERDICT_LOST = 1, /* drop it; its stores are lost */
+	KH_VERDICT_STALE = 2, /* drop it; others have its stores */
 };
 
 struct kh_wire_verdict {
@@ -264,14 +264,14 @@ struct kh_wire_region {
 };
 
 struct kh_wire_not_home {
-	uint32_t hint;			/* node, 0: no idea */
-	uint32_t kind;			/* of the message that came here */
+	uint32_t hint; /* node, 0: no idea */
+	uint32_t kind; /* of the message that came here */
 };
 
 /* CALL: enum kh_op_code, and: */
 enum kh_call_code {
-	KH_CALL_ATTACH	= 64,		/* prove the key */
-	KH_CALL_IN_USE	= 65,		/* is the region attached at your node? */
+	KH_CALL_ATTACH = 64, /* prove the key */
+	KH_CALL_IN_USE = 65, /* is the region attached at your node? */
 };
 
 struct kh_wire_call {
@@ -287,7 +287,7 @@ struct kh_wire_call {
 	uint32_t min_replicas;
 	uint32_t durability;
 	uint32_t attr_flags;
-	uint32_t privileged;		/* its caller was CAP_NET_ADMIN there */
+	uint32_t privileged; /* its caller was CAP_NET_ADMIN there */
 };
 
 struct kh_wire_challenge {
@@ -300,10 +300,10 @@ struct kh_wire_proof {
 };
 
 enum kh_wire_payload {
-	KH_PAYLOAD_NONE		= 0,
-	KH_PAYLOAD_REGIONS	= 1,	/* struct kh_wire_region */
-	KH_PAYLOAD_PAGE		= 2,	/* struct kh_wire_page */
-	KH_PAYLOAD_BYTES	= 3,
+	KH_PAYLOAD_NONE = 0,
+	KH_PAYLOAD_REGIONS = 1, /* struct kh_wire_region */
+	KH_PAYLOAD_PAGE = 2, /* struct kh_wire_page */
+	KH_PAYLOAD_BYTES = 3,
 };
 
 struct kh_wire_result {
@@ -351,8 +351,8 @@ _Static_assert(sizeof(struct kh_wire_page) == 64 + 4 * KH_PAGE_HOLDERS_MAX, "wir
 /* Longest message: head, most entries of the largest kind, one body. */
 #define KH_WIRE_HEAD_MAX \
 	(sizeof(struct kh_wire_head) + KH_WIRE_ENTRIES_MAX * sizeof(struct kh_wire_record))
-#define KH_WIRE_MAX		(KH_WIRE_HEAD_MAX + KH_DATA_MAX)
-#define KH_WIRE_HELLO_LEN	(sizeof(struct kh_wire_head) + sizeof(struct kh_wire_hello))
+#define KH_WIRE_MAX (KH_WIRE_HEAD_MAX + KH_DATA_MAX)
+#define KH_WIRE_HELLO_LEN (sizeof(struct kh_wire_head) + sizeof(struct kh_wire_hello))
 
 /**
  * kh_wire_frame_len() - length of the message that begins at @buf

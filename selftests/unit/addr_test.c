@@ -7,7 +7,10 @@
 static void addresses_are_printed_and_parsed(void **state)
 {
 	const struct khazana_addr addrs[] = {
-		{ 0, 0 }, { 1, 2 }, { ~0ull, ~0ull }, { 0x300000000ull, 0x100010000ull },
+		{ 0, 0 },
+		{ 1, 2 },
+		{ ~0ull, ~0ull },
+		{ 0x300000000ull, 0x100010000ull },
 	};
 	struct khazana_addr parsed;
 	char text[KH_ADDR_TEXT];
@@ -26,8 +29,9 @@ static void addresses_are_printed_and_parsed(void **state)
 
 static void bad_addresses_are_refused(void **state)
 {
-	static const char *const bad[] = { "", ":", "1", "1:", ":1", "1:2:3", "1:2 ", "g:1", "-1:2",
-					   "1:12345678123456789", "0x:1", "1 :2" };
+	static const char *const bad[] = { "",	    ":",    "1",   "1:",   ":1",
+					   "1:2:3", "1:2 ", "g:1", "-1:2", "1:12345678123456789",
+					   "0x:1",  "1 :2" };
 	struct khazana_addr parsed = { 7, 7 };
 	size_t i;
 

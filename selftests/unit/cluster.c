@@ -17,8 +17,8 @@ struct packet {
 
 static const uint8_t good_key[KH_KEY_SIZE] = "sixteen bytes...";
 
-static void on_send(void *host, kh_node_id peer, const void *head, size_t head_len, const void *data,
-		    size_t data_len)
+static void on_send(void *host, kh_node_id peer, const void *head, size_t head_len,
+		    const void *data, size_t data_len)
 {
 	struct host *h = host;
 	struct cluster *c = h->cluster;
@@ -136,7 +136,7 @@ static void unit_command(struct host *h, struct khazana_cmd *cmd)
 		[KHAZANA_CMD_COMMIT] = KZ_EV_COMMIT,   [KHAZANA_CMD_REVOKE] = KZ_EV_REVOKE,
 		[KHAZANA_CMD_RELEASE] = KZ_EV_RELEASE, [KHAZANA_CMD_FAIL] = KZ_EV_FAIL,
 		[KHAZANA_CMD_FRAMES] = KZ_EV_FRAME,    [KHAZANA_CMD_RESUME] = KZ_EV_RESUME,
-		[KHAZANA_CMD_LOST] = KZ_EV_LOST,    [KHAZANA_CMD_STATE] = 0,
+		[KHAZANA_CMD_LOST] = KZ_EV_LOST,       [KHAZANA_CMD_STATE] = 0,
 	};
 	struct kz_page_event ev = { .type = types[cmd->op],
 				    .right = cmd->right,

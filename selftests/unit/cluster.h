@@ -12,11 +12,11 @@
 #include "lib/core/node.h"
 #include "lib/core/wire.h"
 
-#define NODES	3
-#define UNITS	64
-#define FRAMES	256
-#define UNIT	4096
-#define MS	1000000ull
+#define NODES 3
+#define UNITS 64
+#define FRAMES 256
+#define UNIT 4096
+#define MS 1000000ull
 
 struct unit {
 	struct kz_page page;
@@ -32,7 +32,7 @@ struct host {
 	struct kh_node *node;
 	struct kh_node_config config;
 	kh_node_id peers[NODES - 1];
-	bool region;			/* known to the module: one, handle 1 */
+	bool region; /* known to the module: one, handle 1 */
 	unsigned int attached;
 	struct khazana_cmd add;
 	uint64_t lease_end;
@@ -42,7 +42,7 @@ struct host {
 	bool used[FRAMES];
 	uint64_t request;
 	int attach_error, fail_error;
-	unsigned int answered;		/* requests of the module that ended */
+	unsigned int answered; /* requests of the module that ended */
 	unsigned int poisons;
 	struct kh_op_result result;
 	struct kh_page_info page;
@@ -60,7 +60,7 @@ struct cluster {
 	struct host hosts[NODES];
 	uint64_t now;
 	struct packet *packets, **tail;
-	bool cut[NODES];		/* drops everything from and to it */
+	bool cut[NODES]; /* drops everything from and to it */
 	unsigned int sent[KH_WIRE_KINDS];
 	struct khazana_addr addr;
 };

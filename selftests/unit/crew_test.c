@@ -49,8 +49,8 @@ static void a_miss_at_the_home_costs_four_messages_and_two_commands(void **state
 	assert_int_equal(c->sent[KH_WIRE_GRANT], 1);
 	assert_int_equal(c->sent[KH_WIRE_DATA], 1);
 	assert_int_equal(c->sent[KH_WIRE_DONE], 1);
-	assert_int_equal(c->hosts[0].commands, 1);	/* REVOKE */
-	assert_int_equal(c->hosts[1].commands, 1);	/* COMMIT */
+	assert_int_equal(c->hosts[0].commands, 1); /* REVOKE */
+	assert_int_equal(c->hosts[1].commands, 1); /* COMMIT */
 }
 
 static void a_write_invalidates_every_reader(void **state)
@@ -146,9 +146,8 @@ static void a_lock_defers_others_and_try_does_not_wait(void **state)
 	assert_int_equal(host_want(&c->hosts[2], 0, 1, READ, 0), EINPROGRESS);
 	lock.type = KZ_EV_UNLOCK;
 	assert_int_equal(kz_page_step(&holder->units[0].page, &lock, &act), 0);
-	host_request(holder, &(struct khazana_request){ .op = KHAZANA_REQ_UNLOCKED,
-							.region = 1,
-							.count = 1 });
+	host_request(holder, &(struct khazana_request){
+				     .op = KHAZANA_REQ_UNLOCKED, .region = 1, .count = 1 });
 	assert_int_equal(c->hosts[2].units[0].page.right, READ);
 }
 
@@ -215,7 +214,8 @@ static void bad_operations_have_their_errnos(void **state)
 			 EKEYREJECTED);
 	op = (struct kh_op){ .code = KH_OP_RESERVE, .length = 65 * UNIT };
 	assert_int_equal(host_op(&c->hosts[0], &op), 0);
-	op = (struct kh_op){ .code = KH_OP_ALLOCATE, .addr = c->hosts[0].result.addr,
+	op = (struct kh_op){ .code = KH_OP_ALLOCATE,
+			     .addr = c->hosts[0].result.addr,
 			     .length = 65 * UNIT };
 	assert_int_equal(host_op(&c->hosts[0], &op), ENOSPC);
 	op = (struct kh_op){ .code = KH_OP_RESERVE, .length = UNIT, .attr.protocol = "none" };

@@ -97,7 +97,7 @@ static void huge_counts_are_refused_before_they_are_multiplied(void **state)
 	struct msg m;
 
 	good_req(&m);
-	m.head.count = 0x08000002;	/* times 32 is 64 modulo 2^32 */
+	m.head.count = 0x08000002; /* times 32 is 64 modulo 2^32 */
 	assert_int_equal(check(&m), -EPROTO);
 	good_req(&m);
 	m.head.length = ~0u;
@@ -123,8 +123,9 @@ static void swapping_twice_changes_nothing(void **state)
 static void hellos_are_judged(void **state)
 {
 	const kh_node_id peers[] = { 2, 3 };
-	struct kh_node_config us = { .id = 1, .cluster = "c", .incarnation = 4, .peers = peers,
-				     .peer_count = 2 };
+	struct kh_node_config us = {
+		.id = 1, .cluster = "c", .incarnation = 4, .peers = peers, .peer_count = 2
+	};
 	struct kh_node_config them = us;
 	struct kh_wire_hello hello;
 	uint8_t msg[KH_WIRE_HELLO_LEN];
@@ -147,7 +148,7 @@ static void hellos_are_judged(void **state)
 	kh_wire_hello_make(msg, &them);
 	assert_int_equal(kh_wire_hello_check(msg, sizeof(msg), &us, &hello), -EACCES);
 	assert_int_equal(kh_wire_hello_check(msg, sizeof(msg) - 1, &us, &hello), -EPROTO);
-	msg[sizeof(struct kh_wire_head)] = KH_WIRE_VERSION_MAX + 1;	/* version_min */
+	msg[sizeof(struct kh_wire_head)] = KH_WIRE_VERSION_MAX + 1; /* version_min */
 	msg[sizeof(struct kh_wire_head) + 4] = KH_WIRE_VERSION_MAX + 1;
 	assert_int_equal(kh_wire_hello_check(msg, sizeof(msg), &us, &hello), -EPROTONOSUPPORT);
 }
