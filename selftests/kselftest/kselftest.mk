@@ -34,6 +34,13 @@ check-guest-kselftest-6.1 check-guest-kselftest-6.12: check-guest-kselftest-%: $
 
 check-guest: check-guest-kselftest-6.1 check-guest-kselftest-6.12
 
+# KASAN, lockdep, kmemleak: slow, so that it takes its time in a run of its own.
+.PHONY: check-guest-kselftest-debug
+check-guest-kselftest-debug: $(ks_programs)
+	TAP_TIMEOUT=1800 scripts/tap kselftest-debug -- selftests/vm/run --kernel debug --netns 1 --no-khd -- \
+		$(CURDIR)/$(ks)/run-all $(CURDIR)/$(O)/$(ks)
+check-long-extra: check-guest-kselftest-debug
+
 # Programs that run on several nodes, with khd; run-nodes drives them.
 $(eval $(call kh_lib,knode,$(ks)/knode.c))
 $(eval $(call kh_test,$(ks)/litmus,$(ks)/litmus.c,knode khazana))
