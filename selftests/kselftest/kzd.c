@@ -85,38 +85,76 @@ static int touch(const char *text)
 	return 0;
 }
 
-int main(int argc, char **argv)
+struct options {
+	unsigned int flags, delay, storm, fail, refuse, hold;
+};
+
+static int serve(const struct options *o, char **regions, int count)
 {
-	unsigned int flags = 0, delay = 0, storm = 0, fail = 0, refuse = 0, hold = 0;
-	int opt, i, region;
+	int i, region, sig;
 	sigset_t end;
 	struct kzd *d;
+
+	sigemptyset(&end);
+	sigaddset(&end, SIGTERM);
+	sigaddset(&end, SIGINT);
+	sigprocmask(SIG_BLOCK, &end, NULL);
+	d = kzd_start(o->flags, 64, o->flags & KZD_STORE ? 1UL << 32 : 0);
+	if (!d) {
+		fprintf(stderr, "kzd: %s: %s\n", KZD_DEVICE, strerror(errno));
+		return 1;
+	}
+	d->sh->delay_us = o->delay;
+	d->sh->fault_errno = o->fail;
+	d->sh->attach_errno = o->refuse;
+	kzd_hold(d, o->hold);
+	for (i = 0; i < count; i++) {
+		region = add(d, regions[i]);
+		if (i)
+			continue;
+		d->sh->storm_region = region;
+		d->sh->storm_right = KHAZANA_RIGHT_WRITE;
+		d->sh->storm_units = d->sh->region[0].length >> d->sh->region[0].shift;
+		d->sh->storm_us = o->storm;
+	}
+	printf("kzd: ready\n");
+	fflush(stdout);
+	sigwait(&end, &sig);
+	kzd_stop(d);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {};
+	struct kzd *d;
+	int opt;
 
 	while ((opt = getopt(argc, argv, "ucsd:r:qf:kt:x")) != -1) {
 		switch (opt) {
 		case 'u':
-			flags |= KZD_URING;
+			o.flags |= KZD_URING;
 			break;
 		case 'c':
-			flags |= KZD_URING | KZD_URING_CMD;
+			o.flags |= KZD_URING | KZD_URING_CMD;
 			break;
 		case 's':
-			flags |= KZD_STORE;
+			o.flags |= KZD_STORE;
 			break;
 		case 'd':
-			delay = atoi(optarg);
+			o.delay = atoi(optarg);
 			break;
 		case 'r':
-			storm = atoi(optarg);
+			o.storm = atoi(optarg);
 			break;
 		case 'q':
-			hold = KZD_BIT(KHAZANA_REQ_FAULT);
+			o.hold = KZD_BIT(KHAZANA_REQ_FAULT);
 			break;
 		case 'f':
-			fail = atoi(optarg);
+			o.fail = atoi(optarg);
 			break;
 		case 'k':
-			refuse = EKEYREJECTED;
+			o.refuse = EKEYREJECTED;
 			break;
 		case 't':
 			return touch(optarg);
@@ -131,31 +169,5 @@ int main(int argc, char **argv)
 	}
 	if (optind == argc)
 		usage();
-	sigemptyset(&end);
-	sigaddset(&end, SIGTERM);
-	sigaddset(&end, SIGINT);
-	sigprocmask(SIG_BLOCK, &end, NULL);
-	d = kzd_start(flags, 64, flags & KZD_STORE ? 1UL << 32 : 0);
-	if (!d) {
-		fprintf(stderr, "kzd: %s: %s\n", KZD_DEVICE, strerror(errno));
-		return 1;
-	}
-	d->sh->delay_us = delay;
-	d->sh->fault_errno = fail;
-	d->sh->attach_errno = refuse;
-	kzd_hold(d, hold);
-	for (i = optind; i < argc; i++) {
-		region = add(d, argv[i]);
-		if (i > optind)
-			continue;
-		d->sh->storm_region = region;
-		d->sh->storm_right = KHAZANA_RIGHT_WRITE;
-		d->sh->storm_units = d->sh->region[0].length >> d->sh->region[0].shift;
-		d->sh->storm_us = storm;
-	}
-	printf("kzd: ready\n");
-	fflush(stdout);
-	sigwait(&end, &opt);
-	kzd_stop(d);
-	return 0;
+	return serve(&o, argv + optind, argc - optind);
 }

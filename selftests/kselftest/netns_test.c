@@ -58,6 +58,32 @@ TEST(other_namespace_needs_privilege)
 	close(ns);
 }
 
+/* A daemon that leaves its namespace but stays registered; it tells when it is ready. */
+static void leaving_daemon(int outer, int ready)
+{
+	struct kzd_shared *sh = calloc(1, sizeof(*sh));
+	struct khazana_cmd add = { .op = KHAZANA_CMD_REGION_ADD,
+				   .addr = KZT_START,
+				   .length = KZT_LENGTH,
+				   .unit_shift = KZT_SHIFT,
+				   .residency_us = 1,
+				   .generation = 5 };
+	struct kzd_dev v;
+
+	if (!sh || kzd_dev_open(&v, KZD_URING, 16) || kzd_dev_cmd(&v, &add))
+		_exit(1);
+	sh->region[0] = (struct kzd_region){ .addr = KZT_START,
+					     .length = KZT_LENGTH,
+					     .shift = KZT_SHIFT,
+					     .handle = add.region,
+					     .generation = 5 };
+	setns(outer, CLONE_NEWNET);
+	if (write(ready, "", 1) != 1)
+		_exit(1);
+	kzd_serve(&v, sh, KZD_URING, NULL, -1);
+	pause();
+}
+
 /*
  * The namespace dies with a daemon registered, units held, a unit spliced away, a lock
  * held, a process waiting in a fault and another in a lock.
@@ -74,31 +100,9 @@ TEST(namespace_ends_in_use)
 	ASSERT_EQ(0, pipe(pipes));
 	ASSERT_EQ(0, pipe(ends));
 	ASSERT_EQ(0, unshare(CLONE_NEWNET));
-	/* a daemon that leaves the namespace but stays registered */
 	daemon_pid = fork();
-	if (!daemon_pid) {
-		struct kzd_shared *sh = calloc(1, sizeof(*sh));
-		struct khazana_cmd add = { .op = KHAZANA_CMD_REGION_ADD,
-					   .addr = KZT_START,
-					   .length = KZT_LENGTH,
-					   .unit_shift = KZT_SHIFT,
-					   .residency_us = 1,
-					   .generation = 5 };
-		struct kzd_dev v;
-
-		if (kzd_dev_open(&v, KZD_URING, 16) || kzd_dev_cmd(&v, &add))
-			_exit(1);
-		sh->region[0] = (struct kzd_region){ .addr = KZT_START,
-						     .length = KZT_LENGTH,
-						     .shift = KZT_SHIFT,
-						     .handle = add.region,
-						     .generation = 5 };
-		setns(outer, CLONE_NEWNET);
-		if (write(ends[1], "", 1) != 1)
-			_exit(1);
-		kzd_serve(&v, sh, KZD_URING, NULL, -1);
-		pause();
-	}
+	if (!daemon_pid)
+		leaving_daemon(outer, ends[1]);
 	ASSERT_EQ(1, read(ends[0], &byte, 1));
 	t.fd = kzt_attach(KZT_START, 0, 0);
 	ASSERT_LE(0, t.fd);
