@@ -317,6 +317,7 @@ void kz_unit_granted(struct kz_unit *unit)
 	/* A transfer that had to wait for others says little: it may only double the mean. */
 	WRITE_ONCE(instance->transfer_ns, (mean * 7 + min(took, 2 * mean)) / 8);
 	unit->error = 0;
+	/* Who queues up after this finds the grant: both look under unit->lock. */
 	if (waitqueue_active(&unit->wait)) {
 		unit->fresh = true;
 		unit->resident_ns = now + KZ_GRACE_NS;

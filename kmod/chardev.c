@@ -32,6 +32,7 @@
 
 static struct kz_daemon *file_daemon(struct kz_file *kf)
 {
+	/* Pairs with the release in ioctl_register(). */
 	return smp_load_acquire(&kf->daemon);
 }
 
@@ -179,6 +180,7 @@ static int attach(struct kz_file *kf, struct file *file, struct khazana_attach *
 	}
 	/* Both linking and unlinking a mapping go through f_mapping: set it once, before any. */
 	file->f_mapping = region->inode->i_mapping;
+	/* Pairs with the acquire in kz_file_attachment(). */
 	smp_store_release(&kf->attachment, attachment);
 	arg->unit_shift = region->unit_shift;
 	arg->length_out = attachment->length;
@@ -221,6 +223,7 @@ static int ioctl_register(struct kz_file *kf, struct file *file, void __user *us
 	err = kf->attachment || kf->daemon ? -EBUSY :
 	      kz_daemon_register(kf->instance, file, &arg, &daemon);
 	if (!err)
+		/* Pairs with the acquire in file_daemon(). */
 		smp_store_release(&kf->daemon, daemon);
 	mutex_unlock(&kf->lock);
 	if (err)

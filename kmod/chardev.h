@@ -21,7 +21,7 @@ struct kz_instance;
  */
 struct kz_file {
 	struct kz_instance *instance;
-	struct mutex lock;
+	struct mutex lock;	/* one ioctl that binds at a time */
 	struct kz_attachment *attachment;
 	struct kz_daemon *daemon;
 };
@@ -31,6 +31,7 @@ static inline struct kz_attachment *kz_file_attachment(struct file *file)
 {
 	struct kz_file *kf = file->private_data;
 
+	/* Pairs with the release in attach(). */
 	return smp_load_acquire(&kf->attachment);
 }
 

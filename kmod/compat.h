@@ -39,6 +39,7 @@ static inline const void *kz_uring_payload(const struct io_uring_cmd *cmd)
 {
 	return io_uring_sqe_cmd(cmd->sqe);
 }
+
 #define KZ_URING_CANCEL	IO_URING_F_CANCEL
 
 static inline struct shrinker *kz_shrinker_register(const struct shrinker *ops)
@@ -65,6 +66,7 @@ static inline const void *kz_uring_payload(const struct io_uring_cmd *cmd)
 {
 	return cmd->cmd;
 }
+
 #define KZ_URING_CANCEL	0
 
 static inline void io_uring_cmd_mark_cancelable(struct io_uring_cmd *cmd, unsigned int flags)

@@ -37,7 +37,7 @@ struct kz_frame {
  * @view: inode whose mapping is the daemon's view
  */
 struct kz_frames {
-	spinlock_t lock;
+	spinlock_t lock;	/* innermost */
 	unsigned long *used;
 	u32 max;
 	u32 hint;

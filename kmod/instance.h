@@ -77,7 +77,7 @@ struct kz_instance {
 	u64 boot;
 	struct net *net;
 	struct user_namespace *user_ns;
-	struct mutex lock;
+	struct mutex lock;	/* outermost */
 	struct xarray regions;
 	u32 region_next;
 	struct xarray leases;
@@ -86,7 +86,7 @@ struct kz_instance {
 	struct kz_events events;
 	struct kz_reclaim reclaim;
 	struct {
-		struct mutex lock;
+		struct mutex lock;	/* of @locks */
 		struct list_head locks;
 	} lock_table;
 	u64 transfer_ns;

@@ -573,7 +573,8 @@ int kz_page_check(const struct kz_page *page)
 
 	if (right > KHAZANA_RIGHT_WRITE || state > KHAZANA_STATE_EXPIRED_DIRTY)
 		return 1;
-	if (right != KHAZANA_RIGHT_NONE && (!has_copy(page) || (page->flags & KHAZANA_UNIT_HANDOFF)))
+	if (right != KHAZANA_RIGHT_NONE &&
+	    (!has_copy(page) || (page->flags & KHAZANA_UNIT_HANDOFF)))
 		return 2;
 	if (!(page->flags & KHAZANA_UNIT_HANDOFF) != !(page->frames & KZ_FRAME_HANDOFF))
 		return 3;

@@ -94,7 +94,8 @@ static void stale_tokens(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 9));
 	/* An invalidation that came first is remembered. */
 	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_REVOKE, .token = 20));
-	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 15));
+	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ,
+					    .token = 15));
 	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 21,
 				      .version = 1));
 	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_REVOKE, .token = 20));
@@ -106,8 +107,8 @@ static void stale_tokens(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 21,
 					    .version = 1));
 	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_EPOCH, .token = 1000));
-	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 999,
-					    .version = 1));
+	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ,
+					    .token = 999, .version = 1));
 }
 
 static void handoff(struct kunit *test)

@@ -95,7 +95,7 @@ struct kz_daemon {
  * @wait: readers
  */
 struct kz_queue {
-	spinlock_t lock;
+	spinlock_t lock;	/* inside a unit's */
 	struct kz_daemon *daemon;
 	pid_t tgid;
 	u32 generation;

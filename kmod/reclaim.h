@@ -19,7 +19,7 @@ struct kz_unit;
  * @pages: machine pages they have
  */
 struct kz_reclaim {
-	spinlock_t lock;
+	spinlock_t lock;	/* inside a unit's */
 	struct list_head units;
 	unsigned long pages;
 };

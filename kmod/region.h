@@ -56,14 +56,14 @@ struct kz_region {
 	u64 generation;
 	struct inode *inode;
 	struct xarray units;
-	struct mutex unit_alloc;
+	struct mutex unit_alloc;	/* of @units and @floor */
 	struct kz_lease *lease;
 	u64 floor;
 	u32 wait_ms;
 	u64 residency_ns;
 	u32 flags;
 	bool dead;
-	struct mutex lock;
+	struct mutex lock;	/* of @attachments */
 	struct list_head attachments;
 	struct xarray parked;
 };

@@ -51,10 +51,10 @@ enum kz_unit_request {
  */
 struct kz_unit {
 	struct kz_page page;
-	spinlock_t lock;
+	spinlock_t lock;	/* inside page locks */
 	bool fresh;
 	bool referenced;
-	struct mutex mutex;
+	struct mutex mutex;	/* outside page locks */
 	struct kz_region *region;
 	u64 index;
 	struct kz_frame *cur;
