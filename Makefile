@@ -83,7 +83,7 @@ vm:			## a shell on node 1 of a cluster of three guests
 style: style-user style-kmod	## clang-format, checkpatch, sparse
 
 style-user:
-	git ls-files '*.c' '*.h' | grep -v '^kmod/' | xargs -r clang-format --dry-run -Werror
+	git ls-files '*.c' '*.h' | grep -vE '^(kmod|uapi)/' | xargs -r clang-format --dry-run -Werror
 
 style-kmod:
 	scripts/checkpatch $$(git ls-files 'kmod/*.c' 'kmod/*.h' 'uapi/*.h')

@@ -2,11 +2,11 @@
 /*
  * khdemo.c - the small programs of `make demo`; each maps a region and uses plain loads and stores
  *
- *   khdemo count ADDR KEYFILE NODES SECONDS   increment the same words as the others, at the same time
- *   khdemo sum ADDR KEYFILE                   print the sum of the words
- *   khdemo reset ADDR KEYFILE                 zero the words
- *   khdemo put ADDR KEYFILE FILE              copy FILE to ADDR through the mapping
- *   khdemo cat ADDR KEYFILE LENGTH            write LENGTH bytes at ADDR to stdout, straight from the mapping
+ *   khdemo count ADDR KEYFILE NODES SECONDS   increment the same words as the others, at the same
+ * time khdemo sum ADDR KEYFILE                   print the sum of the words khdemo reset ADDR
+ * KEYFILE                 zero the words khdemo put ADDR KEYFILE FILE              copy FILE to
+ * ADDR through the mapping khdemo cat ADDR KEYFILE LENGTH            write LENGTH bytes at ADDR to
+ * stdout, straight from the mapping
  *
  * Exit status: 0, 1 for an error (printed), 2 for usage.
  */
@@ -22,15 +22,15 @@
 
 #include <khazana.h>
 
-#define COUNT_PAGES	4
-#define WORDS_PER_PAGE	8
-#define HANDED_ENOUGH	400	/* pages taken over from other nodes */
-#define PATIENCE	8	/* times SECONDS, then it is over in any case */
+#define COUNT_PAGES 4
+#define WORDS_PER_PAGE 8
+#define HANDED_ENOUGH 400 /* pages taken over from other nodes */
+#define PATIENCE 8 /* times SECONDS, then it is over in any case */
 
 /* The region of `count`: its first page is the meeting point, the next ones hold the words. */
 struct meeting {
 	uint64_t arrived;
-	uint64_t content;	/* processes that have seen their time and enough hand-overs */
+	uint64_t content; /* processes that have seen their time and enough hand-overs */
 };
 
 struct words {
@@ -202,7 +202,8 @@ static bool usage_ok(int argc, char **argv)
 		if (argc == verbs[i].argc && !strcmp(argv[1], verbs[i].verb))
 			return true;
 	fprintf(stderr, "usage: khdemo count ADDR KEYFILE NODES SECONDS | sum ADDR KEYFILE |\n"
-		"       reset ADDR KEYFILE | put ADDR KEYFILE FILE | cat ADDR KEYFILE LENGTH\n");
+			"       reset ADDR KEYFILE | put ADDR KEYFILE FILE | cat ADDR KEYFILE "
+			"LENGTH\n");
 	return false;
 }
 

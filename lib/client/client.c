@@ -16,7 +16,7 @@
 #include "client.h"
 #include "ctl/ctl.h"
 
-#define KH_DEVICE	"/dev/khazana"
+#define KH_DEVICE "/dev/khazana"
 
 static const char *path_or_default(const char *path, const char *variable, const char *fallback)
 {

@@ -13,7 +13,7 @@
 
 struct kh_ctl;
 
-#define KH_IDLE_FILES_MAX	16
+#define KH_IDLE_FILES_MAX 16
 
 /**
  * struct kh_file - a file of /dev/khazana, attached to a window

@@ -47,8 +47,8 @@ int kh_file_attach(struct kh_client *client, struct khazana_addr addr, uint64_t 
 	if (key)
 		file->key = *key;
 	memcpy(att.key, file->key.bytes, sizeof(att.key));
-	file->fd = open(client->device, (flags & KHAZANA_ATTACH_READONLY ? O_RDONLY : O_RDWR) |
-			O_CLOEXEC);
+	file->fd = open(client->device,
+			(flags & KHAZANA_ATTACH_READONLY ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	if (file->fd < 0) {
 		err = errno == ENOENT || errno == ENXIO ? -ENODEV : -errno;
 		goto err_free;

@@ -33,8 +33,8 @@ static void lock_unlink(struct kh_client *client, struct kh_lock *lock)
 }
 
 int kh_lock(struct kh_client *client, struct khazana_addr addr, uint64_t length,
-	    enum kh_lock_mode mode, uint32_t flags, uint32_t timeout_ms,
-	    const struct kh_key *key, struct kh_lock **out)
+	    enum kh_lock_mode mode, uint32_t flags, uint32_t timeout_ms, const struct kh_key *key,
+	    struct kh_lock **out)
 {
 	struct khazana_lock req = {
 		.size = sizeof(req),

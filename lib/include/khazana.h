@@ -28,8 +28,8 @@
 extern "C" {
 #endif
 
-#define KH_NAME_MAX		16	/* bytes of a protocol's name, with the NUL */
-#define KH_KEY_SIZE		KHAZANA_KEY_SIZE
+#define KH_NAME_MAX 16 /* bytes of a protocol's name, with the NUL */
+#define KH_KEY_SIZE KHAZANA_KEY_SIZE
 
 /**
  * struct kh_key - the 128-bit key of a region
@@ -40,12 +40,12 @@ struct kh_key {
 };
 
 /* bits for kh_setattr(): which members of struct kh_attr to change */
-#define KH_ATTR_LEASE_MS	(1u << 0)
-#define KH_ATTR_KEY		(1u << 1)
-#define KH_ATTR_MIN_REPLICAS	(1u << 2)
-#define KH_ATTR_DURABILITY	(1u << 3)
-#define KH_ATTR_WAIT_MS		(1u << 4)
-#define KH_ATTR_FLAGS		(1u << 5)
+#define KH_ATTR_LEASE_MS (1u << 0)
+#define KH_ATTR_KEY (1u << 1)
+#define KH_ATTR_MIN_REPLICAS (1u << 2)
+#define KH_ATTR_DURABILITY (1u << 3)
+#define KH_ATTR_WAIT_MS (1u << 4)
+#define KH_ATTR_FLAGS (1u << 5)
 
 /**
  * struct kh_attr - attributes of a region that its users choose
@@ -134,7 +134,8 @@ int kh_reserve(struct kh_client *client, uint64_t length, const struct kh_attr *
  * @addr: its first address
  * @key: its key
  *
- * Return: 0, -ENOENT, -EKEYREJECTED, -EBUSY (attached, mapped or locked on some node), -ENODEV, -ETIMEDOUT.
+ * Return: 0, -ENOENT, -EKEYREJECTED, -EBUSY (attached, mapped or locked on some node), -ENODEV,
+ * -ETIMEDOUT.
  */
 int kh_unreserve(struct kh_client *client, struct khazana_addr addr, const struct kh_key *key);
 
@@ -157,7 +158,8 @@ int kh_allocate(struct kh_client *client, struct khazana_addr addr, uint64_t len
  * kh_free() - take the storage of a range back; its contents are gone
  *
  * Copies that nodes have mapped are revoked first; a later access gets SIGBUS or -ENXIO.
- * Parameters and errors are those of kh_allocate(), and -EBUSY when a part is under an explicit lock.
+ * Parameters and errors are those of kh_allocate(), and -EBUSY when a part is under an explicit
+ * lock.
  */
 int kh_free(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 	    const struct kh_key *key);
@@ -184,12 +186,13 @@ int kh_setattr(struct kh_client *client, struct khazana_addr addr, const struct 
 	       uint32_t mask, const struct kh_attr *attr, const struct kh_key *new_key);
 
 enum kh_lock_mode {
-	KH_LOCK_READ		= KHAZANA_LOCK_READ,		/* shared */
-	KH_LOCK_WRITE		= KHAZANA_LOCK_WRITE,		/* exclusive */
-	KH_LOCK_OVERWRITE	= KHAZANA_LOCK_OVERWRITE,	/* exclusive; nothing is fetched, reads as zero */
+	KH_LOCK_READ = KHAZANA_LOCK_READ, /* shared */
+	KH_LOCK_WRITE = KHAZANA_LOCK_WRITE, /* exclusive */
+	KH_LOCK_OVERWRITE =
+		KHAZANA_LOCK_OVERWRITE, /* exclusive; nothing is fetched, reads as zero */
 };
 
-#define KH_LOCK_TRY		KHAZANA_LOCK_TRY
+#define KH_LOCK_TRY KHAZANA_LOCK_TRY
 
 /**
  * kh_lock() - lock a range of one region
@@ -204,15 +207,15 @@ enum kh_lock_mode {
  *
  * Each lock is a context of its own: two locks conflict even when one thread took both.
  * Locks are advisory for plain mapped access on the same node; on other nodes a fault waits
- * until the unlock.  A WRITE lock taken by a holder of a READ lock on the same range waits for itself:
- * unlock first.
+ * until the unlock.  A WRITE lock taken by a holder of a READ lock on the same range waits for
+ * itself: unlock first.
  *
  * Return: 0, -EINVAL, -ERANGE, -ENOENT, -ENXIO (not allocated), -EKEYREJECTED, -EAGAIN, -ETIMEDOUT,
  * -EIO, -ENODEV, -EINTR, -ENOMEM.
  */
 int kh_lock(struct kh_client *client, struct khazana_addr addr, uint64_t length,
-	    enum kh_lock_mode mode, uint32_t flags, uint32_t timeout_ms,
-	    const struct kh_key *key, struct kh_lock **lock);
+	    enum kh_lock_mode mode, uint32_t flags, uint32_t timeout_ms, const struct kh_key *key,
+	    struct kh_lock **lock);
 
 /**
  * kh_lock_token() - the fencing token of a lock
@@ -275,7 +278,7 @@ int kh_unmap(struct kh_client *client, void *mem);
 const char *kh_strerror(int error);
 
 /* An address as text, "hi:lo" in hexadecimal; KH_ADDR_TEXT bytes with the NUL. */
-#define KH_ADDR_TEXT		34
+#define KH_ADDR_TEXT 34
 void kh_addr_format(struct khazana_addr addr, char text[KH_ADDR_TEXT]);
 
 /* Return: 0, or -EINVAL.  Accepts "hi:lo" in hexadecimal, with or without 0x. */

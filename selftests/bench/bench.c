@@ -154,9 +154,11 @@ static const struct {
 	{ "own", cmd_own, 4, "REGION KEYFILE: store to every page" },
 	{ "miss", cmd_miss, 7, "METRIC REGION KEYFILE load|store ADDRESS: misses beside raw TCP" },
 	{ "settled", cmd_settled, 4, "REGION KEYFILE: faults the module settles, beside shmem" },
-	{ "round-trip", cmd_round_trip, 4, "REGION KEYFILE: faults khd answers, beside userfaultfd" },
+	{ "round-trip", cmd_round_trip, 4,
+	  "REGION KEYFILE: faults khd answers, beside userfaultfd" },
 	{ "scan", cmd_scan, 5, "REGION KEYFILE ADDRESS: sequential loads beside a TCP stream" },
-	{ "disjoint", cmd_disjoint, 7, "REGION KEYFILE PART PARTS SECONDS: store to pages of one's own" },
+	{ "disjoint", cmd_disjoint, 7,
+	  "REGION KEYFILE PART PARTS SECONDS: store to pages of one's own" },
 	{ "table1", cmd_table1, 6, "REGION KEYFILE NODE ADDRESS: the paper's Table 1" },
 };
 

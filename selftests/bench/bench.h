@@ -14,9 +14,9 @@
 #include <stdint.h>
 #include <khazana.h>
 
-#define BENCH_PAGE	4096u
-#define BENCH_PORT	7399
-#define BENCH_STREAM	(4u << 20)	/* bytes of one piece of a stream */
+#define BENCH_PAGE 4096u
+#define BENCH_PORT 7399
+#define BENCH_STREAM (4u << 20) /* bytes of one piece of a stream */
 
 /* Times of one thing, in nanoseconds. */
 struct samples {

@@ -16,7 +16,7 @@
 
 #include "bench.h"
 
-#define SETTLED_ROUNDS	40
+#define SETTLED_ROUNDS 40
 
 /* Mean time of a store to each of @n pages, none of which is in the page tables. */
 static uint64_t touch_all(char *mem, const uint32_t *order, uint32_t n)
@@ -70,14 +70,15 @@ int cmd_settled(int argc, char **argv)
 
 struct copier {
 	int uffd;
-	int stop;	/* the read end of a pipe; its writer's end closes */
+	int stop; /* the read end of a pipe; its writer's end closes */
 	char *zero;
 };
 
 static void *copier_run(void *arg)
 {
 	struct copier *c = arg;
-	struct pollfd pfd[2] = { { .fd = c->uffd, .events = POLLIN }, { .fd = c->stop, .events = POLLIN } };
+	struct pollfd pfd[2] = { { .fd = c->uffd, .events = POLLIN },
+				 { .fd = c->stop, .events = POLLIN } };
 
 	for (;;) {
 		struct uffdio_copy copy = { .src = (unsigned long)c->zero, .len = BENCH_PAGE };
@@ -85,7 +86,8 @@ static void *copier_run(void *arg)
 
 		if (poll(pfd, 2, -1) < 0 || pfd[1].revents)
 			return NULL;
-		if (read(c->uffd, &msg, sizeof(msg)) != sizeof(msg) || msg.event != UFFD_EVENT_PAGEFAULT)
+		if (read(c->uffd, &msg, sizeof(msg)) != sizeof(msg) ||
+		    msg.event != UFFD_EVENT_PAGEFAULT)
 			continue;
 		copy.dst = msg.arg.pagefault.address & ~(unsigned long long)(BENCH_PAGE - 1);
 		if (ioctl(c->uffd, UFFDIO_COPY, &copy) && errno != EEXIST)

@@ -44,7 +44,8 @@ int cmd_miss(int argc, char **argv)
 	for (i = 0; i < 50; i++)
 		wire_round_trip(fd, BENCH_PAGE);
 	for (i = 0; i < n; i++) {
-		volatile uint64_t *word = (volatile uint64_t *)(r.mem + (uint64_t)order[i] * BENCH_PAGE);
+		volatile uint64_t *word =
+			(volatile uint64_t *)(r.mem + (uint64_t)order[i] * BENCH_PAGE);
 		uint64_t start = bench_now(), seen = 0;
 
 		if (store)

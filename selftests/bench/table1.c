@@ -17,8 +17,8 @@
 #include "bench.h"
 #include "ctl/ctl.h"
 
-#define ROUNDS		30
-#define PAPER_SEND_MS	1.101
+#define ROUNDS 30
+#define PAPER_SEND_MS 1.101
 
 static const struct {
 	uint32_t pages;
@@ -30,8 +30,8 @@ static const struct {
 	{ 35, 18.346, 4.324, 20.930, 10.639, 1.979, 7.890 },
 };
 
-#define SIZES		(sizeof(paper) / sizeof(paper[0]))
-#define PAPER_NULL_MS	0.469
+#define SIZES (sizeof(paper) / sizeof(paper[0]))
+#define PAPER_NULL_MS 0.469
 #define PAPER_RESERVE_MS 0.600
 #define PAPER_RESERVE_TWO_MS 1.187
 
@@ -40,7 +40,7 @@ struct table {
 	struct kh_ctl *ctl;
 	int wire;
 	uint32_t node;
-	uint64_t next;		/* page of the region not fetched yet */
+	uint64_t next; /* page of the region not fetched yet */
 	struct samples raw;
 };
 
@@ -52,7 +52,8 @@ static void raw(struct table *t)
 	samples_add(&t->raw, bench_now() - start);
 }
 
-static void row(struct table *t, const char *name, uint32_t pages, struct samples *s, double paper_ms)
+static void row(struct table *t, const char *name, uint32_t pages, struct samples *s,
+		double paper_ms)
 {
 	char metric[64];
 

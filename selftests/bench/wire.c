@@ -13,7 +13,7 @@
 
 #include "bench.h"
 
-#define REQUEST_SIZE	64
+#define REQUEST_SIZE 64
 
 static struct sockaddr_in wire_address(const char *address)
 {

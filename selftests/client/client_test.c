@@ -3,9 +3,9 @@
  * client_test.c - libkhazana against a real khd and a real module
  *
  * Runs on any node of a cluster, as root:  client_test            everything one node can show
- *                                          client_test use ADDR   map, store, then wait for a line on stdin
- *                                          client_test lock ADDR  the same with a WRITE lock
- * The second and third form are started on another node, by the first one's script.  Prints TAP.
+ *                                          client_test use ADDR   map, store, then wait for a line
+ * on stdin client_test lock ADDR  the same with a WRITE lock The second and third form are started
+ * on another node, by the first one's script.  Prints TAP.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -36,10 +36,10 @@ static void result(bool good, const char *name, const char *detail, int got, int
 	       kh_strerror(got), want);
 }
 
-#define EXPECT(name, call, want)                                     \
-	do {                                                         \
-		int got_ = (call);                                   \
-		result(got_ == (want), name, #call, got_, (want));   \
+#define EXPECT(name, call, want)                                   \
+	do {                                                       \
+		int got_ = (call);                                 \
+		result(got_ == (want), name, #call, got_, (want)); \
 	} while (0)
 
 static void need(const char *what, int err)
@@ -147,7 +147,8 @@ static void test_allocate(void)
 	EXPECT("unmap twice", kh_unmap(client, mem), -EINVAL);
 	EXPECT("unreserve", kh_unreserve(client, addr, &key), 0);
 	addr = region_new(1ULL << 50, 12, false);
-	EXPECT("more than the home has room for", kh_allocate(client, addr, 1ULL << 50, &key), -ENOSPC);
+	EXPECT("more than the home has room for", kh_allocate(client, addr, 1ULL << 50, &key),
+	       -ENOSPC);
 	EXPECT("unreserve", kh_unreserve(client, addr, &key), 0);
 }
 
@@ -184,7 +185,8 @@ static void test_locks(uint32_t unit_shift)
 	char text[8], *mem;
 	uint64_t token;
 
-	EXPECT("lock of nothing", kh_lock(client, addr, 0, KH_LOCK_READ, 0, 0, &key, &lock), -EINVAL);
+	EXPECT("lock of nothing", kh_lock(client, addr, 0, KH_LOCK_READ, 0, 0, &key, &lock),
+	       -EINVAL);
 	EXPECT("lock of a strange mode", kh_lock(client, addr, 1, 9, 0, 0, &key, &lock), -EINVAL);
 	EXPECT("lock with a wrong key", kh_lock(client, addr, 1, KH_LOCK_READ, 0, 0, &wrong, &lock),
 	       -EKEYREJECTED);
@@ -199,8 +201,8 @@ static void test_locks(uint32_t unit_shift)
 	EXPECT("read outside the lock", kh_read(lock, addr, text, 6), -ERANGE);
 	EXPECT("second lock, TRY",
 	       kh_lock(client, deep, 1, KH_LOCK_READ, KH_LOCK_TRY, 0, &key, &second), -EAGAIN);
-	EXPECT("second lock, timeout", kh_lock(client, deep, 1, KH_LOCK_READ, 0, 200, &key, &second),
-	       -ETIMEDOUT);
+	EXPECT("second lock, timeout",
+	       kh_lock(client, deep, 1, KH_LOCK_READ, 0, 200, &key, &second), -ETIMEDOUT);
 	EXPECT("unlock", kh_unlock(lock), 0);
 	EXPECT("read lock", kh_lock(client, deep, 6, KH_LOCK_READ, 0, 0, &key, &lock), 0);
 	EXPECT("tokens do not fall", kh_lock_token(lock) >= token, true);
@@ -210,8 +212,8 @@ static void test_locks(uint32_t unit_shift)
 	EXPECT("the same", memcmp(text, "abcdef", 6), 0);
 	EXPECT("unlock", kh_unlock(lock), 0);
 	EXPECT("unlock", kh_unlock(second), 0);
-	EXPECT("lock of 35 units", kh_lock(client, addr, 35ULL * unit, KH_LOCK_WRITE, 0, 0, &key, &lock),
-	       0);
+	EXPECT("lock of 35 units",
+	       kh_lock(client, addr, 35ULL * unit, KH_LOCK_WRITE, 0, 0, &key, &lock), 0);
 	EXPECT("unlock", kh_unlock(lock), 0);
 	EXPECT("overwrite", kh_lock(client, addr, unit, KH_LOCK_OVERWRITE, 0, 0, &key, &lock), 0);
 	EXPECT("read of what was not written", kh_read(lock, deep, text, 3), 0);
@@ -228,18 +230,19 @@ static void test_map(void)
 	struct khazana_addr addr = region_new(16ULL << 16, 16, true);
 	char *mem, *part;
 
-	EXPECT("map with a wrong key",
-	       kh_map(client, addr, 0, PROT_READ, &wrong, (void **)&mem), -EKEYREJECTED);
-	EXPECT("map, not aligned", kh_map(client, kh_addr_add(addr, 7), PAGE, PROT_READ, &key,
-					  (void **)&mem), -EINVAL);
-	EXPECT("map, executable", kh_map(client, addr, PAGE, PROT_READ | PROT_EXEC, &key,
-					 (void **)&mem), -EINVAL);
+	EXPECT("map with a wrong key", kh_map(client, addr, 0, PROT_READ, &wrong, (void **)&mem),
+	       -EKEYREJECTED);
+	EXPECT("map, not aligned",
+	       kh_map(client, kh_addr_add(addr, 7), PAGE, PROT_READ, &key, (void **)&mem), -EINVAL);
+	EXPECT("map, executable",
+	       kh_map(client, addr, PAGE, PROT_READ | PROT_EXEC, &key, (void **)&mem), -EINVAL);
 	EXPECT("map too much", kh_map(client, addr, 17ULL << 16, PROT_READ, &key, (void **)&mem),
 	       -ERANGE);
 	EXPECT("map all", kh_map(client, addr, 0, PROT_READ | PROT_WRITE, &key, (void **)&mem), 0);
 	EXPECT("map a page inside a 64 KiB unit",
 	       kh_map(client, kh_addr_add(addr, (1 << 16) + PAGE), PAGE, PROT_READ, &key,
-		      (void **)&part), 0);
+		      (void **)&part),
+	       0);
 	strcpy(mem + (1 << 16) + PAGE, "one region, two mappings");
 	EXPECT("they are one", strcmp(part, "one region, two mappings"), 0);
 	kh_unmap(client, part);
@@ -255,15 +258,16 @@ static void test_setattr(void)
 	void *mem;
 
 	EXPECT("setattr of nothing", kh_setattr(client, addr, &key, 0, &attr, NULL), -EINVAL);
-	EXPECT("setattr, wrong key",
-	       kh_setattr(client, addr, &wrong, KH_ATTR_WAIT_MS, &attr, NULL), -EKEYREJECTED);
+	EXPECT("setattr, wrong key", kh_setattr(client, addr, &wrong, KH_ATTR_WAIT_MS, &attr, NULL),
+	       -EKEYREJECTED);
 	EXPECT("setattr of replicas",
 	       kh_setattr(client, addr, &key, KH_ATTR_MIN_REPLICAS, &attr, NULL), -EOPNOTSUPP);
 	EXPECT("setattr", kh_setattr(client, addr, &key, KH_ATTR_WAIT_MS, &attr, NULL), 0);
 	EXPECT("getattr", kh_getattr(client, addr, &info), 0);
 	EXPECT("it is set", info.attr.wait_ms, 1234);
 	EXPECT("new key", kh_setattr(client, addr, &key, KH_ATTR_KEY, NULL, &wrong), 0);
-	EXPECT("the old key is refused", kh_map(client, addr, 0, PROT_READ, &key, &mem), -EKEYREJECTED);
+	EXPECT("the old key is refused", kh_map(client, addr, 0, PROT_READ, &key, &mem),
+	       -EKEYREJECTED);
 	EXPECT("the new one is not", kh_map(client, addr, 0, PROT_READ, &wrong, &mem), 0);
 	kh_unmap(client, mem);
 	EXPECT("unreserve", kh_unreserve(client, addr, &wrong), 0);
@@ -271,8 +275,9 @@ static void test_setattr(void)
 
 static void test_text(void)
 {
-	static const char *const bad[] = { "", ":", "1", "1:", ":1", "1:g", "1:1 ", "12345678901234567:0",
-					   "0x:1", "1:2:3" };
+	static const char *const bad[] = {
+		"", ":", "1", "1:", ":1", "1:g", "1:1 ", "12345678901234567:0", "0x:1", "1:2:3"
+	};
 	struct khazana_addr addr = { 0 };
 	char text[KH_ADDR_TEXT];
 	size_t i;
@@ -284,8 +289,8 @@ static void test_text(void)
 	EXPECT("there and back", strcmp(text, "ffffffff00000001:fffffffffffff000"), 0);
 	addr = kh_addr_add(addr, 0x1000);
 	EXPECT("carry", addr.hi == 0xffffffff00000002 && addr.lo == 0, true);
-	EXPECT("strerror knows the dictionary", !strcmp(kh_strerror(-EKEYREJECTED), kh_strerror(EKEYREJECTED)),
-	       true);
+	EXPECT("strerror knows the dictionary",
+	       !strcmp(kh_strerror(-EKEYREJECTED), kh_strerror(EKEYREJECTED)), true);
 	EXPECT("and what is not in it", kh_strerror(-99999) != NULL, true);
 }
 

@@ -11,13 +11,13 @@
 #include <time.h>
 #include <x86intrin.h>
 
-#define TRIES		20
-#define INTERVAL_NS	200000000
+#define TRIES 20
+#define INTERVAL_NS 200000000
 
 struct reading {
 	uint64_t ns;
 	uint64_t tsc;
-	uint64_t slack;		/* between the two clocks, in counts */
+	uint64_t slack; /* between the two clocks, in counts */
 };
 
 static uint64_t now_ns(void)
@@ -40,7 +40,8 @@ static struct reading read_both(void)
 		uint64_t after = __rdtsc();
 
 		if (after - before < best.slack)
-			best = (struct reading){ ns, before + (after - before) / 2, after - before };
+			best = (struct reading){ ns, before + (after - before) / 2,
+						 after - before };
 	}
 	return best;
 }
