@@ -12,6 +12,7 @@
 static const char *const names[] = {
 	"drop",	 "dup",	  "partition", "oneway", "pause", "crash",
 	"reboot", "drift", "slow",	"kill",	  "refs",  "reclaim",
+	"overlap",
 };
 
 uint32_t fault_parse(const char *list)
@@ -21,6 +22,8 @@ uint32_t fault_parse(const char *list)
 
 	if (!strcmp(list, "all"))
 		return SIM_FAULT_ALL;
+	if (!strcmp(list, "single"))
+		return SIM_FAULT_ALL & ~SIM_FAULT_OVERLAP;
 	for (; *list; list += len + (list[len] == ',')) {
 		len = strcspn(list, ",");
 		for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -41,8 +44,41 @@ uint32_t fault_choose(struct sim *sim)
 	if (rng_chance(&sim->rng, 150))
 		faults = SIM_FAULT_ALL;
 	else if (rng_chance(&sim->rng, 150))
-		faults = 1u << rng_below(&sim->rng, 12);
+		faults = 1u << rng_below(&sim->rng, SIM_FAULT_KINDS);
 	return sim->cfg.faults & faults;
+}
+
+static uint64_t longest_lease(const struct sim *sim)
+{
+	uint32_t ms = 0;
+	unsigned int i;
+
+	for (i = 0; i < SIM_REGIONS; i++)
+		if (ms < sim->regions[i].lease_ms)
+			ms = sim->regions[i].lease_ms;
+	return ms * MS;
+}
+
+/* A node fails for @time; it is over when it has recovered from it, too. */
+static void in_trouble(struct sim *sim, uint64_t time)
+{
+	uint64_t until = sim->now + time + 3 * longest_lease(sim) + 100 * MS;
+
+	if (sim->trouble_until < until)
+		sim->trouble_until = until;
+}
+
+/* Has every node recovered, or need that not be? */
+static bool may_fail(const struct sim *sim)
+{
+	unsigned int i;
+
+	if (sim->cfg.faults & SIM_FAULT_OVERLAP)
+		return true;
+	for (i = 0; i < sim->cfg.nodes; i++)
+		if (sim->hosts[i]->fuse)
+			return false;
+	return sim->now >= sim->trouble_until;
 }
 
 /* Times of trouble: some shorter, some longer than a lease. */
@@ -50,9 +86,12 @@ static uint64_t trouble(struct sim *sim)
 {
 	uint64_t lease = sim->regions[rng_below(&sim->rng, SIM_REGIONS)].lease_ms * MS;
 
+	uint64_t time = rng_range(&sim->rng, lease / 4, lease * 2);
+
 	if (rng_chance(&sim->rng, 500))
-		return rng_range(&sim->rng, MS, 40 * MS);
-	return rng_range(&sim->rng, lease / 4, lease * 2);
+		time = rng_range(&sim->rng, MS, 40 * MS);
+	in_trouble(sim, time);
+	return time;
 }
 
 static void end_stall(struct sim *sim, uint64_t from, uint64_t to)
@@ -121,6 +160,7 @@ static void crash(struct sim *sim)
 	if (!h->node || h->fuse)
 		return;
 	sim->stats.crashes++;
+	in_trouble(sim, 2 * longest_lease(sim));
 	if (rng_chance(&sim->rng, 600))
 		h->fuse = rng_range(&sim->rng, 1, 12);	/* in the middle of a step to come */
 	else
@@ -194,8 +234,15 @@ static void slow(struct sim *sim)
 
 static void happen(struct sim *sim, uint64_t kind, uint64_t mean)
 {
+	static const uint32_t failures = SIM_FAULT_PARTITION | SIM_FAULT_ONEWAY | SIM_FAULT_PAUSE |
+					 SIM_FAULT_CRASH | SIM_FAULT_REBOOT;
+
 	if (sim->faults_over)
 		return;
+	if ((failures & 1u << kind) && !may_fail(sim)) {
+		sim_in(sim, rng_range(&sim->rng, mean / 4, 2 * mean), happen, kind, mean);
+		return;
+	}
 	switch (1u << kind) {
 	case SIM_FAULT_DROP:
 		drop(sim);

@@ -39,7 +39,9 @@ static const char usage[] =
 	"  --nodes N     machines, 2 to 5 (3)\n"
 	"  --ops N       operations of a history (500)\n"
 	"  --faults LIST of drop,dup,partition,oneway,pause,crash,reboot,drift,slow,kill,refs,reclaim;\n"
-	"                all (default) or none; each seed takes a subset\n"
+	"                each seed takes a subset of them; or single: all of them, but one node has\n"
+	"                recovered before another one fails (default); or all: also overlap, a node\n"
+	"                fails at any time; or none\n"
 	"  --plant NAME  plant a bug (see lib/core/plant.h)\n"
 	"  --jobs N      processes (1)\n"
 	"  --trace       write every event\n"
@@ -232,7 +234,7 @@ int main(int argc, char **argv)
 {
 	struct options o = {
 		.cfg = { .nodes = 3, .ops = 500 },
-		.faults = "all",
+		.faults = "single",
 		.seed0 = 1,
 		.seeds = 100,
 		.jobs = 1,

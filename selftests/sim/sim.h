@@ -49,7 +49,9 @@
 #define SIM_FAULT_KILL		(1u << 9) /* processes killed while they wait */
 #define SIM_FAULT_REFS		(1u << 10) /* frames referenced after the zap */
 #define SIM_FAULT_RECLAIM	(1u << 11) /* droppable copies are dropped */
-#define SIM_FAULT_ALL		((1u << 12) - 1)
+#define SIM_FAULT_OVERLAP	(1u << 12) /* failures of one node before another one is over */
+#define SIM_FAULT_KINDS		13
+#define SIM_FAULT_ALL		((1u << SIM_FAULT_KINDS) - 1)
 
 struct sim_config {
 	uint64_t seed;
@@ -116,6 +118,7 @@ struct sim {
 	uint64_t next_att;
 	uint32_t touched[SIM_REGIONS];	/* units that changed on some machine in this event */
 	unsigned int ops_started;
+	uint64_t trouble_until;	/* a failure of a node is not over before */
 	bool faults_over;	/* nothing goes wrong any more */
 	bool quiesce;		/* processes begin nothing new */
 	bool failed;
