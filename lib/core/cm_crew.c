@@ -39,6 +39,9 @@ static void read_fault(struct kh_unit *unit, struct kh_service *s)
 	}
 	if (kh_unit_copy(unit, self) && s->asker != self)
 		source = self;
+	if (kh_planted(unit->region->owner, KH_PLANT_OLD_VERSION) && unit->backup.party &&
+	    unit->backup.party != s->asker)
+		source = unit->backup.party;
 	kh_cm_fetch(unit, s, source);
 	kh_cm_grant(unit, s, KH_SOURCE_DATA, guards(unit, s));
 }

@@ -56,9 +56,9 @@
 enum kh_plant {
 	KH_PLANT_NONE,
 	KH_PLANT_SKIP_INV, /* a WRITE forgets one READ copy */
-	KH_PLANT_OLD_VERSION, /* an owner answers from a HANDOFF frame of any version */
+	KH_PLANT_OLD_VERSION, /* a READ is served from the backup, whatever its version */
 	KH_PLANT_LOSE_WAITER, /* a FIFO loses every eighth request */
-	KH_PLANT_ACCEPT_STALE, /* old epochs and attempts are taken */
+	KH_PLANT_ACCEPT_STALE, /* old epochs, attempts and tokens are taken */
 	KH_PLANT_EARLY_HDONE, /* the old owner is released at the GRANT */
 	KH_PLANT_NO_LEASE_WAIT, /* a lost connection ends a lease */
 	KH_PLANT_FORGET_COPY, /* a reader is not written down */

@@ -526,6 +526,7 @@ void kh_on_iack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 {
 	const struct kh_wire_iack *e = kh_entries(h);
 	struct kh_region *region = kh_region_of(node, h);
+	bool stale = kh_planted(node, KH_PLANT_ACCEPT_STALE);
 	uint32_t i;
 
 	if (!region || !region->home || region->home->recovering)
@@ -537,7 +538,7 @@ void kh_on_iack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 
 		if (!unit)
 			continue;
-		if (!s || s->token != e->token) {
+		if (!s || (s->token != e->token && !stale)) {
 			late_iack(unit, from->id, e);
 		} else if (e->status == KH_ACK_DEFERRED) {
 			if (owed || s->source == from->id)
@@ -571,6 +572,7 @@ void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 {
 	const struct kh_wire_done *e = kh_entries(h);
 	struct kh_region *region = kh_region_of(node, h);
+	bool stale = kh_planted(node, KH_PLANT_ACCEPT_STALE);
 	uint32_t i;
 
 	if (!region || !region->home || region->home->recovering)
@@ -581,8 +583,8 @@ void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 
 		if (unit && (e->flags & KH_DONE_ABORTED))
 			waiting_abort(unit, from->id, h->request);
-		if (!s || s->call || s->asker != from->id || s->request != h->request ||
-		    (s->token != e->token && e->token))
+		if (!s || s->call || s->asker != from->id || (s->request != h->request && !stale) ||
+		    (s->token != e->token && e->token && !stale))
 			continue;
 		if (e->flags & KH_DONE_ABORTED)
 			kh_service_cancel(unit);
