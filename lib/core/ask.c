@@ -498,14 +498,14 @@ static void unit_done(struct kh_ask_unit *u)
 		kh_lease_renew(node, region->lease);
 }
 
-/* The home has seen what was sent before RENEW @sequence. */
-void kh_done_prune(struct kh_node *node, kh_node_id home, uint64_t sequence)
+/* The home has seen what was sent before RENEW @sequence; each lease counts its own. */
+void kh_done_prune(struct kh_node *node, const struct kh_lease *lease, uint64_t sequence)
 {
 	struct kh_region *region;
 	struct kh_done *done, *tmp;
 
 	kh_list_each (region, &node->regions, node) {
-		if (region->home_id != home)
+		if (region->lease != lease)
 			continue;
 		kh_list_each_safe (done, tmp, &region->dones, node) {
 			if (done->sequence >= sequence)

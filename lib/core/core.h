@@ -578,7 +578,7 @@ void kh_ask_flush(struct kh_node *node);
 void kh_ask_tick(struct kh_node *node);
 void kh_ask_fail_all(struct kh_region *region, uint32_t error);
 void kh_ask_drop_region(struct kh_region *region);
-void kh_done_prune(struct kh_node *node, kh_node_id home, uint64_t sequence);
+void kh_done_prune(struct kh_node *node, const struct kh_lease *lease, uint64_t sequence);
 const char *kh_ask_check(const struct kh_region *region);
 kh_handler kh_on_grant, kh_on_nack, kh_on_data;
 

@@ -216,7 +216,7 @@ void kh_on_renew_ack(struct kh_node *node, struct kh_peer *from, const struct kh
 	}
 	if (lease->acked < e->sequence)
 		lease->acked = e->sequence;
-	kh_done_prune(node, from->id, e->sequence);
+	kh_done_prune(node, lease, e->sequence);
 	if (lease->expired && !lease->told)
 		kh_lease_renew(node, lease);
 	lease_ready(node, lease, from);
