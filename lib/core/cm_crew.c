@@ -107,7 +107,8 @@ static void crew_fault(struct kh_unit *unit, struct kh_service *s)
 		kh_cm_refuse(unit, s, EAGAIN);
 		return;
 	}
-	if (s->want == KHAZANA_RIGHT_READ) {
+	/* What is given a new version after a rollback must have the old one nowhere. */
+	if (s->want == KHAZANA_RIGHT_READ && unit->rolled <= unit->version) {
 		read_fault(unit, s);
 		return;
 	}
@@ -120,7 +121,7 @@ static void crew_fault(struct kh_unit *unit, struct kh_service *s)
 
 static void crew_message(struct kh_unit *unit, struct kh_service *s)
 {
-	if (!s->grant_sent && s->want == KHAZANA_RIGHT_WRITE)
+	if (!s->grant_sent)
 		write_grant(unit, s);
 }
 

@@ -339,6 +339,7 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 
 	if (s->version != unit->version) {
 		move_backup(unit, s);
+		unit->copy_count = 0;
 		unit->fresh = !unit->owner.party;
 		unit->seen = unit->version;
 		unit->owner = holder;
