@@ -52,7 +52,7 @@ ks_run_nodes = $(CURDIR)/$(ks)/run-nodes $(CURDIR)/$(O)/$(ks)
 
 .PHONY: check-guest-nodes check-guest-planted
 check-guest-nodes: $(ks_nodes)
-	TAP_TIMEOUT=600 scripts/tap nodes -- selftests/vm/run --nodes 3 --rt -- $(ks_run_nodes) litmus lease storm
+	TAP_TIMEOUT=600 scripts/tap nodes -- selftests/vm/run --nodes 3 -- $(ks_run_nodes) litmus lease storm
 check-guest-planted: $(ks_nodes)
 	scripts/tap nodes-planted -- selftests/vm/run --nodes 3 --no-khd -- $(ks_run_nodes) litmus-planted
 
