@@ -599,10 +599,13 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 {
 	const struct kh_wire_evict *e = kh_entries(h);
 	struct kh_region *region = kh_region_of(node, h);
+	bool judged;
 	uint32_t i;
 
 	if (!region || !region->home || region->home->recovering)
 		return;
+	/* The frame of a node whose lease was over may be all that is left of its stores. */
+	judged = from->census && kh_grantee_valid(node, region, from->id);
 	for (i = 0; i < h->count; i++, e++) {
 		struct kh_unit *unit = kh_unit_find(region, e->unit);
 		struct kh_holder *copy = unit ? kh_unit_copy(unit, from->id) : NULL;
@@ -611,7 +614,7 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 			continue;
 		kh_count(node, KH_STAT_EVICTIONS);
 		if (e->flags & KH_EVICT_BACKUP) {
-			if (unit->busy || unit->owner.party == from->id)
+			if (unit->busy || unit->owner.party == from->id || !judged)
 				continue;
 			if (unit->backup.party == from->id)
 				unit->backup = (struct kh_holder){ 0 };
@@ -646,7 +649,8 @@ void kh_on_hask(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	struct kh_region *region = kh_region_of(node, h);
 	uint32_t i;
 
-	if (!region || !region->home || region->home->recovering || !from->census)
+	if (!region || !region->home || region->home->recovering || !from->census ||
+	    !kh_grantee_valid(node, region, from->id))
 		return;
 	for (i = 0; i < h->count; i++, e++) {
 		struct kh_unit *unit = kh_unit_find(region, e->unit);
