@@ -305,7 +305,7 @@ static void move_backup(struct kh_unit *unit, const struct kh_service *s)
 
 	if (!unit->owner.party || unit->owner.party == s->asker)
 		return;
-	if (s->source != unit->owner.party && !(owed && owed->kept))
+	if (s->kind != KH_SOURCE_DATA && !(owed && owed->kept))
 		return;
 	unit->backup = unit->owner;
 	unit->backup.token = s->token;
@@ -594,6 +594,14 @@ void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	}
 }
 
+/* Can somebody be asked for the unit, if its backup is given up? */
+static bool within_reach(const struct kh_unit *unit)
+{
+	const struct kh_peer *owner = kh_peer_find(unit->region->owner, unit->owner.party);
+
+	return !owner || owner->self || owner->connected;
+}
+
 void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		 const void *data)
 {
@@ -614,7 +622,8 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 			continue;
 		kh_count(node, KH_STAT_EVICTIONS);
 		if (e->flags & KH_EVICT_BACKUP) {
-			if (unit->busy || unit->owner.party == from->id || !judged)
+			if (unit->busy || unit->owner.party == from->id || !judged ||
+			    !within_reach(unit))
 				continue;
 			if (unit->backup.party == from->id)
 				unit->backup = (struct kh_holder){ 0 };
