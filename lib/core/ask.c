@@ -800,10 +800,13 @@ void kh_ask_synced(struct kh_node *node, struct kh_peer *peer)
 	kh_list_each (region, &node->regions, node) {
 		bool home = region->home_id == peer->id;
 
-		kh_list_each (done, &region->dones, node)
-			if (home)
-				send_done(region, done->request, done->unit, done->token,
-					  done->version, 0);
+		kh_list_each (done, &region->dones, node) {
+			if (!home)
+				break;
+			send_done(region, done->request, done->unit, done->token, done->version, 0);
+			/* Only a RENEW behind this one proves that it arrived. */
+			done->sequence = region->lease ? region->lease->sequence : 0;
+		}
 		kh_list_each (ask, &region->asks, region_node)
 			for (i = 0; i < ask->count; i++)
 				if (!ask->units[i].over && !unit_ready(&ask->units[i]))
