@@ -169,6 +169,9 @@ static int grant(struct server *s, const struct khazana_request *q, uint64_t uni
 
 	if (ask)
 		held = find_copy(s, &have);
+	/* Its frame is about to be kept in HANDOFF: a new one would end that. */
+	if (have.state == KHAZANA_STATE_REVOKING)
+		return -EBUSY;
 	if (ask && q->count == 1 && held && have.right >= q->want)
 		return settled(s, q);
 	c.token = atomic_fetch_add(&s->sh->token, 1) + 1;

@@ -25,7 +25,7 @@
 #include "knode.h"
 
 #define ROLES 4
-#define TEST_US 15000000 /* a test ends then, on a slow machine */
+#define TEST_US 25000000 /* a test ends then, on a slow machine */
 #define RECORD 3 /* test, two registers */
 
 enum op {
