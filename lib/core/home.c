@@ -132,6 +132,13 @@ static void send_forward(struct kh_unit *unit, const struct kh_service *s)
 
 void kh_cm_fetch(struct kh_unit *unit, struct kh_service *s, kh_node_id party)
 {
+	struct kh_owed *owed = owed_by(s, party);
+
+	/* The FORWARD takes the place of an INV that still waits there; DATA is its answer. */
+	if (owed) {
+		s->owed_open -= !owed->answered;
+		*owed = s->owed[--s->owed_count];
+	}
 	s->source = party;
 	s->source_gen = kh_grantee_gen(unit->region->owner, unit->region, party);
 	send_forward(unit, s);
