@@ -7,6 +7,7 @@
 #include "host.h"
 #include "module.h"
 #include "net.h"
+#include "oracle.h"
 #include "proc.h"
 
 static const char *const names[] = {
@@ -210,9 +211,13 @@ static void reclaim(struct sim *sim)
 	struct mregion *r = m ? module_region_of(m, rng_below(&sim->rng, SIM_REGIONS)) : NULL;
 	unsigned int i;
 
-	for (i = 0; r && i < r->length >> r->unit_shift; i++)
-		if (!munit_step(&r->units[i], &(struct kz_page_event){ .type = KZ_EV_DROP }))
-			sim->stats.reclaims++;
+	for (i = 0; r && i < r->length >> r->unit_shift; i++) {
+		if (!kz_page_droppable(&r->units[i].page))
+			continue;
+		oracle_dropped(&r->units[i]);
+		munit_step(&r->units[i], &(struct kz_page_event){ .type = KZ_EV_DROP });
+		sim->stats.reclaims++;
+	}
 	if (m && rng_chance(&sim->rng, 300))
 		module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_PRESSURE });
 }

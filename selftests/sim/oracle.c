@@ -215,6 +215,15 @@ static bool observe(struct munit *u, int frame)
 	return !sim->failed;
 }
 
+void oracle_dropped(struct munit *u)
+{
+	struct oracle *o = u->region->module->sim->oracle;
+	uint64_t id = *tenure_of(u, u->frame);
+
+	if (id < o->tenure_count)
+		o->tenures[id].seen &= ~(1u << u->region->module->host->index);
+}
+
 static void see(struct munit *u, struct att *att, uint64_t id)
 {
 	struct oracle *o = u->region->module->sim->oracle;

@@ -25,6 +25,9 @@ void oracle_destroy(struct sim *sim);
 /* Rights of @host under the region's lease ended (all regions: SIM_REGIONS). */
 void oracle_node_failed(struct host *host, unsigned int region);
 
+/* Reclaim drops a READ copy: it guards the version no more (see R11 of protocol.rst). */
+void oracle_dropped(struct munit *u);
+
 /* Operations of the history: begun, (accessed,) ended or forgotten. */
 size_t oracle_op_begin(struct sim *sim, unsigned int region, unsigned int unit, unsigned int word,
 		       enum wgl_kind kind, uint64_t arg);
