@@ -218,8 +218,10 @@ static void reclaim(struct sim *sim)
 		munit_step(&r->units[i], &(struct kz_page_event){ .type = KZ_EV_DROP });
 		sim->stats.reclaims++;
 	}
-	if (m && rng_chance(&sim->rng, 300))
-		module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_PRESSURE });
+	if (!m || !rng_chance(&sim->rng, 300))
+		return;
+	oracle_pressure(sim);
+	module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_PRESSURE });
 }
 
 static void drop(struct sim *sim)

@@ -8,12 +8,14 @@
 #include "host.h"
 #include "oracle.h"
 
-#define WGL_STEPS 3000000
+#define WGL_STEPS	3000000
+#define PRESSURE	(200 * MS)	/* how long a notice of it has effects */
 
 struct tenure {
 	uint64_t parent;
 	unsigned int region, unit, host;
 	bool lost;
+	bool alone;			/* its backup may have been given up */
 	uint64_t words[SIM_WORDS];
 	uint32_t seen;			/* hosts */
 	uint64_t failures;		/* of the region, when it began */
@@ -46,6 +48,7 @@ struct oracle {
 	size_t lock_count, lock_size;
 	uint64_t failures[SIM_NODES_MAX][SIM_REGIONS];
 	uint64_t all_failures[SIM_REGIONS];
+	uint64_t pressure_until;
 };
 
 static void *grow(void *array, size_t count, size_t *size, size_t item)
@@ -130,7 +133,7 @@ static bool may_be_lost(const struct oracle *o, uint64_t from, uint64_t to, unsi
 		const struct tenure *t = &o->tenures[from];
 		bool all_failed = true;
 
-		if (o->all_failures[region] >= t->failures + 2)
+		if (o->all_failures[region] >= t->failures + (t->alone ? 1 : 2))
 			continue;
 		for (i = 0; i < SIM_NODES_MAX; i++)
 			if ((t->seen & 1u << i) && o->failures[i][region] <= t->seen_failures[i])
@@ -215,6 +218,16 @@ static bool observe(struct munit *u, int frame)
 	return !sim->failed;
 }
 
+void oracle_pressure(struct sim *sim)
+{
+	struct oracle *o = sim->oracle;
+	size_t i;
+
+	o->pressure_until = sim->now + PRESSURE;
+	for (i = 0; i < o->tenure_count; i++)
+		o->tenures[i].alone = true;
+}
+
 void oracle_dropped(struct munit *u)
 {
 	struct oracle *o = u->region->module->sim->oracle;
@@ -262,6 +275,7 @@ static uint64_t begin_tenure(struct munit *u, uint64_t parent)
 		.unit = u->index,
 		.host = u->region->module->host->index,
 		.failures = o->all_failures[region],
+		.alone = u->region->module->sim->now < o->pressure_until,
 	};
 	if (parent)
 		memcpy(t->words, o->tenures[parent].words, sizeof(t->words));

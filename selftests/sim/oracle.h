@@ -28,6 +28,9 @@ void oracle_node_failed(struct host *host, unsigned int region);
 /* Reclaim drops a READ copy: it guards the version no more (see R11 of protocol.rst). */
 void oracle_dropped(struct munit *u);
 
+/* Some machine is short of frames: for a while backups may be given up (R12). */
+void oracle_pressure(struct sim *sim);
+
 /* Operations of the history: begun, (accessed,) ended or forgotten. */
 size_t oracle_op_begin(struct sim *sim, unsigned int region, unsigned int unit, unsigned int word,
 		       enum wgl_kind kind, uint64_t arg);
