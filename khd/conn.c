@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/wire.h"
@@ -272,4 +273,14 @@ void khd_conn_free(struct khd_conn *conn)
 	free(conn->filling.buf);
 	free(conn->sending.buf);
 	free(conn);
+}
+
+bool khd_address_wait(unsigned int *tries)
+{
+	const struct timespec pause = { .tv_nsec = 20000000 };
+
+	if (++*tries > 150)
+		return false;
+	nanosleep(&pause, NULL);
+	return true;
 }

@@ -93,4 +93,15 @@ void khd_conn_drop(struct khd_conn *conn);
 
 void khd_conn_free(struct khd_conn *conn);
 
+/**
+ * khd_address_wait() - an address is in use; is it worth trying again?
+ * @tries: 0 before the first call
+ *
+ * A killed khd's sockets live on for a moment: its io_uring lets go of them only after its
+ * end.  Its successor, which has the lock of the state directory, waits for that, 3 seconds at most.
+ *
+ * Return: true after a pause of 20 ms; false when the time is over.
+ */
+bool khd_address_wait(unsigned int *tries);
+
 #endif /* KHD_CONN_H */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ctl/ctl.h"
+#include "khd/conn.h"
 #include "khd/control.h"
 #include "khd/log.h"
 #include "khd/tcp.h"
@@ -332,18 +333,22 @@ static int open_socket(struct khd_control *control, const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct group *group = getgrnam("khazana");
+	unsigned int tries = 0;
 	mode_t mask;
 	int fd, ret;
 
 	strcpy(addr.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	while (fd >= 0 && !connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
+		close(fd);
+		if (!khd_address_wait(&tries)) {
+			errno = EADDRINUSE;
+			return -1;
+		}
+		fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	}
 	if (fd < 0)
 		return -1;
-	if (!connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
-		close(fd);
-		errno = EADDRINUSE;
-		return -1;
-	}
 	unlink(path);
 	mask = umask(0117);
 	ret = bind(fd, (struct sockaddr *)&addr, sizeof(addr));

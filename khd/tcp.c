@@ -358,6 +358,16 @@ void khd_tcp_counters(const struct khd_tcp *tcp, struct kh_counter counters[KHD_
 	counters[4] = (struct kh_counter){ "packets_malformed", tcp->malformed };
 }
 
+static bool bind_patiently(int fd, const struct khd_addr *addr)
+{
+	unsigned int tries = 0;
+
+	while (bind(fd, (const struct sockaddr *)&addr->ss, addr->len) < 0)
+		if (errno != EADDRINUSE || !khd_address_wait(&tries))
+			return false;
+	return true;
+}
+
 struct khd_tcp *khd_tcp_open(struct khd *khd)
 {
 	const struct khd_addr *addr = &khd->config.listen;
@@ -381,8 +391,7 @@ struct khd_tcp *khd_tcp_open(struct khd *khd)
 		if (addr->ss.ss_family == AF_INET6)
 			set_option(tcp->listen_fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	}
-	if (tcp->listen_fd < 0 ||
-	    bind(tcp->listen_fd, (const struct sockaddr *)&addr->ss, addr->len) < 0 ||
+	if (tcp->listen_fd < 0 || !bind_patiently(tcp->listen_fd, addr) ||
 	    listen(tcp->listen_fd, KH_NODES_MAX) < 0) {
 		khd_log(KHD_ERR, "%s: %s", addr->text, strerror(errno));
 		khd_tcp_close(tcp);
