@@ -14,7 +14,7 @@
 #include "fault.h"
 #include "sim.h"
 
-#define REPORTS_MAX	3	/* of violations, per process */
+#define REPORTS_MAX	3	/* violations shown with their trace, per process */
 #define TAIL_LINES	60
 #define JOBS_MAX	16
 
@@ -74,9 +74,13 @@ static void show_tail(const struct sim_config *cfg)
 	fclose(again.trace);
 }
 
-static void report(const struct options *o, const struct sim_config *cfg, const char *why)
+/* Every violation has its line; the first ones are shown with what led to them. */
+static void report(const struct options *o, const struct sim_config *cfg, const char *why,
+		   bool whole)
 {
 	printf("# VIOLATION seed %" PRIu64 ": %s\n", cfg->seed, why);
+	if (!whole)
+		return;
 	printf("#   repeat: khsim --seed0 %" PRIu64 " --seeds 1 --nodes %u --ops %u --faults %s%s%s --trace\n",
 	       cfg->seed, cfg->nodes, cfg->ops, o->faults, cfg->plant ? " --plant " : "",
 	       cfg->plant ? cfg->plant : "");
@@ -106,8 +110,7 @@ static void run_seed(const struct options *o, uint64_t seed, struct result *res)
 		return;
 	if (!res->violations++)
 		res->first_seed = seed;
-	if (res->violations <= REPORTS_MAX)
-		report(o, &cfg, why);
+	report(o, &cfg, why, res->violations <= REPORTS_MAX);
 }
 
 static void run_job(const struct options *o, unsigned int job, struct result *res)
