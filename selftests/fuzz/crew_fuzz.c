@@ -2,8 +2,8 @@
 /*
  * crew_fuzz.c - one node under arbitrary events
  *
- * Node 1 of three, with the simulator's module below it; its peers send whatever the bytes say: well
- * formed messages of any kind with fields from what the node itself has sent, repetitions,
+ * Node 1 of three, with the simulator's module below it; its peers send whatever the bytes say:
+ * well formed messages of any kind with fields from what the node itself has sent, repetitions,
  * garbage.  Meanwhile programs fault and lock, clients call, connections come and go, time
  * passes, khd is killed.  The node must not crash, leak, touch frames that are not its, answer a
  * client twice, or break kh_node_check().
@@ -17,10 +17,10 @@
 #include "selftests/sim/oracle.h"
 #include "selftests/sim/proc.h"
 
-#define USERS	6
-#define POOL	64
-#define SENT	16
-#define STEPS	400
+#define USERS 6
+#define POOL 64
+#define SENT 16
+#define STEPS 400
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

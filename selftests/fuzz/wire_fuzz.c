@@ -19,7 +19,10 @@ static void check_hello(const uint8_t *data, size_t size)
 {
 	static const kh_node_id peers[] = { 2, 3 };
 	const struct kh_node_config config = {
-		.id = 1, .cluster = "sim", .peers = peers, .peer_count = 2,
+		.id = 1,
+		.cluster = "sim",
+		.peers = peers,
+		.peer_count = 2,
 	};
 	struct kh_wire_hello hello;
 	int ret = kh_wire_hello_check(data, size, &config, &hello);

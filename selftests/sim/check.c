@@ -45,7 +45,8 @@ static void check_holders(struct sim *sim, unsigned int region, unsigned int uni
 		if (!page || page->busy)
 			return;
 		if (!names(page, i + 1))
-			sim_violation(sim, "I4: node %u can read unit %u.%u, its home does not know",
+			sim_violation(sim,
+				      "I4: node %u can read unit %u.%u, its home does not know",
 				      i + 1, region, unit);
 	}
 }
@@ -108,13 +109,15 @@ static bool module_at_rest(struct sim *sim, unsigned int host, unsigned int regi
 	}
 	/* The owner's own may be one: a request for the unit was given up. */
 	if (u->handoff >= 0 && page->backup != host + 1 && page->owner != host + 1) {
-		snprintf(unrest, sizeof(unrest), "node %u unit %u.%u: HANDOFF frame, the backup is node %u",
-			 host + 1, region, unit, page->backup);
+		snprintf(unrest, sizeof(unrest),
+			 "node %u unit %u.%u: HANDOFF frame, the backup is node %u", host + 1,
+			 region, unit, page->backup);
 		return false;
 	}
 	if (u->page.right && !names(page, host + 1)) {
-		snprintf(unrest, sizeof(unrest), "node %u unit %u.%u: right %u, unknown to its home",
-			 host + 1, region, unit, u->page.right);
+		snprintf(unrest, sizeof(unrest),
+			 "node %u unit %u.%u: right %u, unknown to its home", host + 1, region,
+			 unit, u->page.right);
 		return false;
 	}
 	return true;
@@ -126,7 +129,8 @@ static bool unit_at_rest(struct sim *sim, unsigned int region, unsigned int unit
 	unsigned int i;
 
 	if (!page) {
-		snprintf(unrest, sizeof(unrest), "unit %u.%u: its home does not answer", region, unit);
+		snprintf(unrest, sizeof(unrest), "unit %u.%u: its home does not answer", region,
+			 unit);
 		return false;
 	}
 	if (page->busy || page->waiting) {
@@ -155,7 +159,8 @@ bool check_at_rest(struct sim *sim)
 			return false;
 		}
 		if (h->module->queue) {
-			snprintf(unrest, sizeof(unrest), "node %u: khd does not fetch requests", i + 1);
+			snprintf(unrest, sizeof(unrest), "node %u: khd does not fetch requests",
+				 i + 1);
 			return false;
 		}
 	}

@@ -10,9 +10,9 @@
 #include "corpus.h"
 #include "lib/core/wire.h"
 
-#define PER_KIND	6
-#define CREW_BYTES	16384
-#define MESSAGE_MAX	4096
+#define PER_KIND 6
+#define CREW_BYTES 16384
+#define MESSAGE_MAX 4096
 
 static FILE *create(struct sim *sim, const char *mode, const char *format, unsigned long long a,
 		    unsigned long long b)

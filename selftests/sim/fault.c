@@ -11,9 +11,8 @@
 #include "proc.h"
 
 static const char *const names[] = {
-	"drop",	 "dup",	  "partition", "oneway", "pause", "crash",
-	"reboot", "drift", "slow",	"kill",	  "refs",  "reclaim",
-	"overlap",
+	"drop",	 "dup",	 "partition", "oneway", "pause",   "crash",   "reboot",
+	"drift", "slow", "kill",      "refs",	"reclaim", "overlap",
 };
 
 uint32_t fault_parse(const char *list)
@@ -163,7 +162,7 @@ static void crash(struct sim *sim)
 	sim->stats.crashes++;
 	in_trouble(sim, 2 * longest_lease(sim));
 	if (rng_chance(&sim->rng, 600))
-		h->fuse = rng_range(&sim->rng, 1, 12);	/* in the middle of a step to come */
+		h->fuse = rng_range(&sim->rng, 1, 12); /* in the middle of a step to come */
 	else
 		host_crash(h);
 }

@@ -86,8 +86,8 @@ static void setup_reply(struct host *h, const struct host_op *op, const struct k
 	} else if (op->code == KH_OP_ALLOCATE && !result->error) {
 		r->ready = true;
 	} else if (!r->ready) {
-		sim_trace(sim, "setup of region %u: op %u ended with error %d", op->region, op->code,
-			  result->error);
+		sim_trace(sim, "setup of region %u: op %u ended with error %d", op->region,
+			  op->code, result->error);
 		sim_in(sim, OP_RETRY, op_retry, op->region, op->code);
 	}
 }
@@ -107,7 +107,7 @@ static void on_reply(void *host, uint64_t op_id, const struct kh_op_result *resu
 	}
 	copy = *op;
 	op->id = 0;
-	if (copy.region == SIM_REGIONS) {	/* the simulator's own question */
+	if (copy.region == SIM_REGIONS) { /* the simulator's own question */
 		h->page_valid = !result->error && result->page;
 		if (h->page_valid)
 			h->page = *result->page;
@@ -287,7 +287,8 @@ static void fetch(struct sim *sim, uint64_t host, uint64_t generation)
 		return;
 	sim_trace(sim, "node %u: request %llu op %u unit %d.%llu +%llu want %u flags %x",
 		  h->index + 1, (unsigned long long)req.id, req.op,
-		  module_region_number(h->module, req.region), (unsigned long long)req.unit, (unsigned long long)req.count, req.want, req.flags);
+		  module_region_number(h->module, req.region), (unsigned long long)req.unit,
+		  (unsigned long long)req.count, req.want, req.flags);
 	kh_node_request(h->node, &req, host_clock(h));
 	host_leave(h);
 }
@@ -429,8 +430,9 @@ static struct host_op *new_op(struct host *h, uint32_t code, unsigned int region
 	for (i = 0; i < HOST_OPS_MAX; i++) {
 		if (h->ops[i].id)
 			continue;
-		h->ops[i] = (struct host_op){ .id = ++h->next_op, .code = code, .region = region,
-					      .since = h->sim->now };
+		h->ops[i] = (struct host_op){
+			.id = ++h->next_op, .code = code, .region = region, .since = h->sim->now
+		};
 		return &h->ops[i];
 	}
 	return NULL;
@@ -472,8 +474,11 @@ static void op_retry(struct sim *sim, uint64_t region, uint64_t code)
 		.code = code,
 		.addr = r->addr,
 		.length = (uint64_t)r->units << r->unit_shift,
-		.attr = { .protocol = "crew", .unit_shift = r->unit_shift, .lease_ms = r->lease_ms,
-			  .wait_ms = r->wait_ms, .min_replicas = 1 },
+		.attr = { .protocol = "crew",
+			  .unit_shift = r->unit_shift,
+			  .lease_ms = r->lease_ms,
+			  .wait_ms = r->wait_ms,
+			  .min_replicas = 1 },
 	};
 
 	memcpy(op.key, r->key, sizeof(op.key));
@@ -611,5 +616,6 @@ bool host_setup_done(struct sim *sim)
 
 const char *host_setup_state(struct sim *sim)
 {
-	return sim->regions[0].ready ? "the second region is missing" : "the first region is missing";
+	return sim->regions[0].ready ? "the second region is missing" :
+				       "the first region is missing";
 }

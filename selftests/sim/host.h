@@ -8,7 +8,7 @@
 #include "lib/core/wire.h"
 #include "sim.h"
 
-#define HOST_OPS_MAX 64	/* client operations under way */
+#define HOST_OPS_MAX 64 /* client operations under way */
 
 struct blob {
 	struct blob *next;
@@ -19,11 +19,11 @@ struct blob {
 
 /* A client operation that khd owes a reply. */
 struct host_op {
-	uint64_t id;		/* 0: free */
+	uint64_t id; /* 0: free */
 	uint32_t code;
 	unsigned int region;
 	uint64_t since;
-	bool cancelled;		/* its client went away */
+	bool cancelled; /* its client went away */
 };
 
 /**

@@ -14,9 +14,9 @@
 #include "fault.h"
 #include "sim.h"
 
-#define REPORTS_MAX	3	/* violations shown with their trace, per process */
-#define TAIL_LINES	60
-#define JOBS_MAX	16
+#define REPORTS_MAX 3 /* violations shown with their trace, per process */
+#define TAIL_LINES 60
+#define JOBS_MAX 16
 
 struct options {
 	struct sim_config cfg;
@@ -32,22 +32,27 @@ struct result {
 	uint64_t violations, first_seed, hash;
 };
 
-static const char usage[] =
-	"usage: khsim [--seeds N] [--seed0 S] [--nodes N] [--ops N] [--faults LIST] [--plant NAME]\n"
-	"             [--jobs N] [--trace] [--twice] [--stop] [--corpus DIR]\n"
-	"  --seeds N     histories to run (100), seeds S, S+1, ...\n"
-	"  --nodes N     machines, 2 to 5 (3)\n"
-	"  --ops N       operations of a history (500)\n"
-	"  --faults LIST of drop,dup,partition,oneway,pause,crash,reboot,drift,slow,kill,refs,reclaim;\n"
-	"                each seed takes a subset of them; or single: all of them, but one node has\n"
-	"                recovered before another one fails (default); or all: also overlap, a node\n"
-	"                fails at any time; or none\n"
-	"  --plant NAME  plant a bug (see lib/core/plant.h)\n"
-	"  --jobs N      processes (1)\n"
-	"  --trace       write every event\n"
-	"  --twice       run each seed twice: the trace hash must be the same\n"
-	"  --stop        at the first violation\n"
-	"  --corpus DIR  write messages to DIR/wire and DIR/crew, inputs for the fuzzers\n";
+static const char usage[] = "usage: khsim [--seeds N] [--seed0 S] [--nodes N] [--ops N] [--faults "
+			    "LIST] [--plant NAME]\n"
+			    "             [--jobs N] [--trace] [--twice] [--stop] [--corpus DIR]\n"
+			    "  --seeds N     histories to run (100), seeds S, S+1, ...\n"
+			    "  --nodes N     machines, 2 to 5 (3)\n"
+			    "  --ops N       operations of a history (500)\n"
+			    "  --faults LIST of "
+			    "drop,dup,partition,oneway,pause,crash,reboot,drift,slow,kill,refs,"
+			    "reclaim;\n"
+			    "                each seed takes a subset of them; or single: all of "
+			    "them, but one node has\n"
+			    "                recovered before another one fails (default); or all: "
+			    "also overlap, a node\n"
+			    "                fails at any time; or none\n"
+			    "  --plant NAME  plant a bug (see lib/core/plant.h)\n"
+			    "  --jobs N      processes (1)\n"
+			    "  --trace       write every event\n"
+			    "  --twice       run each seed twice: the trace hash must be the same\n"
+			    "  --stop        at the first violation\n"
+			    "  --corpus DIR  write messages to DIR/wire and DIR/crew, inputs for "
+			    "the fuzzers\n";
 
 /* Repeat a violation with the trace on and show how it ends. */
 static void show_tail(const struct sim_config *cfg)
@@ -81,7 +86,8 @@ static void report(const struct options *o, const struct sim_config *cfg, const 
 	printf("# VIOLATION seed %" PRIu64 ": %s\n", cfg->seed, why);
 	if (!whole)
 		return;
-	printf("#   repeat: khsim --seed0 %" PRIu64 " --seeds 1 --nodes %u --ops %u --faults %s%s%s --trace\n",
+	printf("#   repeat: khsim --seed0 %" PRIu64 " --seeds 1 --nodes %u --ops %u --faults "
+						    "%s%s%s --trace\n",
 	       cfg->seed, cfg->nodes, cfg->ops, o->faults, cfg->plant ? " --plant " : "",
 	       cfg->plant ? cfg->plant : "");
 	if (!cfg->trace && !cfg->plant)
@@ -171,10 +177,10 @@ static void run_jobs(const struct options *o, struct result *sum)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "seeds", 1, NULL, 's' },  { "seed0", 1, NULL, '0' }, { "nodes", 1, NULL, 'n' },
-		{ "ops", 1, NULL, 'o' },    { "faults", 1, NULL, 'f' }, { "plant", 1, NULL, 'p' },
-		{ "jobs", 1, NULL, 'j' },   { "trace", 0, NULL, 't' }, { "twice", 0, NULL, '2' },
-		{ "stop", 0, NULL, 'x' },   { "corpus", 1, NULL, 'c' }, { NULL, 0, NULL, 0 },
+		{ "seeds", 1, NULL, 's' }, { "seed0", 1, NULL, '0' },  { "nodes", 1, NULL, 'n' },
+		{ "ops", 1, NULL, 'o' },   { "faults", 1, NULL, 'f' }, { "plant", 1, NULL, 'p' },
+		{ "jobs", 1, NULL, 'j' },  { "trace", 0, NULL, 't' },  { "twice", 0, NULL, '2' },
+		{ "stop", 0, NULL, 'x' },  { "corpus", 1, NULL, 'c' }, { NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -221,7 +227,9 @@ static int parse(int argc, char **argv, struct options *o)
 	if (strcmp(o->faults, "none") && !o->cfg.faults)
 		return -1;
 	return optind < argc || o->cfg.nodes < 2 || o->cfg.nodes > SIM_NODES_MAX || !o->jobs ||
-	       o->jobs > JOBS_MAX || !o->cfg.ops ? -1 : 0;
+			       o->jobs > JOBS_MAX || !o->cfg.ops ?
+		       -1 :
+		       0;
 }
 
 static void print_stats(const struct result *sum)
@@ -248,7 +256,7 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
-	setvbuf(stdout, NULL, _IOFBF, 1 << 16);	/* reports of two processes must not mix */
+	setvbuf(stdout, NULL, _IOFBF, 1 << 16); /* reports of two processes must not mix */
 	if (o.jobs > 1)
 		run_jobs(&o, &sum);
 	else

@@ -106,7 +106,7 @@ uint64_t module_queue(struct module *m, const struct khazana_request *req)
 	struct mrequest *r;
 
 	if (!m->registered && req->op != KHAZANA_REQ_FAULT && req->op != KHAZANA_REQ_ATTACH)
-		return 0;	/* notices die with their khd */
+		return 0; /* notices die with their khd */
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		abort();
@@ -187,7 +187,8 @@ void module_unregister(struct module *m)
 	for (whole = m->revokes; whole; whole = whole->next)
 		whole->silent = true;
 	for (i = 0; i < SIM_REGIONS; i++) {
-		for (k = 0; m->regions[i].used && k < m->regions[i].length >> m->regions[i].unit_shift;
+		for (k = 0;
+		     m->regions[i].used && k < m->regions[i].length >> m->regions[i].unit_shift;
 		     k++) {
 			m->regions[i].units[k].request = 0;
 			munit_step(&m->regions[i].units[k],
@@ -304,7 +305,8 @@ static void cmd_region_add(struct module *m, struct khazana_cmd *cmd)
 	for (i = 0; i < SIM_REGIONS && m->regions[i].used; i++)
 		;
 	for (k = 0; k < SIM_REGIONS; k++)
-		if (sim->regions[k].addr.hi == cmd->addr.hi && sim->regions[k].addr.lo == cmd->addr.lo)
+		if (sim->regions[k].addr.hi == cmd->addr.hi &&
+		    sim->regions[k].addr.lo == cmd->addr.lo)
 			break;
 	if (i == SIM_REGIONS || k == SIM_REGIONS || cmd->unit_shift != sim->regions[k].unit_shift ||
 	    cmd->length >> cmd->unit_shift != sim->regions[k].units) {
@@ -640,9 +642,9 @@ int module_region_number(struct module *m, uint32_t handle)
 static const char *cmd_name(uint32_t op)
 {
 	static const char *const names[] = {
-		"?",	   "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
-		"REVOKE",  "RELEASE",	 "FAIL",       "FRAMES",     "EPOCH",	    "LEASE",
-		"RESUME",  "LOST",	 "UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
+		"?",	  "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
+		"REVOKE", "RELEASE",	"FAIL",	      "FRAMES",	    "EPOCH",	   "LEASE",
+		"RESUME", "LOST",	"UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
 	};
 
 	return names[op <= KHAZANA_CMD_STATE ? op : 0];
@@ -659,11 +661,11 @@ void module_command(struct module *m, struct khazana_cmd *cmds, unsigned int n)
 		sim_hash(m->sim, &cmds[i].result, sizeof(cmds[i].result));
 		if (in.op != KHAZANA_CMD_INVENTORY && in.op != KHAZANA_CMD_UNIT_GET)
 			sim_trace(m->sim,
-				  "node %u: cmd %s unit %d.%llu right %u token %llx version %llx flags %x -> %d",
+				  "node %u: cmd %s unit %d.%llu right %u token %llx version %llx "
+				  "flags %x -> %d",
 				  m->host->index + 1, cmd_name(in.op),
-				  module_region_number(m, in.region),
-				  (unsigned long long)in.unit, in.right,
-				  (unsigned long long)in.token, (unsigned long long)in.version,
-				  in.flags, cmds[i].result);
+				  module_region_number(m, in.region), (unsigned long long)in.unit,
+				  in.right, (unsigned long long)in.token,
+				  (unsigned long long)in.version, in.flags, cmds[i].result);
 	}
 }

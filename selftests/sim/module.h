@@ -16,10 +16,10 @@
 #include "kmod/page.h"
 #include "sim.h"
 
-#define MODULE_FRAMES	512	/* of 4 KiB */
-#define MODULE_LEASES	8
-#define MODULE_ATTS	64
-#define MODULE_LOCKS	16
+#define MODULE_FRAMES 512 /* of 4 KiB */
+#define MODULE_LEASES 8
+#define MODULE_ATTS 64
+#define MODULE_LOCKS 16
 
 struct proc;
 struct munit;
@@ -30,20 +30,20 @@ struct waiter {
 	struct waiter *next;
 	struct proc *proc;
 	struct munit *unit;
-	uint32_t want, flags;	/* KHAZANA_REQF_* of what it waits for */
-	int error;		/* how the wait ended */
+	uint32_t want, flags; /* KHAZANA_REQF_* of what it waits for */
+	int error; /* how the wait ended */
 	bool waiting;
 };
 
 /* An attachment: an open file bound to a region, the context of locks. */
 struct att {
 	bool used, poisoned, pending;
-	uint64_t id;		/* never used twice in a history */
+	uint64_t id; /* never used twice in a history */
 	uint64_t request;
 	unsigned int sim_region;
 	struct mregion *region;
 	struct proc *proc;
-	bool doomed;		/* saw a version that is lost: must be told before it goes on */
+	bool doomed; /* saw a version that is lost: must be told before it goes on */
 };
 
 /* An explicit lock; grows unit by unit until it has all. */
@@ -59,7 +59,7 @@ struct mrevoke {
 	struct mrevoke *next;
 	struct khazana_cmd cmd;
 	unsigned int pending;
-	bool silent;		/* its khd is dead, or it was answered at once */
+	bool silent; /* its khd is dead, or it was answered at once */
 };
 
 /* One unit's part in it. */
@@ -73,16 +73,16 @@ struct munit {
 	struct mregion *region;
 	unsigned int index;
 	bool exists;
-	int frame, handoff;	/* frame number or -1 */
-	uint64_t request;	/* pending at khd, 0 if none */
+	int frame, handoff; /* frame number or -1 */
+	uint64_t request; /* pending at khd, 0 if none */
 	uint32_t request_flags;
 	struct waiter *waiters;
-	struct mrevoke_part *revokes;	/* that wait for the end of one */
-	bool delayed;			/* by minimum residency: @revoke is still to come */
+	struct mrevoke_part *revokes; /* that wait for the end of one */
+	bool delayed; /* by minimum residency: @revoke is still to come */
 	struct kz_page_event revoke;
 	uint64_t resident_until, refs_until;
-	uint64_t tenure_token;	/* of the WRITE right under which the last store was */
-	bool mapped;		/* some process touched it since it was granted */
+	uint64_t tenure_token; /* of the WRITE right under which the last store was */
+	bool mapped; /* some process touched it since it was granted */
 };
 
 struct mregion {
@@ -98,8 +98,8 @@ struct mregion {
 
 struct mlease {
 	uint32_t id;
-	uint64_t end;		/* CLOCK_BOOTTIME */
-	bool live;		/* rights under it are not zapped yet */
+	uint64_t end; /* CLOCK_BOOTTIME */
+	bool live; /* rights under it are not zapped yet */
 };
 
 struct mrequest {

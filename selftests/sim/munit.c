@@ -335,10 +335,10 @@ void munit_commit(struct munit *u, struct khazana_cmd *cmd)
 	if (cmd->result)
 		return;
 	m->sim->stats.upgrades += before == KHAZANA_RIGHT_READ && cmd->right == KHAZANA_RIGHT_WRITE;
-	u->resident_until = m->sim->now +
-			    rng_range(&m->sim->rng, 30 * US,
-				      u->region->residency_us ? u->region->residency_us * US + 31 * US :
-								200 * US);
+	u->resident_until = m->sim->now + rng_range(&m->sim->rng, 30 * US,
+						    u->region->residency_us ?
+							    u->region->residency_us * US + 31 * US :
+							    200 * US);
 }
 
 static int revoke_now(struct munit *u, const struct kz_page_event *ev)

@@ -32,8 +32,11 @@ struct att *muser_attach(struct module *m, unsigned int sim_region, struct proc 
 
 		if (att->used)
 			continue;
-		*att = (struct att){ .used = true, .pending = true, .proc = proc,
-				     .sim_region = sim_region, .id = ++m->sim->next_att };
+		*att = (struct att){ .used = true,
+				     .pending = true,
+				     .proc = proc,
+				     .sim_region = sim_region,
+				     .id = ++m->sim->next_att };
 		queue_attach(m, att);
 		return att;
 	}
@@ -118,7 +121,8 @@ static bool fault_in(struct munit *u, uint32_t want, uint32_t flags)
 	if (!munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAULT, .right = want }))
 		return true;
 	/* A miss brings its frame, unless there was no memory. */
-	if (u->page.state == KHAZANA_STATE_FETCHING && rng_chance(&u->region->module->sim->rng, 900))
+	if (u->page.state == KHAZANA_STATE_FETCHING &&
+	    rng_chance(&u->region->module->sim->rng, 900))
 		munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FRAME });
 	return false;
 }
@@ -180,8 +184,8 @@ struct klock *muser_lock_new(struct att *att, unsigned int lo, unsigned int n, u
 	for (i = 0; i < MODULE_LOCKS; i++) {
 		if (m->locks[i].used)
 			continue;
-		m->locks[i] = (struct klock){ .used = true, .att = att, .lo = lo, .n = n,
-					      .mode = mode };
+		m->locks[i] =
+			(struct klock){ .used = true, .att = att, .lo = lo, .n = n, .mode = mode };
 		return &m->locks[i];
 	}
 	return NULL;

@@ -10,9 +10,9 @@
 #include "net.h"
 
 enum msg_kind {
-	MSG_HELLO,	/* first of a connection */
+	MSG_HELLO, /* first of a connection */
 	MSG_DATA,
-	MSG_END,	/* the connection is over: the receiver hears of it */
+	MSG_END, /* the connection is over: the receiver hears of it */
 };
 
 struct msg {
@@ -29,9 +29,9 @@ struct link {
 	unsigned int count;
 	uint64_t last_due;
 	uint64_t base_ns;
-	uint64_t knows;		/* generation of the connection that the *sender* has seen come up */
+	uint64_t knows; /* generation of the connection that the *sender* has seen come up */
 	unsigned int stalled, slow;
-	uint64_t pump_at;	/* a pump is queued for then, 0: none */
+	uint64_t pump_at; /* a pump is queued for then, 0: none */
 };
 
 struct pair {
@@ -41,7 +41,7 @@ struct pair {
 
 struct net {
 	struct link links[SIM_NODES_MAX][SIM_NODES_MAX];
-	struct pair pairs[SIM_NODES_MAX][SIM_NODES_MAX];	/* [lower][higher] */
+	struct pair pairs[SIM_NODES_MAX][SIM_NODES_MAX]; /* [lower][higher] */
 	uint64_t order;
 };
 
@@ -66,7 +66,8 @@ static void arm(struct sim *sim, unsigned int from, unsigned int to)
 	sim_at(sim, at, pump, from, to);
 }
 
-static void append(struct sim *sim, unsigned int from, unsigned int to, struct msg *m, uint64_t delay)
+static void append(struct sim *sim, unsigned int from, unsigned int to, struct msg *m,
+		   uint64_t delay)
 {
 	struct link *l = &sim->net->links[from][to];
 

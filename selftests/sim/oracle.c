@@ -8,19 +8,19 @@
 #include "host.h"
 #include "oracle.h"
 
-#define WGL_STEPS	3000000
-#define PRESSURE	(200 * MS)	/* how long a notice of it has effects */
+#define WGL_STEPS 3000000
+#define PRESSURE (200 * MS) /* how long a notice of it has effects */
 
 struct tenure {
 	uint64_t parent;
 	unsigned int region, unit, host;
 	bool lost;
-	bool alone;			/* its backup may have been given up */
+	bool alone; /* its backup may have been given up */
 	uint64_t words[SIM_WORDS];
-	uint32_t seen;			/* hosts */
-	uint64_t failures;		/* of the region, when it began */
-	uint64_t seen_failures[SIM_NODES_MAX];	/* of the host, when it saw it last */
-	uint64_t *atts;			/* of the writer's host that touched it */
+	uint32_t seen; /* hosts */
+	uint64_t failures; /* of the region, when it began */
+	uint64_t seen_failures[SIM_NODES_MAX]; /* of the host, when it saw it last */
+	uint64_t *atts; /* of the writer's host that touched it */
 	size_t att_count;
 };
 
@@ -170,7 +170,9 @@ static void roll_back(struct munit *u, uint64_t to)
 	uint64_t *head = &o->head[region][u->index];
 
 	if (!may_be_lost(o, *head, to, region)) {
-		sim_violation(sim, "%s: version %llu is gone back to %llu, though a node that had seen it did not fail",
+		sim_violation(sim,
+			      "%s: version %llu is gone back to %llu, though a node that had seen "
+			      "it did not fail",
 			      unit_name(u), (unsigned long long)*head, (unsigned long long)to);
 		return;
 	}
@@ -356,7 +358,9 @@ void oracle_access(struct munit *u, struct att *att, size_t number)
 	see(u, att, id);
 	sim_hash(sim, &op->wgl.out, sizeof(op->wgl.out));
 	sim_trace(sim, "%s: %s word %u arg %llx saw %llx version %llu", unit_name(u),
-		  op->wgl.kind == WGL_LOAD ? "load" : op->wgl.kind == WGL_STORE ? "store" : "add",
+		  op->wgl.kind == WGL_LOAD  ? "load" :
+		  op->wgl.kind == WGL_STORE ? "store" :
+					      "add",
 		  op->word, (unsigned long long)op->wgl.arg, (unsigned long long)op->wgl.out,
 		  (unsigned long long)id);
 }
@@ -487,7 +491,8 @@ void oracle_check(struct sim *sim, unsigned int region, unsigned int unit)
 		sim_violation(sim, "I1: unit %u.%u: %u can write, %u can read", region, unit,
 			      writers, readers);
 	if (newest != head && !may_be_lost(o, head, newest, region))
-		sim_violation(sim, "I3: unit %u.%u: no frame holds version %llu, the newest is %llu",
+		sim_violation(sim,
+			      "I3: unit %u.%u: no frame holds version %llu, the newest is %llu",
 			      region, unit, (unsigned long long)head, (unsigned long long)newest);
 }
 

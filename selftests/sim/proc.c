@@ -36,7 +36,8 @@ static void think(struct proc *p)
 	struct rng *rng = &p->host->sim->rng;
 
 	p->state = PROC_THINKING;
-	again_in(p, rng_chance(rng, 150) ? rng_below(rng, 250 * MS) : rng_range(rng, 2 * US, 600 * US));
+	again_in(p, rng_chance(rng, 150) ? rng_below(rng, 250 * MS) :
+					   rng_range(rng, 2 * US, 600 * US));
 }
 
 static void forget_attachment(struct proc *p, unsigned int region)
@@ -175,8 +176,9 @@ static void pick_lock(struct proc *p)
 	unsigned int lo = rng_below(&sim->rng, units);
 
 	p->lock = muser_lock_new(p->atts[p->region], lo, rng_range(&sim->rng, 1, units - lo),
-				 dice < 40 ? KHAZANA_LOCK_READ : dice < 85 ? KHAZANA_LOCK_WRITE :
-								KHAZANA_LOCK_OVERWRITE);
+				 dice < 40 ? KHAZANA_LOCK_READ :
+				 dice < 85 ? KHAZANA_LOCK_WRITE :
+					     KHAZANA_LOCK_OVERWRITE);
 	p->unit = lo;
 	p->lock_flags = rng_chance(&sim->rng, 200) ? KHAZANA_REQF_TRY : 0;
 	p->phase = p->lock ? PROC_LOCKING : PROC_PLAIN;

@@ -9,17 +9,17 @@
 #include "sim.h"
 
 enum proc_state {
-	PROC_THINKING,	/* will begin something at a queued time */
+	PROC_THINKING, /* will begin something at a queued time */
 	PROC_ATTACHING,
-	PROC_WAITING,	/* in a fault or a lock */
-	PROC_RETURNING,	/* the access is done, the program will hear of it */
-	PROC_DEAD,	/* a new one will take its place, or the machine is down */
+	PROC_WAITING, /* in a fault or a lock */
+	PROC_RETURNING, /* the access is done, the program will hear of it */
+	PROC_DEAD, /* a new one will take its place, or the machine is down */
 };
 
 enum proc_phase {
-	PROC_PLAIN,	/* one access, no lock */
+	PROC_PLAIN, /* one access, no lock */
 	PROC_LOCKING,
-	PROC_HOLDING,	/* accesses under the lock */
+	PROC_HOLDING, /* accesses under the lock */
 };
 
 /**
@@ -44,7 +44,7 @@ struct proc {
 	struct klock *lock;
 	uint32_t lock_flags;
 	size_t lock_number;
-	unsigned int left;	/* accesses under the lock */
+	unsigned int left; /* accesses under the lock */
 };
 
 void proc_start(struct sim *sim);

@@ -12,9 +12,9 @@
 #include "proc.h"
 #include "sim.h"
 
-#define SETUP_LIMIT	(60 * SEC)
-#define HISTORY_LIMIT	(60 * SEC)
-#define EVENTS_MAX	4000000ull	/* of a history: a livelock ends here */
+#define SETUP_LIMIT (60 * SEC)
+#define HISTORY_LIMIT (60 * SEC)
+#define EVENTS_MAX 4000000ull /* of a history: a livelock ends here */
 
 static void step(struct sim *sim)
 {

@@ -26,50 +26,53 @@
 #include "lib/core/node.h"
 #include "rng.h"
 
-#define SIM_NODES_MAX	5
-#define SIM_REGIONS	2
-#define SIM_UNITS_MAX	4	/* of a region */
-#define SIM_WORDS	3	/* of a unit that are used */
-#define SIM_PROCS	3	/* of a machine */
+#define SIM_NODES_MAX 5
+#define SIM_REGIONS 2
+#define SIM_UNITS_MAX 4 /* of a region */
+#define SIM_WORDS 3 /* of a unit that are used */
+#define SIM_PROCS 3 /* of a machine */
 
 #define US 1000ull
 #define MS (1000 * US)
 #define SEC (1000 * MS)
 
 /* Kinds of faults, bits of sim_config.faults. */
-#define SIM_FAULT_DROP		(1u << 0) /* connections break */
-#define SIM_FAULT_DUP		(1u << 1) /* messages arrive twice */
-#define SIM_FAULT_PARTITION	(1u << 2) /* nothing passes, both ways */
-#define SIM_FAULT_ONEWAY	(1u << 3) /* nothing passes, one way */
-#define SIM_FAULT_PAUSE		(1u << 4) /* SIGSTOP of a khd */
-#define SIM_FAULT_CRASH		(1u << 5) /* SIGKILL of a khd, restart */
-#define SIM_FAULT_REBOOT	(1u << 6) /* a machine dies and boots */
-#define SIM_FAULT_DRIFT		(1u << 7) /* clocks of different speed */
-#define SIM_FAULT_SLOW		(1u << 8) /* slow links */
-#define SIM_FAULT_KILL		(1u << 9) /* processes killed while they wait */
-#define SIM_FAULT_REFS		(1u << 10) /* frames referenced after the zap */
-#define SIM_FAULT_RECLAIM	(1u << 11) /* droppable copies are dropped */
-#define SIM_FAULT_OVERLAP	(1u << 12) /* failures of one node before another one is over */
-#define SIM_FAULT_KINDS		13
-#define SIM_FAULT_ALL		((1u << SIM_FAULT_KINDS) - 1)
+#define SIM_FAULT_DROP (1u << 0) /* connections break */
+#define SIM_FAULT_DUP (1u << 1) /* messages arrive twice */
+#define SIM_FAULT_PARTITION (1u << 2) /* nothing passes, both ways */
+#define SIM_FAULT_ONEWAY (1u << 3) /* nothing passes, one way */
+#define SIM_FAULT_PAUSE (1u << 4) /* SIGSTOP of a khd */
+#define SIM_FAULT_CRASH (1u << 5) /* SIGKILL of a khd, restart */
+#define SIM_FAULT_REBOOT (1u << 6) /* a machine dies and boots */
+#define SIM_FAULT_DRIFT (1u << 7) /* clocks of different speed */
+#define SIM_FAULT_SLOW (1u << 8) /* slow links */
+#define SIM_FAULT_KILL (1u << 9) /* processes killed while they wait */
+#define SIM_FAULT_REFS (1u << 10) /* frames referenced after the zap */
+#define SIM_FAULT_RECLAIM (1u << 11) /* droppable copies are dropped */
+#define SIM_FAULT_OVERLAP (1u << 12) /* failures of one node before another one is over */
+#define SIM_FAULT_KINDS 13
+#define SIM_FAULT_ALL ((1u << SIM_FAULT_KINDS) - 1)
 
 struct sim_config {
 	uint64_t seed;
 	unsigned int nodes;
-	unsigned int ops;	/* per history */
+	unsigned int ops; /* per history */
 	uint32_t faults;
 	const char *plant;
-	const char *corpus;	/* directory for inputs of fuzzers, NULL: none */
-	FILE *trace;		/* where every event is written, NULL: nowhere */
+	const char *corpus; /* directory for inputs of fuzzers, NULL: none */
+	FILE *trace; /* where every event is written, NULL: nowhere */
 };
 
-#define SIM_STATS(X)                                                                               \
-	X(histories) X(operations) X(overlapping_pairs) X(messages) X(drops) X(duplicates)         \
-	X(reorderings) X(disconnects) X(partitions) X(pauses) X(crashes) X(reboots) X(expiries)    \
-	X(resumes) X(losts) X(poisons) X(handoffs) X(downgrades) X(upgrades) X(revoking)           \
-	X(orphans) X(residency_waits) X(locks) X(lock_lapses) X(overwrites) X(kills) X(timeouts)   \
-	X(io_errors) X(reclaims) X(rollbacks) X(forgotten_ops) X(undecided) X(stale_refused)       \
-	X(restarts_with_waiters)
+#define SIM_STATS(X)                                                                              \
+	X(histories)                                                                              \
+	X(operations) X(overlapping_pairs) X(messages) X(drops) X(duplicates) X(reorderings)      \
+		X(disconnects) X(partitions) X(pauses) X(crashes) X(reboots) X(expiries)          \
+			X(resumes) X(losts) X(poisons) X(handoffs) X(downgrades) X(upgrades)      \
+				X(revoking) X(orphans) X(residency_waits) X(locks) X(lock_lapses) \
+					X(overwrites) X(kills) X(timeouts) X(io_errors)           \
+						X(reclaims) X(rollbacks) X(forgotten_ops)         \
+							X(undecided) X(stale_refused)             \
+								X(restarts_with_waiters)
 
 struct sim_stats {
 #define X(name) uint64_t name;
@@ -94,7 +97,7 @@ struct proc;
 /* One of the regions that the processes share. */
 struct sim_region {
 	struct khazana_addr addr;
-	unsigned int home;	/* index of the host */
+	unsigned int home; /* index of the host */
 	unsigned int unit_shift, units;
 	uint32_t lease_ms, wait_ms;
 	uint8_t key[KH_KEY_SIZE];
@@ -104,8 +107,8 @@ struct sim_region {
 struct sim {
 	struct sim_config cfg;
 	struct rng rng;
-	uint64_t now;		/* true time, ns */
-	uint64_t stamp;		/* order of calls and returns of operations */
+	uint64_t now; /* true time, ns */
+	uint64_t stamp; /* order of calls and returns of operations */
 	uint64_t seq;
 	uint64_t hash;
 	struct sim_event *heap;
@@ -116,13 +119,13 @@ struct sim {
 	struct net *net;
 	struct oracle *oracle;
 	uint64_t next_att;
-	uint32_t touched[SIM_REGIONS];	/* units that changed on some machine in this event */
+	uint32_t touched[SIM_REGIONS]; /* units that changed on some machine in this event */
 	unsigned int ops_started;
-	uint64_t trouble_until;	/* a failure of a node is not over before */
-	bool faults_over;	/* nothing goes wrong any more */
-	bool quiesce;		/* processes begin nothing new */
+	uint64_t trouble_until; /* a failure of a node is not over before */
+	bool faults_over; /* nothing goes wrong any more */
+	bool quiesce; /* processes begin nothing new */
 	bool failed;
-	char why[512];		/* the first violation */
+	char why[512]; /* the first violation */
 };
 
 /* clock.c */

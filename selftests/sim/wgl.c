@@ -13,7 +13,7 @@
 
 struct entry {
 	struct entry *prev, *next;
-	struct entry *match;	/* call: its return or NULL; return: NULL */
+	struct entry *match; /* call: its return or NULL; return: NULL */
 	uint64_t time;
 	size_t op;
 	bool is_call;
@@ -21,7 +21,7 @@ struct entry {
 
 struct step {
 	struct entry *call;
-	uint64_t value;		/* before it */
+	uint64_t value; /* before it */
 };
 
 struct state_key {
@@ -34,8 +34,8 @@ struct search {
 	struct entry head;
 	struct step *stack;
 	size_t depth;
-	struct state_key set;	/* of lifted operations */
-	struct state_key *seen;	/* open addressing, {0, 0} is free */
+	struct state_key set; /* of lifted operations */
+	struct state_key *seen; /* open addressing, {0, 0} is free */
 	size_t seen_count, seen_size;
 };
 
@@ -190,7 +190,8 @@ static size_t build_list(struct search *s, const struct wgl_op *ops, size_t n)
 	if (!call_of)
 		abort();
 	for (i = 0; i < n; i++) {
-		s->entries[count++] = (struct entry){ .time = ops[i].call, .op = i, .is_call = true };
+		s->entries[count++] =
+			(struct entry){ .time = ops[i].call, .op = i, .is_call = true };
 		if (ops[i].ret == WGL_NEVER)
 			continue;
 		s->entries[count++] = (struct entry){ .time = ops[i].ret, .op = i };

@@ -37,8 +37,8 @@ struct wgl_op {
 
 enum wgl_verdict {
 	WGL_OK,
-	WGL_BAD,	/* no order of the operations explains what was seen */
-	WGL_UNDECIDED,	/* more steps than allowed */
+	WGL_BAD, /* no order of the operations explains what was seen */
+	WGL_UNDECIDED, /* more steps than allowed */
 };
 
 /**

@@ -14,19 +14,28 @@
 #include "wgl.h"
 
 #define STEPS 1000000
-#define CHECK(...)                                                                                 \
-	({                                                                                         \
-		struct wgl_op ops_[] = { __VA_ARGS__ };                                            \
-		wgl_check(ops_, sizeof(ops_) / sizeof(ops_[0]), STEPS);                            \
+#define CHECK(...)                                                      \
+	({                                                              \
+		struct wgl_op ops_[] = { __VA_ARGS__ };                 \
+		wgl_check(ops_, sizeof(ops_) / sizeof(ops_[0]), STEPS); \
 	})
-#define LOAD(c, r, v)	 { WGL_LOAD, c, r, 0, v }
-#define STORE(c, r, v)	 { WGL_STORE, c, r, v, 0 }
-#define ADD(c, r, a, v) { WGL_ADD, c, r, a, v }
+#define LOAD(c, r, v)                \
+	{                            \
+		WGL_LOAD, c, r, 0, v \
+	}
+#define STORE(c, r, v)                \
+	{                             \
+		WGL_STORE, c, r, v, 0 \
+	}
+#define ADD(c, r, a, v)             \
+	{                           \
+		WGL_ADD, c, r, a, v \
+	}
 
 static void sequence_is_accepted(void **state)
 {
-	assert_int_equal(WGL_OK, CHECK(LOAD(1, 2, 0), STORE(3, 4, 7), LOAD(5, 6, 7), ADD(7, 8, 2, 7),
-				       LOAD(9, 10, 9)));
+	assert_int_equal(WGL_OK, CHECK(LOAD(1, 2, 0), STORE(3, 4, 7), LOAD(5, 6, 7),
+				       ADD(7, 8, 2, 7), LOAD(9, 10, 9)));
 	assert_int_equal(WGL_OK, wgl_check(NULL, 0, STEPS));
 }
 
@@ -62,8 +71,7 @@ static void pending_store_may_or_may_not_happen(void **state)
 {
 	assert_int_equal(WGL_OK, CHECK(STORE(1, WGL_NEVER, 7), LOAD(2, 3, 0)));
 	assert_int_equal(WGL_OK, CHECK(STORE(1, WGL_NEVER, 7), LOAD(2, 3, 0), LOAD(4, 5, 7)));
-	assert_int_equal(WGL_BAD,
-			 CHECK(STORE(1, WGL_NEVER, 7), LOAD(2, 3, 7), LOAD(4, 5, 0)));
+	assert_int_equal(WGL_BAD, CHECK(STORE(1, WGL_NEVER, 7), LOAD(2, 3, 7), LOAD(4, 5, 0)));
 	assert_int_equal(WGL_OK, CHECK(STORE(1, WGL_NEVER, 7)));
 }
 
@@ -82,7 +90,8 @@ static void limit_of_steps_is_reported(void **state)
 
 static void overlaps_are_counted(void **state)
 {
-	struct wgl_op ops[] = { STORE(1, 4, 1), LOAD(2, 6, 1), LOAD(5, 7, 1), LOAD(8, WGL_NEVER, 0) };
+	struct wgl_op ops[] = { STORE(1, 4, 1), LOAD(2, 6, 1), LOAD(5, 7, 1),
+				LOAD(8, WGL_NEVER, 0) };
 
 	assert_int_equal(2, wgl_overlaps(ops, 4));
 }
@@ -134,8 +143,8 @@ static void agrees_with_naive_twin(void **state)
 		for (k = 0; k < n; k++) {
 			uint64_t a = times[2 * k], b = times[2 * k + 1];
 
-			ops[k] = (struct wgl_op){ rng_below(&r, 3), a < b ? a : b, a < b ? b : a,
-						  0, rng_below(&r, 3) };
+			ops[k] = (struct wgl_op){ rng_below(&r, 3), a < b ? a : b, a < b ? b : a, 0,
+						  rng_below(&r, 3) };
 			ops[k].arg = ops[k].kind == WGL_LOAD ? 0 : 1 + rng_below(&r, 2);
 			if (rng_chance(&r, 150))
 				ops[k].ret = WGL_NEVER;
