@@ -71,12 +71,15 @@ cycle() {
 	done
 }
 check "5 cycles to warm up" cycle 5
-before=$(free_kib)
-check "20 cycles" cycle 20
-after=$(free_kib)
-lost=$((before - after))
-echo "# summary: $lost KiB less memory after 20 cycles of 4 MiB each"
-check "no leak: less than 4 MiB lost" test $lost -lt 4096
+# Free memory wobbles by some MiB from other causes: a leak loses in every round of cycles.
+for round in 1 2 3; do
+	before=$(free_kib)
+	check "20 cycles, round $round" cycle 20
+	lost=$((before - $(free_kib)))
+	echo "# summary: $lost KiB less memory after 20 cycles of 4 MiB each"
+	[ $lost -ge 4096 ] || break
+done
+check "no leak: less than 4 MiB lost in a round" test $lost -lt 4096
 if [ -w /sys/kernel/debug/kmemleak ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null; then
 	if [ -w /sys/kernel/debug/kmemleak ]; then
 		echo scan >/sys/kernel/debug/kmemleak
