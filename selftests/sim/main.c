@@ -87,7 +87,7 @@ static void report(const struct options *o, const struct sim_config *cfg, const 
 	if (!whole)
 		return;
 	printf("#   repeat: khsim --seed0 %" PRIu64 " --seeds 1 --nodes %u --ops %u --faults "
-						    "%s%s%s --trace\n",
+	       "%s%s%s --trace\n",
 	       cfg->seed, cfg->nodes, cfg->ops, o->faults, cfg->plant ? " --plant " : "",
 	       cfg->plant ? cfg->plant : "");
 	if (!cfg->trace && !cfg->plant)
