@@ -16,6 +16,7 @@ else
 O ?= build
 endif
 KO := build
+MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 DESTDIR ?=
 KHAZANA_CACHE ?= $(if $(HOME),$(HOME),/root)/.cache/khazana
