@@ -22,6 +22,7 @@
 
 struct kh_node;
 struct kh_op_result;
+struct kh_store_cmd;
 
 typedef uint32_t kh_node_id; /* 1..2^32-1 */
 
@@ -43,6 +44,9 @@ typedef uint32_t kh_node_id; /* 1..2^32-1 */
  *deletes. 0 or a negative errno.  Small and rare: descriptors, allocations, address space
  * @random: fill @buf with @len random bytes (from the seed in the simulator)
  * @event: something an operator wants to know; @text is one line without secrets
+ * @store: begin @cmd at this node's page store; only called if the node was configured with one.
+ *	What @cmd->data points to is copied before the call returns.  Ends in exactly one
+ *	kh_node_stored(), later, unless the node is destroyed before
  */
 struct kh_host_ops {
 	void (*send)(void *host, kh_node_id peer, const void *head, size_t head_len,
@@ -53,6 +57,60 @@ struct kh_host_ops {
 	int (*persist)(void *host, const char *key, const void *blob, size_t len);
 	void (*random)(void *host, void *buf, size_t len);
 	void (*event)(void *host, const char *name, const char *text);
+	void (*store)(void *host, const struct kh_store_cmd *cmd);
+};
+
+enum kh_store_code {
+	KH_STORE_RESERVE = 1, /* space for @units units from @addr on */
+	KH_STORE_RELEASE = 2, /* they are no more, nor what is stored of them */
+	KH_STORE_PUT = 3, /* a version of one unit */
+	KH_STORE_GET = 4, /* the stored version of one unit */
+	KH_STORE_LOOK = 5, /* only its number */
+};
+
+/**
+ * struct kh_store_cmd - what a node asks of its page store
+ * @id: comes back in kh_node_stored()
+ * @code: what to do
+ * @region: first address of the region: with @region_generation the owner of the space
+ * @region_generation: of the region
+ * @addr: of the first byte
+ * @units: RESERVE, RELEASE: how many
+ * @shift: log2 of a unit's bytes
+ * @generation: of the allocation; what another one stored is not there
+ * @version: PUT
+ * @token: PUT
+ * @data: PUT: one unit
+ *
+ * A PUT is over when it is durable.
+ */
+struct kh_store_cmd {
+	uint64_t id;
+	enum kh_store_code code;
+	struct khazana_addr region;
+	uint64_t region_generation;
+	struct khazana_addr addr;
+	uint64_t units;
+	uint32_t shift;
+	uint64_t generation;
+	uint64_t version;
+	uint64_t token;
+	const void *data;
+};
+
+/**
+ * struct kh_store_result - the end of a command
+ * @error: 0; ENOSPC, EEXIST (RESERVE); ENXIO (not reserved); ESTALE (PUT: a newer version is
+ *	there); EAGAIN (PUT: too many under way); EBADMSG (GET, LOOK: damaged); EIO
+ * @version: GET, LOOK: 0 if the unit was never stored
+ * @token: GET, LOOK
+ * @data: GET: one unit; NULL for zero
+ */
+struct kh_store_result {
+	uint32_t error;
+	uint64_t version;
+	uint64_t token;
+	const void *data;
 };
 
 /**
@@ -68,6 +126,8 @@ struct kh_host_ops {
  * @zap_budget_ms: time a module may take to empty address spaces at a lease's end, 0 means 200
  * @frames_max: the module's limit of frames; allocations at this home are refused beyond it
  * @plant: name of a planted bug (test builds of the host only), or NULL
+ * @store: the host has a page store
+ * @flush_ms: bound of asynchronous flushing by a home, 0 means 5000
  */
 struct kh_node_config {
 	kh_node_id id;
@@ -81,6 +141,8 @@ struct kh_node_config {
 	uint32_t zap_budget_ms;
 	uint64_t frames_max;
 	const char *plant;
+	bool store;
+	uint32_t flush_ms;
 };
 
 /* Client operations: libkhazana and khadm through the host's control socket. */
@@ -97,6 +159,7 @@ enum kh_op_code {
 	KH_OP_NODE_LIST = 9, /* -> nodes */
 	KH_OP_STATS = 10, /* -> counters */
 	KH_OP_NULL = 11, /* node: an empty round trip to that node (bench) */
+	KH_OP_FLUSH = 13, /* addr, length: what could be read there is durable */
 	KH_OP_ECHO = 12, /* node, length: a round trip that brings back length bytes (bench: "send
 			    page") */
 };
@@ -117,6 +180,8 @@ struct kh_page_info {
 	uint32_t waiting; /* requests in its FIFO */
 	uint32_t reader_count;
 	kh_node_id readers[KH_PAGE_HOLDERS_MAX];
+	kh_node_id place; /* whose store keeps it, 0: none */
+	uint64_t stored; /* version that is safe there, as far as is known */
 };
 
 struct kh_node_info {
@@ -205,6 +270,10 @@ int kh_node_message(struct kh_node *node, kh_node_id peer, const void *msg, size
 
 /* One request of the module. */
 void kh_node_request(struct kh_node *node, const struct khazana_request *req, uint64_t now);
+
+/* The end of a command of the page store; what @result points to lives until the call returns. */
+void kh_node_stored(struct kh_node *node, uint64_t id, const struct kh_store_result *result,
+		    uint64_t now);
 
 /* One operation of a client; ends in exactly one reply with @op_id. */
 void kh_node_op(struct kh_node *node, uint64_t op_id, const struct kh_op *op, uint64_t now);

@@ -73,7 +73,7 @@ static bool iack_ok(const void *entry)
 {
 	const struct kh_wire_iack *e = entry;
 
-	return e->status <= KH_ACK_KEPT && !e->reserved;
+	return e->status <= KH_ACK_DAMAGED && !e->reserved;
 }
 
 static bool done_ok(const void *entry)
@@ -88,6 +88,27 @@ static bool evict_ok(const void *entry)
 	const struct kh_wire_evict *e = entry;
 
 	return flags_within(e->flags, KH_EVICT_BACKUP) && !e->reserved;
+}
+
+static bool flush_ok(const void *entry)
+{
+	const struct kh_wire_flush *e = entry;
+
+	return e->token && e->need && e->place && !e->reserved;
+}
+
+static bool store_ok(const void *entry)
+{
+	const struct kh_wire_store *e = entry;
+
+	return e->token && e->version && e->home && !e->reserved;
+}
+
+static bool stored_ok(const void *entry)
+{
+	const struct kh_wire_stored *e = entry;
+
+	return e->stage <= KH_STAGE_FOUND && e->error < 4096;
 }
 
 static bool renew_ok(const void *entry)
@@ -129,7 +150,7 @@ static bool call_ok(const void *entry)
 {
 	const struct kh_wire_call *e = entry;
 
-	return flags_within(e->flags, KH_OPF_FORCE | KH_OPF_ALL) && e->privileged <= 1;
+	return flags_within(e->flags, KH_OPF_FORCE | KH_OPF_ALL | KH_CALLF_STORE) && e->privileged <= 1;
 }
 
 static bool result_ok(const void *entry)
@@ -174,12 +195,18 @@ static const struct kind kinds[KH_WIRE_KINDS] = {
 	[KH_WIRE_WHERE] = { "where", "qq", ENTRY(where), 1, 1, 0, NULL },
 	[KH_WIRE_HERE] = { "here", "qqqqqqiiiiiiiib", ENTRY(region), 1, 1, 0, region_ok },
 	[KH_WIRE_NOT_HOME] = { "not_home", "ii", ENTRY(not_home), 1, 1, 0, NULL },
-	[KH_WIRE_CALL] = { "call", "iiqqqiiiiiiii", ENTRY(call), 1, 1, 0, call_ok },
+	[KH_WIRE_CALL] = { "call", "iiqqqiiiiiiiiq", ENTRY(call), 1, 1, 0, call_ok },
 	[KH_WIRE_CHALLENGE] = { "challenge", "b", ENTRY(challenge), 1, 1, 0, NULL },
 	[KH_WIRE_PROOF] = { "proof", "bbbb", ENTRY(proof), 1, 1, 0, NULL },
 	[KH_WIRE_RESULT] = { "result", "ii", ENTRY(result), 1, 1, RESULT_DATA_MAX, result_ok },
 	[KH_WIRE_GONE] = { "gone", "", 0, 0, 0, 0, NULL },
 	[KH_WIRE_SYNC] = { "sync", "", 0, 0, 0, 0, NULL },
+	[KH_WIRE_FLUSH] = { "flush", "qqqqii", ENTRY(flush), 1, KH_WIRE_ENTRIES_MAX, 0, flush_ok },
+	[KH_WIRE_STORE] = { "store", "qqqqii", ENTRY(store), 1, 1, KH_DATA_MAX, store_ok },
+	[KH_WIRE_STORED] = { "stored", "qqqii", ENTRY(stored), 1, KH_WIRE_ENTRIES_MAX, 0, stored_ok },
+	[KH_WIRE_LOOK] = { "look", "qqqq", ENTRY(look), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
+	[KH_WIRE_LOAD] = { "load", "qqqq", ENTRY(look), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
+	[KH_WIRE_SAFE] = { "safe", "qqq", ENTRY(safe), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
 	[KH_WIRE_HASK] = { "hask", "qq", ENTRY(hdone), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
 };
 
@@ -245,6 +272,11 @@ int64_t kh_wire_frame_len(const void *buf, size_t len)
 	return length;
 }
 
+static bool unit_sized(uint32_t len)
+{
+	return len >= 1u << KHAZANA_UNIT_SHIFT_MIN && !(len & (len - 1));
+}
+
 /* What spans entries and data. */
 static bool whole_ok(const struct kh_wire_head *head, const uint8_t *entries)
 {
@@ -257,8 +289,9 @@ static bool whole_ok(const struct kh_wire_head *head, const uint8_t *entries)
 		swap_fields((uint8_t *)&data, kinds[KH_WIRE_DATA].fields, false);
 		if (data.flags & KH_DATA_ZERO)
 			return !head->data_len;
-		return head->data_len >= 1u << KHAZANA_UNIT_SHIFT_MIN &&
-		       !(head->data_len & (head->data_len - 1));
+		return unit_sized(head->data_len);
+	case KH_WIRE_STORE:
+		return unit_sized(head->data_len);
 	case KH_WIRE_RESULT:
 		memcpy(&result, entries, sizeof(result));
 		swap_fields((uint8_t *)&result, kinds[KH_WIRE_RESULT].fields, false);

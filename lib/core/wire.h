@@ -52,7 +52,13 @@ enum kh_wire_kind {
 	KH_WIRE_GONE = 25, /* the region exists no more */
 	KH_WIRE_SYNC = 26, /* first message of an end that is up: starts repairs */
 	KH_WIRE_HASK = 27, /* may this HANDOFF frame go? */
-	KH_WIRE_KINDS = 28,
+	KH_WIRE_FLUSH = 28, /* home to holder: send the unit to its place */
+	KH_WIRE_STORE = 29, /* holder to place: keep this version */
+	KH_WIRE_STORED = 30, /* place to home: what became of STORE or LOOK */
+	KH_WIRE_LOOK = 31, /* home to place: which version is there? */
+	KH_WIRE_LOAD = 32, /* home to place: send DATA to an asker */
+	KH_WIRE_SAFE = 33, /* home to holder: the place has your version */
+	KH_WIRE_KINDS = 34,
 };
 
 /**
@@ -169,6 +175,7 @@ enum kh_wire_ack {
 	KH_ACK_DEFERRED = 1, /* explicitly locked; the real answer will follow */
 	KH_ACK_ABSENT = 2, /* FORWARD: no frame of that version here */
 	KH_ACK_KEPT = 3, /* done, and a HANDOFF frame exists now */
+	KH_ACK_DAMAGED = 4, /* LOAD: the stored version cannot be read */
 };
 
 struct kh_wire_iack {
@@ -226,6 +233,51 @@ struct kh_wire_record {
 	uint32_t uflags;
 };
 
+struct kh_wire_flush {
+	uint64_t unit;
+	uint64_t token;
+	uint64_t need; /* version */
+	uint64_t generation; /* of the allocation */
+	uint32_t place;
+	uint32_t reserved;
+};
+
+struct kh_wire_store {
+	uint64_t unit;
+	uint64_t token; /* of the FLUSH */
+	uint64_t version; /* one less than the holder's: taken while it may go on storing */
+	uint64_t generation;
+	uint32_t home;
+	uint32_t reserved;
+};
+
+enum kh_wire_stage {
+	KH_STAGE_GOT = 0, /* it has come and is being written */
+	KH_STAGE_SAFE = 1, /* it is durable, or will not be: the error */
+	KH_STAGE_FOUND = 2, /* answer to LOOK */
+};
+
+struct kh_wire_stored {
+	uint64_t unit;
+	uint64_t token;
+	uint64_t version;
+	uint32_t stage;
+	uint32_t error; /* positive errno */
+};
+
+struct kh_wire_look {
+	uint64_t unit;
+	uint64_t token; /* comes back */
+	uint64_t need; /* LOAD: version */
+	uint64_t generation;
+};
+
+struct kh_wire_safe {
+	uint64_t unit;
+	uint64_t token; /* of the right held */
+	uint64_t version;
+};
+
 enum kh_wire_verdict_kind {
 	KH_VERDICT_RESUME = 0,
 	KH_VERDICT_LOST = 1, /* drop it; its stores are lost */
@@ -272,6 +324,9 @@ struct kh_wire_not_home {
 enum kh_call_code {
 	KH_CALL_ATTACH = 64, /* prove the key */
 	KH_CALL_IN_USE = 65, /* is the region attached at your node? */
+	KH_CALL_PLACE = 66, /* reserve space in your store */
+	KH_CALL_UNPLACE = 67, /* and give it back */
+	KH_CALL_FLUSH = 68, /* make a range durable */
 };
 
 struct kh_wire_call {
@@ -288,7 +343,10 @@ struct kh_wire_call {
 	uint32_t durability;
 	uint32_t attr_flags;
 	uint32_t privileged; /* its caller was CAP_NET_ADMIN there */
+	uint64_t place_generation; /* PLACE, UNPLACE: of the allocation */
 };
+
+#define KH_CALLF_STORE (1u << 16) /* ALLOCATE: the caller's node has a store */
 
 struct kh_wire_challenge {
 	uint8_t nonce[KH_WIRE_NONCE_SIZE];
@@ -321,6 +379,9 @@ struct kh_wire_page {
 	uint32_t reader_count;
 	uint32_t reserved;
 	uint32_t readers[KH_PAGE_HOLDERS_MAX];
+	uint64_t stored;
+	uint32_t place;
+	uint32_t reserved2;
 };
 
 _Static_assert(sizeof(struct kh_wire_head) == 64, "wire");
@@ -342,11 +403,16 @@ _Static_assert(sizeof(struct kh_wire_verdict) == 24, "wire");
 _Static_assert(sizeof(struct kh_wire_where) == 16, "wire");
 _Static_assert(sizeof(struct kh_wire_region) == 96, "wire");
 _Static_assert(sizeof(struct kh_wire_not_home) == 8, "wire");
-_Static_assert(sizeof(struct kh_wire_call) == 64, "wire");
+_Static_assert(sizeof(struct kh_wire_call) == 72, "wire");
 _Static_assert(sizeof(struct kh_wire_challenge) == 16, "wire");
 _Static_assert(sizeof(struct kh_wire_proof) == 64, "wire");
+_Static_assert(sizeof(struct kh_wire_flush) == 40, "wire");
+_Static_assert(sizeof(struct kh_wire_store) == 40, "wire");
+_Static_assert(sizeof(struct kh_wire_stored) == 32, "wire");
+_Static_assert(sizeof(struct kh_wire_look) == 32, "wire");
+_Static_assert(sizeof(struct kh_wire_safe) == 24, "wire");
 _Static_assert(sizeof(struct kh_wire_result) == 8, "wire");
-_Static_assert(sizeof(struct kh_wire_page) == 64 + 4 * KH_PAGE_HOLDERS_MAX, "wire");
+_Static_assert(sizeof(struct kh_wire_page) == 80 + 4 * KH_PAGE_HOLDERS_MAX, "wire");
 
 /* Longest message: head, most entries of the largest kind, one body. */
 #define KH_WIRE_HEAD_MAX \
