@@ -311,6 +311,24 @@ static int lost(struct kz_instance *instance, struct kz_region *region,
 	return unit ? kz_unit_step(unit, &event) : -ENOENT;
 }
 
+static int safe(struct kz_instance *instance, struct kz_region *region,
+		struct khazana_cmd *cmd)
+{
+	const struct kz_page_event event = {
+		.type = KZ_EV_SAFE, .token = cmd->token, .version = cmd->version,
+	};
+	struct kz_unit *unit = kz_unit_find(region, cmd->unit);
+
+	return unit ? kz_unit_step(unit, &event) : -ENOENT;
+}
+
+static int poison(struct kz_instance *instance, struct kz_region *region,
+		  struct khazana_cmd *cmd)
+{
+	kz_region_poison(region);
+	return 0;
+}
+
 static int unit_get(struct kz_instance *instance, struct kz_region *region,
 		    struct khazana_cmd *cmd)
 {
@@ -402,6 +420,8 @@ static const struct command commands[] = {
 	[KHAZANA_CMD_INVENTORY] = { inventory, 0, true },
 	[KHAZANA_CMD_REGION_GET] = { region_get },
 	[KHAZANA_CMD_STATE] = { state },
+	[KHAZANA_CMD_POISON] = { poison, 0, true },
+	[KHAZANA_CMD_SAFE] = { safe, 0, true, true },
 };
 
 static int command_run(struct kz_instance *instance, struct khazana_cmd *cmd)

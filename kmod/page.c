@@ -463,6 +463,17 @@ static int drop(struct kz_page *p, __u32 *act)
 	return 0;
 }
 
+/* A store has what is here: it is not the last copy, and nothing of it can be lost. */
+static int safe(struct kz_page *p, const struct kz_page_event *e)
+{
+	if (p->state != KHAZANA_STATE_STABLE || p->right != KHAZANA_RIGHT_READ ||
+	    p->version != e->version || p->token != e->token)
+		return -ESTALE;
+	p->flags &= ~(KHAZANA_UNIT_OWNED | KHAZANA_UNIT_DIRTY);
+	p->flags |= KHAZANA_UNIT_DROPPABLE;
+	return 0;
+}
+
 static int lock(struct kz_page *p, const struct kz_page_event *e)
 {
 	__u16 *count = e->right == KHAZANA_RIGHT_WRITE ? &p->writers : &p->readers;
@@ -554,6 +565,8 @@ int kz_page_step(struct kz_page *page, const struct kz_page_event *event, __u32 
 		return unlock(page, event, actions);
 	case KZ_EV_DAEMON_GONE:
 		return daemon_gone(page, actions);
+	case KZ_EV_SAFE:
+		return safe(page, event);
 	case KZ_EV_EPOCH:
 		raise_floor(page, event->token);
 		return 0;

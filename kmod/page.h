@@ -80,6 +80,7 @@ enum kz_page_event_type {
 	KZ_EV_LOCK,		/* an explicit lock of right @right is taken */
 	KZ_EV_UNLOCK,		/* and given back */
 	KZ_EV_DAEMON_GONE,	/* khd died: what it was asked is asked again */
+	KZ_EV_SAFE,		/* token, version: a store has this version */
 	KZ_EV_EPOCH,		/* token: the lowest of the new epoch */
 };
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include "core.h"
 
-#define BLOB_VERSION 1
+#define BLOB_VERSION 2
 
 struct space_blob {
 	struct kh_blob blob;
@@ -93,6 +93,24 @@ int kh_space_take(struct kh_node *node, uint64_t length, uint32_t align_shift,
 	*generation = b.generation;
 	node->space_next = (struct khazana_addr){ b.next_hi, b.next_lo };
 	node->generation_next = b.generation;
+	return 0;
+}
+
+/* A number that this node never gave out before, for an allocation.  0 or a negative errno. */
+int kh_generation_take(struct kh_node *node, uint64_t *generation)
+{
+	struct space_blob b = { .blob.kind = KH_BLOB_SPACE };
+	struct khazana_addr at = node->space_next.hi ? node->space_next : space_first(node);
+	int err;
+
+	b.next_hi = at.hi;
+	b.next_lo = at.lo;
+	b.generation = node->generation_next + 1;
+	err = kh_blob_save(node, "space", &b, sizeof(b));
+	if (err)
+		return err;
+	node->space_next = at;
+	*generation = node->generation_next = b.generation;
 	return 0;
 }
 

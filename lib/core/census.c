@@ -31,6 +31,13 @@ static bool has_handoff(const struct kh_wire_record *r)
 	return r->uflags & KHAZANA_UNIT_HANDOFF;
 }
 
+/* Can nobody have a newer version than this record's?  A store may, if the home asks it first. */
+static bool is_owned(const struct kh_wire_record *r)
+{
+	return has_copy(r) && (r->right == KHAZANA_RIGHT_WRITE ||
+			       (r->right == KHAZANA_RIGHT_READ && r->uflags & KHAZANA_UNIT_OWNED));
+}
+
 /* Ask @peer what it holds, unless it is asked already. */
 void kh_census_start(struct kh_node *node, struct kh_peer *peer)
 {
@@ -104,8 +111,10 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	bool is_lost = kh_unit_known_lost(unit);
 
 	if (unit->granted || (unit->owner.party && version <= unit->version) ||
-	    (is_lost && !has_copy(r)) || kh_unit_rolled(unit, version))
+	    (is_lost && !has_copy(r)) || kh_unit_rolled(unit, version) ||
+	    (unit->stored_known && version < unit->stored))
 		return;
+	unit->unsure = !is_owned(r);
 	if (is_lost)
 		kh_unit_found(unit);
 	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
@@ -119,6 +128,7 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 							     KHAZANA_RIGHT_WRITE;
 	unit->version = version;
 	unit->seen = version;
+	kh_unit_dirty(unit);
 }
 
 /* A request that was given up had been granted after all, and nothing was granted since. */
@@ -151,6 +161,7 @@ static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
 	}
 	unit->fresh = !old.party;
 	unit->version = r->version;
+	kh_unit_dirty(unit);
 }
 
 /* An owner is back while others are granted what it holds from elsewhere: it holds nothing. */
@@ -410,6 +421,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	}
 	unit->token = kh_token_new(unit->region);
 	rebuild_owner(unit, best);
+	unit->unsure = !is_owned(&best->record);
 	backup = choose_backup(unit, best->party);
 	if (backup) {
 		unit->backup = listed_holder(unit, backup);
@@ -441,6 +453,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	free(unit->listed);
 	unit->listed = NULL;
 	unit->listed_count = 0;
+	kh_unit_dirty(unit);
 }
 
 /* Everybody has been heard: what nobody listed nobody has. */
@@ -453,11 +466,40 @@ static void end_doubt(struct kh_region *region)
 		kh_event(region->owner, "persist", "what is found could not be written down");
 }
 
-static void rebuild_region(struct kh_region *region, unsigned int missing, bool gone)
+/*
+ * More is missing than backups make up for: what nobody listed is lost where there is no store.
+ * Where there is one, it goes on from what is stored, and programs that may have seen more are told.
+ */
+static void mark_lost(struct kh_region *region, bool gone)
+{
+	struct kh_home *home = region->home;
+	struct kh_intervals *set = gone ? &home->lost : &home->doubt, volatiles = { 0 };
+	struct kh_node *node = region->owner;
+	uint32_t i;
+
+	for (i = 0; i < home->allocated.count; i++)
+		kh_intervals_add(&volatiles, home->allocated.items[i].start,
+				 home->allocated.items[i].end);
+	for (i = 0; i < home->place_count; i++)
+		kh_intervals_remove(&volatiles, home->places[i].start, home->places[i].end);
+	for (i = 0; i < volatiles.count; i++)
+		kh_intervals_add(set, volatiles.items[i].start, volatiles.items[i].end);
+	kh_intervals_free(&volatiles);
+	for (i = 0; home->place_count && i < node->peer_count; i++) {
+		struct kh_peer *peer = &node->peers[i];
+		struct kh_wire_head head = kh_head(region);
+
+		if (peer->census && !peer->lost)
+			((struct kh_wire_verdict *)kh_out(node, peer, KH_WIRE_VERDICT, &head))
+				->verdict = KH_VERDICT_POISON;
+	}
+}
+
+static void rebuild_region(struct kh_region *region, unsigned int missing, unsigned int silent,
+			   bool gone)
 {
 	struct kh_home *home = region->home;
 	struct kh_hnode *n;
-	uint32_t i;
 
 	home->recovering = false;
 	if (!missing)
@@ -468,15 +510,13 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, bool 
 		if (unit->listed_count)
 			rebuild(unit, missing);
 	}
-	if (missing)
+	if (silent || (missing && !home->place_count))
 		home->rolled = kh_token_new(region);
-	else
+	else if (!missing)
 		kh_rolls_end(region);
 	if (missing < 2)
 		return;
-	for (i = 0; i < home->allocated.count; i++)
-		kh_intervals_add(gone ? &home->lost : &home->doubt, home->allocated.items[i].start,
-				 home->allocated.items[i].end);
+	mark_lost(region, gone);
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
 
@@ -511,15 +551,17 @@ static void judged(struct kh_node *node, struct kh_peer *peer)
 static void recovery_finish(struct kh_node *node)
 {
 	struct kh_region *region;
-	unsigned int i, missing = 0;
+	unsigned int i, missing = 0, silent = 0;
 	bool gone = false;
 
 	node->silent = 0;
 	for (i = 0; i < node->peer_count; i++) {
 		gone |= node->peers[i].lost;
 		missing += !node->peers[i].census || node->peers[i].lost;
-		if (!node->peers[i].census)
-			node->silent |= 1ull << i;
+		if (node->peers[i].census)
+			continue;
+		node->silent |= 1ull << i;
+		silent++;
 	}
 	node->recovering = false;
 	kh_count(node, KH_STAT_RECOVERIES);
@@ -527,7 +569,7 @@ static void recovery_finish(struct kh_node *node)
 		 missing);
 	kh_list_each (region, &node->regions, node)
 		if (region->home && region->home->recovering)
-			rebuild_region(region, missing, gone);
+			rebuild_region(region, missing, silent, gone);
 	for (i = 0; i < node->peer_count; i++)
 		if (node->peers[i].census)
 			judged(node, &node->peers[i]);

@@ -2,7 +2,7 @@
 /*
  * cm_crew.c - strict write-invalidate: one writer or many readers
  *
- * READ: the owner, or this home's own copy, lends; the owner keeps READ.  WRITE: every other copy
+ * READ: the owner, or this home's own copy, or the store lends; the owner keeps READ.  WRITE: every other copy
  * is invalidated and acknowledged, the owner hands its copy to the asker unless the asker has a
  * current one (rules R3, R5, R6, R11 of Documentation/protocol.rst).
  */
@@ -15,6 +15,8 @@
  */
 static bool guards(const struct kh_unit *unit, const struct kh_service *s)
 {
+	if (unit->stored_known && unit->stored == unit->version)
+		return false;
 	return unit->owner.party == s->asker || unit->backup.party == s->asker;
 }
 
@@ -54,8 +56,9 @@ static void revoke_others(struct kh_unit *unit, struct kh_service *s, bool held)
 {
 	struct kh_node *node = unit->region->owner;
 	kh_node_id parties[KH_NODES_MAX];
-	bool keep =
-		!(kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
+	bool keep = !(unit->stored_known && unit->stored == unit->version) &&
+		    !(kh_holder_valid(unit, &unit->backup) &&
+		      unit->backup_version == unit->version);
 	unsigned int i, n = 0;
 
 	for (i = 0; i < unit->copy_count; i++)
@@ -69,7 +72,7 @@ static void revoke_others(struct kh_unit *unit, struct kh_service *s, bool held)
 		kh_cm_revoke(unit, s, parties[i], keep ? KH_INV_KEEP : 0);
 		keep = false;
 	}
-	if (held && unit->owner.party != s->asker)
+	if (held && unit->owner.party && unit->owner.party != s->asker)
 		kh_cm_revoke(unit, s, unit->owner.party, KH_INV_KEEP);
 }
 
@@ -77,7 +80,7 @@ static void write_grant(struct kh_unit *unit, struct kh_service *s)
 {
 	if (s->flags & KH_REQ_OVERWRITE)
 		kh_cm_grant(unit, s, KH_SOURCE_ZERO, true);
-	else if (s->source)
+	else if (s->source || s->load)
 		kh_cm_grant(unit, s, KH_SOURCE_DATA, true);
 	else
 		kh_cm_grant(unit, s, KH_SOURCE_HELD, true);
@@ -87,7 +90,7 @@ static void crew_fault(struct kh_unit *unit, struct kh_service *s)
 {
 	bool held;
 
-	if (!unit->owner.party) {
+	if (!unit->owner.party && !unit->version) {
 		kh_cm_grant(unit, s, KH_SOURCE_ZERO, true);
 		return;
 	}

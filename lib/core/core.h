@@ -12,6 +12,10 @@
  *   report.c  this node's inventory for a home
  *   ask.c     what this node's module asks of homes
  *   lease.c   leases, both sides
+ *   place.c   whose store keeps which units of a region; space there, in two phases
+ *   store.c   a home sees to it that a unit is stored, and asks what is
+ *   flush.c   ranges that must be durable, and what is flushed in time
+ *   keep.c    this node's store, as homes use it
  *   call.c    remote calls between nodes, with the proof of a region's key
  *   serve.c   calls as the home executes them
  *   ops.c     operations of clients
@@ -50,6 +54,11 @@
 #define KH_LOOKUP_AGAIN (500 * KH_MS)
 #define KH_TIMEOUT_MS 30000u
 #define KH_WINDOW_BYTES (1u << 20) /* most that is prefetched ahead */
+#define KH_FLUSH_MS 5000u /* default bound of asynchronous flushing */
+#define KH_FLUSH_UNITS 128u /* of one flush under way at once */
+#define KH_STORE_WAIT (2000 * KH_MS) /* for a unit to come to its place; then it is tried again */
+#define KH_STORE_AGAIN (100 * KH_MS)
+#define KH_KEEPS_MAX 4096u /* commands of the page store under way */
 #define KH_VERIFIER_SIZE KH_WIRE_MAC_SIZE
 
 /* Errors that a test host can plant. */
@@ -65,6 +74,9 @@ enum kh_plant {
 	KH_PLANT_TWO_BUSY, /* a unit serves READs while it is busy */
 	KH_PLANT_GRANT_EARLY, /* a WRITE does not wait for the last IACK */
 	KH_PLANT_NO_VERDICT, /* what an expired node holds is always resumed */
+	KH_PLANT_EARLY_SAFE, /* a flush is over when its units have come to their place */
+	KH_PLANT_NO_LOOK, /* a restarted home believes that nothing is stored */
+	KH_PLANT_FLUSH_CLEAN, /* what was stored once counts as stored */
 };
 
 enum kh_stat {
@@ -93,6 +105,10 @@ enum kh_stat {
 	KH_STAT_PROTOCOL_ERRORS,
 	KH_STAT_KEYS_REJECTED,
 	KH_STAT_QUEUE_FULL,
+	KH_STAT_FLUSHES,
+	KH_STAT_UNITS_STORED,
+	KH_STAT_UNITS_LOADED,
+	KH_STAT_STORE_ERRORS,
 	KH_STAT_COUNT,
 };
 
@@ -142,6 +158,7 @@ struct kh_lease {
 struct kh_region;
 struct kh_unit;
 struct kh_cm_ops;
+struct kh_flush;
 
 /* What is written down of a party: its lease generation then, and the grant's token. */
 struct kh_holder {
@@ -162,7 +179,7 @@ struct kh_owed {
 
 /**
  * struct kh_service - a request at its home, in a unit's FIFO or busy
- * @asker: party, 0 for the home's own FREE
+ * @asker: party, 0 for the home's own FREE and STORE
  * @grant_sent: asker can complete
  * @source: party that a FORWARD went to, 0: none needed
  * @confused: source is gone; the asker was told to ask again
@@ -187,6 +204,8 @@ struct kh_service {
 	bool taken;
 	bool deferred;
 	bool rescue; /* READ copies of a void owner are being kept */
+	bool store; /* the home's own: the unit goes to its place */
+	bool load; /* @source is the unit's place, and reads it from its store */
 	kh_node_id source;
 	uint32_t source_gen;
 	struct kh_owed *owed;
@@ -201,7 +220,16 @@ struct kh_done_mark {
 
 struct kh_listed;
 
-/* One unit in its home's directory.  A unit without one is virgin. */
+/* What a home does to have a unit stored. */
+enum kh_storing {
+	KH_STORING_NOT,
+	KH_STORING_QUEUED, /* its service waits or is at work */
+	KH_STORING_BESIDE, /* asked for beside a request that waits for a lock */
+	KH_STORING_WRITTEN, /* it has come to its place */
+	KH_STORING_AGAIN, /* it failed for now */
+};
+
+/* One unit in its home's directory.  A unit without one was not used since the home runs. */
 struct kh_unit {
 	struct kh_hnode node;
 	struct kh_list busy_node; /* on the home's busy list */
@@ -225,6 +253,43 @@ struct kh_unit {
 	unsigned int waiting_count;
 	struct kh_listed *listed; /* records while recovering */
 	unsigned int listed_count;
+	uint64_t stored; /* version at its place, 0: none */
+	bool stored_known;
+	bool unsure; /* its place may have a newer version than who is called the owner */
+	bool looking; /* LOOK sent */
+	bool flush_out; /* a version may have come to its place without our knowing */
+	uint8_t storing; /* enum kh_storing */
+	uint64_t store_token; /* of the last FLUSH */
+	uint64_t look_token; /* of the last LOOK */
+	uint64_t store_number; /* FLUSHes asked for */
+	uint64_t store_safe; /* the last of them whose version is durable */
+	uint64_t store_ns; /* when to give up, or to try again */
+	struct kh_list storing_node; /* in the home's, unless NOT */
+	struct kh_list dirty_node; /* in the home's, if there may be something to store */
+	struct kh_list flushers; /* struct kh_flush_wait */
+};
+
+enum kh_place_state {
+	KH_PLACE_READY = 0,
+	KH_PLACE_TAKING = 1, /* asked for; not promised to anybody */
+	KH_PLACE_GIVING = 2, /* nobody can use it any more; its store has to hear that */
+};
+
+/* Space in the store of @node for the units [start, end); persisted. */
+struct kh_place {
+	uint64_t start, end;
+	uint64_t generation; /* of the allocation */
+	kh_node_id node;
+	uint32_t state; /* enum kh_place_state */
+};
+
+/* A place that is taken or given back. */
+struct kh_move {
+	struct kh_list node;
+	struct kh_region *region;
+	struct kh_place place;
+	struct kh_served *served; /* who waits for it, or NULL */
+	uint64_t call; /* to the store's node, 0: none */
 };
 
 /* Versions of a unit that were given up: others went on from @after to @before. */
@@ -249,6 +314,14 @@ struct kh_home {
 	uint32_t roll_count;
 	struct kh_hash units;
 	struct kh_list busy;
+	struct kh_place *places; /* READY, in ascending order, disjoint */
+	uint32_t place_count;
+	struct kh_list moves; /* struct kh_move */
+	uint64_t move_ns; /* when to ask stores again, KH_NEVER: not */
+	struct kh_list dirty; /* units that may have to be stored */
+	struct kh_list storing; /* and those that are being */
+	struct kh_list flushes; /* struct kh_flush */
+	uint64_t flush_ns; /* when all of it is flushed next */
 	bool recovering;
 	bool going; /* being unreserved */
 };
@@ -278,6 +351,7 @@ struct kh_region {
 	uint64_t ahead; /* first unit not prefetched yet */
 	uint32_t window; /* units */
 	uint32_t prefetching; /* units under way */
+	uint64_t pressure_next; /* first unit that is asked to be stored next */
 	uint64_t surprise_ns; /* last COMMIT that no module request waited for */
 	struct kh_hash wanted; /* struct kh_ask_unit by unit: one request a unit */
 };
@@ -322,15 +396,17 @@ struct kh_demand {
 	struct kh_region *region;
 	kh_node_id home;
 	bool forward;
+	bool flush; /* the version goes to the store of @party */
 	bool revoking;
 	uint64_t unit;
 	uint64_t token;
 	uint64_t need;
 	uint64_t request;
-	kh_node_id party;
+	uint64_t generation; /* FLUSH: of the allocation */
+	kh_node_id party; /* FORWARD: asker; FLUSH: place */
 	uint32_t attempt;
 	uint32_t right; /* FORWARD: asked for */
-	uint32_t flags; /* INV: KH_INV_* */
+	uint32_t flags; /* INV: KH_INV_*, FLUSH: KH_FLUSH_* */
 };
 
 /* A request of this node under way. */
@@ -374,6 +450,8 @@ struct kh_node {
 	struct kh_hash asks;
 	struct kh_hash calls; /* struct kh_call, made here */
 	struct kh_hash demands; /* struct kh_demand with a REVOKE under way, by cookie */
+	struct kh_hash keeps; /* struct kh_keep: commands of the page store, by id */
+	struct kh_list fences; /* struct kh_fence: what homes told this node to refuse */
 	struct kh_list lookups;
 	uint8_t *scratch; /* a received message, aligned */
 	size_t scratch_size;
@@ -383,12 +461,14 @@ struct kh_node {
 	uint64_t next_request;
 	uint64_t next_cookie;
 	uint64_t next_ask;
+	uint64_t next_keep;
 	uint64_t started;
 	uint64_t silent; /* bits: peers that recovery did not hear */
 	bool took_over; /* the module held regions when this khd began */
 	bool recovering;
 	struct khazana_addr space_next;
 	uint64_t generation_next;
+	uint64_t generation_first; /* the first that this khd gives out */
 	uint64_t boots[KH_NODES_MAX]; /* as persisted, by peer index */
 	uint64_t stats[KH_STAT_COUNT];
 	uint64_t kind_in[KH_WIRE_KINDS];
@@ -474,6 +554,7 @@ void kh_lookup_free(struct kh_node *node);
 void kh_resolve(struct kh_node *node, struct kh_region *region);
 
 /* blob.c: what is persisted, space.c: address ranges */
+int kh_generation_take(struct kh_node *node, uint64_t *generation);
 int kh_space_take(struct kh_node *node, uint64_t length, uint32_t align_shift,
 		  struct khazana_addr *start, uint64_t *generation);
 int kh_blob_save(struct kh_node *node, const char *key, void *blob, size_t len);
@@ -512,6 +593,7 @@ enum kh_settled {
 	KH_SETTLED, /* there is a valid owner, or the unit is virgin */
 	KH_SETTLED_LOST, /* nobody within reach has the last version */
 	KH_SETTLED_COPIES, /* only READ copies have it: they must be kept first */
+	KH_SETTLED_LOOK, /* its place must be asked first */
 };
 /* home.c */
 struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit);
@@ -545,7 +627,58 @@ void kh_home_resend(struct kh_node *node, struct kh_peer *peer);
 const char *kh_home_check(const struct kh_region *region);
 kh_handler kh_on_req, kh_on_iack, kh_on_done, kh_on_evict, kh_on_hask;
 
+void kh_service_end(struct kh_unit *unit);
+void kh_service_token(struct kh_unit *unit, struct kh_service *s);
+
 /* what a CM may do: cm.h */
+
+/* place.c */
+struct kh_served;
+const struct kh_place *kh_place_of(const struct kh_region *region, uint64_t unit);
+uint64_t kh_place_units(const struct kh_region *region);
+void kh_place_take(struct kh_region *region, uint64_t start, uint64_t end, kh_node_id store,
+		   uint64_t generation, struct kh_served *served);
+unsigned int kh_place_give(struct kh_region *region, uint64_t start, uint64_t end,
+			   struct kh_served *served);
+void kh_place_go(struct kh_region *region);
+void kh_place_tick(struct kh_node *node);
+void kh_place_peer(struct kh_node *node, struct kh_peer *peer);
+size_t kh_place_blob_count(const struct kh_region *region);
+void kh_place_save(const struct kh_region *region, struct kh_place *items);
+void kh_place_restore(struct kh_region *region, const struct kh_place *items, uint64_t count);
+void kh_place_free(struct kh_region *region);
+
+/* store.c */
+bool kh_unit_look(struct kh_unit *unit);
+bool kh_unit_clean(const struct kh_unit *unit);
+void kh_unit_dirty(struct kh_unit *unit);
+void kh_unit_store(struct kh_unit *unit);
+void kh_unit_store_end(struct kh_unit *unit);
+void kh_store_run(struct kh_unit *unit, struct kh_service *s);
+void kh_store_deferred(struct kh_unit *unit);
+void kh_store_again(struct kh_unit *unit, const struct kh_service *s);
+void kh_store_load(struct kh_unit *unit, struct kh_service *s);
+void kh_store_ended(struct kh_unit *unit, struct kh_service *s, uint32_t error);
+void kh_store_resend(struct kh_node *node, struct kh_peer *peer);
+void kh_store_wanted(struct kh_unit *unit, kh_node_id party);
+void kh_store_tick(struct kh_node *node);
+kh_handler kh_on_stored;
+
+/* flush.c */
+void kh_flush_start(struct kh_region *region, uint64_t first, uint64_t end,
+		    struct kh_served *served);
+void kh_flush_wake(struct kh_unit *unit, uint32_t error);
+bool kh_flush_wants(const struct kh_unit *unit);
+void kh_flush_forget(struct kh_unit *unit);
+void kh_flush_free(struct kh_region *region);
+void kh_flush_tick(struct kh_node *node);
+
+/* keep.c */
+bool kh_keep_call(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		  const struct kh_wire_call *call);
+void kh_keep_stored(struct kh_node *node, uint64_t id, const struct kh_store_result *result);
+void kh_keep_free(struct kh_node *node);
+kh_handler kh_on_store, kh_on_look, kh_on_load;
 
 /* census.c */
 void kh_census_start(struct kh_node *node, struct kh_peer *peer);
@@ -556,7 +689,7 @@ kh_handler kh_on_inventory, kh_on_end;
 /* holder.c */
 void kh_holder_request(struct kh_node *node, const struct khazana_request *req);
 void kh_holder_free(struct kh_region *region);
-kh_handler kh_on_forward, kh_on_inv, kh_on_hdone;
+kh_handler kh_on_forward, kh_on_inv, kh_on_hdone, kh_on_flush, kh_on_safe;
 
 /* report.c */
 void kh_report_start(struct kh_node *node);
@@ -610,6 +743,8 @@ kh_handler kh_on_challenge, kh_on_result;
 /* serve.c */
 struct kh_served;
 void kh_served_freed(struct kh_node *node, struct kh_served *served, bool refused);
+void kh_served_flushed(struct kh_node *node, struct kh_served *served, uint32_t error);
+void kh_served_placed(struct kh_node *node, struct kh_served *served, uint32_t error);
 void kh_served_tick(struct kh_node *node);
 void kh_served_drop(struct kh_node *node, struct kh_peer *peer);
 void kh_served_free(struct kh_node *node);
@@ -620,6 +755,7 @@ kh_handler kh_on_call, kh_on_proof;
 void kh_op_start(struct kh_node *node, uint64_t op_id, const struct kh_op *op);
 void kh_op_cancel(struct kh_node *node, uint64_t op_id);
 void kh_op_attach(struct kh_node *node, const struct khazana_request *req);
+void kh_op_flush(struct kh_node *node, struct kh_region *region, const struct khazana_request *req);
 void kh_op_tick(struct kh_node *node);
 void kh_op_free(struct kh_node *node);
 void kh_stats_list(const struct kh_node *node, struct kh_counter *counters, unsigned int *count);

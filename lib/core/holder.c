@@ -2,7 +2,7 @@
 /*
  * holder.c - what homes demand of this node's module
  *
- * INV and FORWARD become a REVOKE; its answer is the IACK or the DATA.  The module is
+ * INV, FORWARD and FLUSH become a REVOKE; its answer is the IACK, the DATA or the STORE.  The module is
  * the authority, so all that is remembered here is what a REVOKE still waits for: an explicit lock
  * (KHAZANA_REQ_UNLOCKED will come) or references (KHAZANA_REQ_REVOKED).  A home asks
  * again when the connection or this khd was lost.
@@ -68,13 +68,61 @@ static void send_data(const struct kh_demand *d, uint32_t frame, uint64_t versio
 		    len);
 }
 
+/* @version may be one less than the unit's: its holder goes on storing under a lock. */
+static void send_store(const struct kh_demand *d, uint32_t frame, uint64_t version)
+{
+	struct kh_node *node = d->region->owner;
+	struct kh_peer *place = kh_peer_find(node, d->party);
+	struct kh_wire_head head = kh_head(d->region);
+	struct kh_wire_store e = { .unit = d->unit,
+				   .token = d->token,
+				   .version = version,
+				   .generation = d->generation,
+				   .home = d->home };
+	size_t len = (size_t)1 << d->region->unit_shift;
+
+	if (place)
+		kh_out_data(node, place, KH_WIRE_STORE, &head, &e,
+			    node->ops->frame(node->host, frame, len), len);
+}
+
+/*
+ * A FLUSH met an explicit lock: what is there at this moment is stored, as an older version if its
+ * holder may go on storing.
+ */
+static void snapshot(const struct kh_demand *d)
+{
+	struct khazana_cmd cmd = { .op = KHAZANA_CMD_UNIT_GET,
+				   .region = d->region->handle,
+				   .unit = d->unit,
+				   .frame = KH_NO_FRAME,
+				   .frame_handoff = KH_NO_FRAME };
+	bool here = !kh_command(d->region->owner, &cmd);
+
+	if (here && cmd.frame != KH_NO_FRAME && cmd.version == d->need &&
+	    cmd.right != KHAZANA_RIGHT_NONE)
+		send_store(d, cmd.frame, d->need - (cmd.right == KHAZANA_RIGHT_WRITE));
+	else if (here && cmd.frame_handoff != KH_NO_FRAME && cmd.version_held == d->need &&
+		 !(d->flags & KH_FLUSH_HELD))
+		send_store(d, cmd.frame_handoff, d->need);
+	else
+		send_iack(d, KH_ACK_ABSENT);
+}
+
 /* The REVOKE is over: @cmd shows what is there now. */
 static void demand_met(const struct kh_demand *d, const struct khazana_cmd *cmd)
 {
 	bool here = !cmd->result;
 	bool old = kh_planted(d->region->owner, KH_PLANT_OLD_VERSION);
 
-	if (!d->forward)
+	if (d->flush && here && cmd->frame != KH_NO_FRAME && cmd->version == d->need)
+		send_store(d, cmd->frame, d->need);
+	else if (d->flush && here && cmd->frame_handoff != KH_NO_FRAME &&
+		 cmd->version_held == d->need)
+		send_store(d, cmd->frame_handoff, d->need);
+	else if (d->flush)
+		send_iack(d, KH_ACK_ABSENT);
+	else if (!d->forward)
 		send_iack(d, here && cmd->frame_handoff != KH_NO_FRAME ? KH_ACK_KEPT : KH_ACK_DONE);
 	else if (here && cmd->frame != KH_NO_FRAME && cmd->version == d->need)
 		send_data(d, cmd->frame, d->need);
@@ -110,6 +158,10 @@ static void demand_answer(struct kh_demand *d, const struct khazana_cmd *cmd)
 		demand_keep(d, true, cmd->cookie);
 		break;
 	case -EBUSY:
+		if (d->flush) {
+			snapshot(d);
+			break;
+		}
 		kh_count(node, KH_STAT_DEFERRED);
 		demand_keep(d, false, 0);
 		send_iack(d, KH_ACK_DEFERRED);
@@ -125,7 +177,7 @@ static void demand_answer(struct kh_demand *d, const struct khazana_cmd *cmd)
 
 static void demand_cmd(struct kh_node *node, const struct kh_demand *d, struct khazana_cmd *cmd)
 {
-	bool lend = d->forward && d->right == KHAZANA_RIGHT_READ;
+	bool lend = d->flush || (d->forward && d->right == KHAZANA_RIGHT_READ);
 	struct kh_hnode *old = kh_hash_find(&d->region->demands, d->unit);
 
 	if (old)
@@ -137,7 +189,7 @@ static void demand_cmd(struct kh_node *node, const struct kh_demand *d, struct k
 		.count = 1,
 		.token = d->token,
 		.right = lend ? KHAZANA_RIGHT_READ : KHAZANA_RIGHT_NONE,
-		.flags = d->forward || (d->flags & KH_INV_KEEP) ? KHAZANA_CMDF_KEEP : 0,
+		.flags = d->forward || (!d->flush && (d->flags & KH_INV_KEEP)) ? KHAZANA_CMDF_KEEP : 0,
 		.cookie = ++node->next_cookie,
 		.frame = KH_NO_FRAME,
 		.frame_handoff = KH_NO_FRAME,
@@ -258,6 +310,63 @@ void kh_on_forward(struct kh_node *node, struct kh_peer *from, const struct kh_w
 	free(d);
 }
 
+void kh_on_flush(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		 const void *data)
+{
+	const struct kh_wire_flush *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	struct kh_demand *d;
+	uint32_t i, n = 0;
+
+	if (!region || !region->handle) {
+		for (i = 0; i < h->count; i++)
+			answer_nothing(node, from, h, e[i].unit, e[i].token, KH_ACK_ABSENT);
+		return;
+	}
+	if (!obeys(node, from, region, h) || suspended(region))
+		return;
+	d = kh_zalloc(h->count * sizeof(*d));
+	for (i = 0; i < h->count; i++) {
+		d[n] = (struct kh_demand){ .region = region,
+					   .home = from->id,
+					   .flush = true,
+					   .unit = e[i].unit,
+					   .token = e[i].token,
+					   .need = e[i].need,
+					   .party = e[i].place,
+					   .flags = e[i].flags,
+					   .generation = e[i].generation };
+		if (e[i].flags & KH_FLUSH_BESIDE)
+			snapshot(&d[n]);
+		else
+			n++;
+	}
+	demands_run(node, d, n);
+	free(d);
+}
+
+/* What the store has may be dropped here. */
+void kh_on_safe(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		const void *data)
+{
+	const struct kh_wire_safe *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	struct khazana_cmd *cmds;
+	uint32_t i;
+
+	if (!region || !region->handle || !obeys(node, from, region, h) || suspended(region))
+		return;
+	cmds = kh_zalloc(h->count * sizeof(*cmds));
+	for (i = 0; i < h->count; i++)
+		cmds[i] = (struct khazana_cmd){ .op = KHAZANA_CMD_SAFE,
+						.region = region->handle,
+						.unit = e[i].unit,
+						.token = e[i].token,
+						.version = e[i].version };
+	kh_commands(node, cmds, h->count);
+	free(cmds);
+}
+
 void kh_on_hdone(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		 const void *data)
 {
@@ -366,7 +475,7 @@ void kh_holder_request(struct kh_node *node, const struct khazana_request *req)
 	} else if (req->op == KHAZANA_REQ_PREFETCH) {
 		kh_ask_prefetch(node, region, req->unit, (uint32_t)req->count);
 	} else if (req->op == KHAZANA_REQ_FLUSH) {
-		answered(node, req, 0); /* there is no store: safe as it is */
+		kh_op_flush(node, region, req);
 	} else if (req->op == KHAZANA_REQ_REVOKED) {
 		revoked(node, req);
 	} else if (req->op == KHAZANA_REQ_UNLOCKED) {

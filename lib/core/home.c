@@ -16,7 +16,8 @@
 
 uint64_t kh_token_new(struct kh_region *region)
 {
-	return region->home->epoch << KH_TOKEN_SHIFT | ++region->home->counter;
+	/* Odd ones name what is stored of a version that its holder goes on writing (R27). */
+	return region->home->epoch << KH_TOKEN_SHIFT | (region->home->counter += 2);
 }
 
 static struct kh_wire_head service_head(const struct kh_unit *unit, const struct kh_service *s)
@@ -37,7 +38,7 @@ void kh_service_free(struct kh_service *s)
 }
 
 /* The busy request is over; kh_service_next() must follow. */
-static void service_end(struct kh_unit *unit)
+void kh_service_end(struct kh_unit *unit)
 {
 	kh_service_free(unit->busy);
 	unit->busy = NULL;
@@ -67,7 +68,7 @@ void kh_cm_refuse(struct kh_unit *unit, struct kh_service *s, uint32_t error)
 			error == EAGAIN && !(s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) ?
 				KH_NACK_RETRY :
 				0);
-	service_end(unit);
+	kh_service_end(unit);
 }
 
 static struct kh_owed *owed_by(struct kh_service *s, kh_node_id party)
@@ -132,8 +133,13 @@ static void send_forward(struct kh_unit *unit, const struct kh_service *s)
 
 void kh_cm_fetch(struct kh_unit *unit, struct kh_service *s, kh_node_id party)
 {
-	struct kh_owed *owed = owed_by(s, party);
+	struct kh_owed *owed;
 
+	if (!party) {
+		kh_store_load(unit, s);
+		return;
+	}
+	owed = owed_by(s, party);
 	/* The FORWARD takes the place of an INV that still waits there; DATA is its answer. */
 	if (owed) {
 		s->owed_open -= !owed->answered;
@@ -195,7 +201,7 @@ static void run_free(struct kh_unit *unit, struct kh_service *s)
 		kh_service_complete(unit, 0);
 }
 
-static void service_token(struct kh_unit *unit, struct kh_service *s)
+void kh_service_token(struct kh_unit *unit, struct kh_service *s)
 {
 	if (!s->token)
 		s->token = unit->token = kh_token_new(unit->region);
@@ -247,14 +253,17 @@ void kh_service_run(struct kh_unit *unit)
 	if (s->rescue && s->owed_open)
 		return;
 	s->source = 0;
+	s->load = false;
 	s->grant_sent = false;
 	s->confused = false;
-	if (s->call) {
+	if (s->store) {
+		kh_store_run(unit, s);
+	} else if (s->call) {
 		kh_unit_settle(unit);
-		service_token(unit, s);
+		kh_service_token(unit, s);
 		run_free(unit, s);
 	} else if (!kh_request_of(kh_peer_find(unit->region->owner, s->asker), s->request)) {
-		service_end(unit); /* of a khd that is dead */
+		kh_service_end(unit); /* of a khd that is dead */
 	} else if (!kh_grantee_valid(unit->region->owner, unit->region, s->asker)) {
 		kh_cm_refuse(unit, s, EAGAIN);
 	} else if (!kh_intervals_has(&home->allocated, unit->node.key)) {
@@ -263,12 +272,17 @@ void kh_service_run(struct kh_unit *unit)
 		kh_cm_refuse(unit, s, EIO);
 	} else {
 		settled = kh_unit_settle(unit);
+		if (settled == KH_SETTLED_LOOK) {
+			if (!kh_unit_look(unit))
+				kh_cm_refuse(unit, s, EAGAIN);
+			return;
+		}
 		if (settled == KH_SETTLED_LOST) {
 			kh_unit_lost(unit, !unit->owner.party);
 			kh_cm_refuse(unit, s, EIO);
 			return;
 		}
-		service_token(unit, s);
+		kh_service_token(unit, s);
 		if (settled == KH_SETTLED_COPIES)
 			rescue(unit, s);
 		else
@@ -298,9 +312,14 @@ void kh_service_next(struct kh_unit *unit)
 /* The busy request will not be granted; the directory is true as it is. */
 void kh_service_cancel(struct kh_unit *unit)
 {
+	bool store = unit->busy->store;
+
 	if (unit->busy->call)
 		kh_served_freed(unit->region->owner, unit->busy->call, true);
-	service_end(unit);
+	kh_service_end(unit);
+	unit->looking = false;
+	if (store)
+		kh_store_ended(unit, NULL, EAGAIN);
 	kh_service_next(unit);
 }
 
@@ -404,6 +423,9 @@ static void done_free(struct kh_unit *unit, struct kh_service *s)
 	unit->version = 0;
 	unit->seen = 0;
 	unit->fresh = false;
+	unit->stored = 0;
+	unit->stored_known = true; /* of the next allocation */
+	unit->unsure = false;
 	kh_served_freed(unit->region->owner, s->call, false);
 }
 
@@ -431,7 +453,8 @@ void kh_service_complete(struct kh_unit *unit, uint64_t version)
 			unit->backup = (struct kh_holder){ 0 };
 		mark_done(unit, s);
 	}
-	service_end(unit);
+	kh_service_end(unit);
+	kh_unit_dirty(unit);
 	kh_service_next(unit);
 }
 
@@ -444,6 +467,7 @@ static void service_confuse(struct kh_unit *unit, struct kh_service *s, uint32_t
 	s->confused = true;
 	s->grant_sent = false;
 	s->source = 0;
+	s->load = false;
 	kh_service_nack(unit, s, EAGAIN, flags);
 }
 
@@ -465,6 +489,8 @@ static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 		kh_service_cancel(unit);
 	} else if (s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) {
 		service_confuse(unit, s, 0);
+	} else {
+		kh_store_deferred(unit);
 	}
 }
 
@@ -529,6 +555,26 @@ static void late_iack(struct kh_unit *unit, kh_node_id party, const struct kh_wi
 	}
 }
 
+/* Whoever was to send the unit has not got it. */
+static void source_absent(struct kh_unit *unit, struct kh_service *s, uint32_t status)
+{
+	if (s->load && status == KH_ACK_DAMAGED) {
+		kh_cm_refuse(unit, s, EIO);
+		kh_service_next(unit);
+		return;
+	}
+	if (s->load)
+		unit->stored_known = false;
+	else
+		kh_unit_forget(unit, s->source);
+	if (s->store) {
+		kh_service_run(unit);
+		kh_service_next(unit);
+	} else {
+		service_confuse(unit, s, KH_NACK_RETRY);
+	}
+}
+
 void kh_on_iack(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		const void *data)
 {
@@ -546,16 +592,16 @@ void kh_on_iack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 
 		if (!unit)
 			continue;
-		if (!s || (s->token != e->token && !stale)) {
+		if (unit->storing == KH_STORING_BESIDE && unit->store_token == e->token) {
+			kh_store_ended(unit, NULL, EAGAIN);
+		} else if (!s || (s->token != e->token && !stale)) {
 			late_iack(unit, from->id, e);
 		} else if (e->status == KH_ACK_DEFERRED) {
 			if (owed || s->source == from->id)
 				service_deferred(unit, s);
-		} else if (e->status == KH_ACK_ABSENT) {
-			if (s->source == from->id && !s->confused) {
-				kh_unit_forget(unit, from->id);
-				service_confuse(unit, s, KH_NACK_RETRY);
-			}
+		} else if (e->status == KH_ACK_ABSENT || e->status == KH_ACK_DAMAGED) {
+			if (s->source == from->id && !s->confused)
+				source_absent(unit, s, e->status);
 		} else if (owed) {
 			owed_answered(unit, s, owed, e->status);
 		}
@@ -627,6 +673,10 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 
 		if (!unit)
 			continue;
+		if (e->flags & KH_EVICT_STORE) {
+			kh_store_wanted(unit, from->id);
+			continue;
+		}
 		kh_count(node, KH_STAT_EVICTIONS);
 		if (e->flags & KH_EVICT_BACKUP) {
 			if (unit->busy || unit->owner.party == from->id || !judged ||
@@ -681,7 +731,7 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 {
 	struct kh_service *b = unit->busy, *w;
 
-	if (b && !s->call && b->asker == s->asker && b->request == s->request) {
+	if (b && s->asker && b->asker == s->asker && b->request == s->request) {
 		if (s->attempt > b->attempt) {
 			b->attempt = s->attempt;
 			b->held = s->held;
@@ -693,7 +743,7 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 		return;
 	}
 	kh_list_each (w, &unit->waiting, node) {
-		if (s->call || w->asker != s->asker || w->request != s->request)
+		if (!s->asker || w->asker != s->asker || w->request != s->request)
 			continue;
 		if (s->attempt > w->attempt) {
 			w->attempt = s->attempt;
@@ -708,7 +758,7 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 		kh_service_free(s);
 		return;
 	}
-	if (unit->waiting_count >= KH_WAITING_MAX && !s->call) {
+	if (unit->waiting_count >= KH_WAITING_MAX && s->asker) {
 		kh_count(unit->region->owner, KH_STAT_QUEUE_FULL);
 		kh_service_nack(unit, s, EAGAIN, KH_NACK_RETRY);
 		kh_service_free(s);
@@ -718,7 +768,7 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 	unit->waiting_count++;
 	if (b && kh_planted(unit->region->owner, KH_PLANT_TWO_BUSY) &&
 	    s->want == KHAZANA_RIGHT_READ && b->grant_sent) {
-		service_end(unit);
+		kh_service_end(unit);
 	}
 	kh_service_next(unit);
 }
@@ -788,7 +838,12 @@ static void unit_expired(struct kh_unit *unit, kh_node_id party)
 		kh_service_cancel(unit);
 		return;
 	}
-	if (s->source == party)
+	if (s->source == party && s->store) {
+		kh_service_run(unit);
+		kh_service_next(unit);
+		return;
+	}
+	if (s->source == party && !s->load)
 		service_confuse(unit, s, KH_NACK_RETRY);
 	if (owed)
 		owed_answered(unit, s, owed, KH_ACK_DONE);
@@ -858,7 +913,11 @@ void kh_home_resend(struct kh_node *node, struct kh_peer *peer)
 			for (i = 0; i < s->owed_count; i++)
 				if (s->owed[i].party == peer->id && !s->owed[i].answered)
 					send_inv(unit, s, &s->owed[i]);
-			if (s->source == peer->id)
+			if (s->source == peer->id && s->load)
+				kh_store_load(unit, s);
+			else if (s->source == peer->id && s->store)
+				kh_store_again(unit, s);
+			else if (s->source == peer->id)
 				send_forward(unit, s);
 			/* Its GRANT, or the asker's word that it gave up, may be lost. */
 			if (s->asker == peer->id && (s->grant_sent || s->confused))

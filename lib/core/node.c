@@ -21,6 +21,8 @@ static const struct {
 	{ "early-hdone", KH_PLANT_EARLY_HDONE }, { "no-lease-wait", KH_PLANT_NO_LEASE_WAIT },
 	{ "forget-copy", KH_PLANT_FORGET_COPY }, { "two-busy", KH_PLANT_TWO_BUSY },
 	{ "grant-early", KH_PLANT_GRANT_EARLY }, { "no-verdict", KH_PLANT_NO_VERDICT },
+	{ "early-safe", KH_PLANT_EARLY_SAFE },	 { "no-look", KH_PLANT_NO_LOOK },
+	{ "flush-clean", KH_PLANT_FLUSH_CLEAN },
 };
 
 void kh_arm(struct kh_node *node, uint64_t when)
@@ -62,6 +64,8 @@ static void on_sync(struct kh_node *node, struct kh_peer *from, const struct kh_
 	if (!from->census)
 		kh_census_start(node, from);
 	kh_home_resend(node, from);
+	kh_store_resend(node, from);
+	kh_place_peer(node, from);
 	kh_report_hask(node, from);
 	kh_ask_synced(node, from);
 	kh_lookup_peer(node, from, true);
@@ -94,6 +98,12 @@ static kh_handler *const handlers[KH_WIRE_KINDS] = {
 	[KH_WIRE_GONE] = kh_on_gone,
 	[KH_WIRE_SYNC] = on_sync,
 	[KH_WIRE_HASK] = kh_on_hask,
+	[KH_WIRE_FLUSH] = kh_on_flush,
+	[KH_WIRE_STORE] = kh_on_store,
+	[KH_WIRE_STORED] = kh_on_stored,
+	[KH_WIRE_LOOK] = kh_on_look,
+	[KH_WIRE_LOAD] = kh_on_load,
+	[KH_WIRE_SAFE] = kh_on_safe,
 };
 
 static void dispatch(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
@@ -167,6 +177,7 @@ struct kh_node *kh_node_create(const struct kh_node_config *config, const struct
 	node->config.lease_ms = config->lease_ms ? config->lease_ms : 10000;
 	node->config.drift_ppm = config->drift_ppm ? config->drift_ppm : 10000;
 	node->config.zap_budget_ms = config->zap_budget_ms ? config->zap_budget_ms : 200;
+	node->config.flush_ms = config->flush_ms ? config->flush_ms : KH_FLUSH_MS;
 	node->ops = ops;
 	node->host = host;
 	node->now = now;
@@ -176,6 +187,7 @@ struct kh_node *kh_node_create(const struct kh_node_config *config, const struct
 	kh_list_init(&node->leases);
 	kh_list_init(&node->lookups);
 	kh_list_init(&node->ops_list);
+	kh_list_init(&node->fences);
 	add_peer(node, config->id);
 	for (i = 0; i < config->peer_count; i++)
 		add_peer(node, config->peers[i]);
@@ -193,7 +205,13 @@ struct kh_node *kh_node_create(const struct kh_node_config *config, const struct
 
 void kh_node_start(struct kh_node *node, uint64_t now)
 {
+	struct kh_region *region;
+
 	step_begin(node, now);
+	node->generation_first = node->generation_next + 1;
+	kh_list_each (region, &node->regions, node)
+		if (region->home)
+			kh_arm(node, region->home->move_ns);
 	kh_recovery_start(node);
 	kh_report_start(node);
 	step_end(node);
@@ -207,11 +225,18 @@ void kh_node_destroy(struct kh_node *node)
 	unsigned int i;
 
 	kh_op_free(node);
+	kh_list_each (region, &node->regions, node) {
+		if (!region->home)
+			continue;
+		kh_flush_free(region);
+		kh_place_free(region);
+	}
 	kh_call_free(node);
 	kh_served_free(node);
 	kh_list_each_safe (region, next_region, &node->regions, node)
 		kh_region_free(region);
 	kh_lookup_free(node);
+	kh_keep_free(node);
 	kh_list_each_safe (lease, next_lease, &node->leases, node)
 		free(lease);
 	kh_list_each_safe (local, next_local, &node->local, node)
@@ -323,6 +348,14 @@ void kh_node_request(struct kh_node *node, const struct khazana_request *req, ui
 	step_end(node);
 }
 
+void kh_node_stored(struct kh_node *node, uint64_t id, const struct kh_store_result *result,
+		    uint64_t now)
+{
+	step_begin(node, now);
+	kh_keep_stored(node, id, result);
+	step_end(node);
+}
+
 void kh_node_op(struct kh_node *node, uint64_t op_id, const struct kh_op *op, uint64_t now)
 {
 	step_begin(node, now);
@@ -355,6 +388,9 @@ void kh_node_tick(struct kh_node *node, uint64_t now)
 	kh_call_tick(node);
 	kh_served_tick(node);
 	kh_op_tick(node);
+	kh_place_tick(node);
+	kh_store_tick(node);
+	kh_flush_tick(node);
 	step_end(node);
 }
 

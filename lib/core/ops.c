@@ -23,6 +23,7 @@
  * @node: in the node's list
  * @op_id: the host's name for it
  * @attach: it is the module's request of this id instead, 0: a client's
+ * @flush: it is the module's FLUSH: what to answer
  * @home: whom it was sent to last
  * @call: call under way, 0: none
  * @looking: a look-up is under way
@@ -35,6 +36,7 @@ struct kh_run {
 	struct kh_list node;
 	uint64_t op_id;
 	uint64_t attach;
+	struct khazana_cmd *flush;
 	struct kh_op op;
 	kh_node_id home;
 	uint64_t call;
@@ -56,6 +58,7 @@ static void run_free(struct kh_node *node, struct kh_run *run)
 	kh_list_del(&run->node);
 	node->op_count--;
 	free(run->list);
+	free(run->flush);
 	OPENSSL_cleanse(run, sizeof(*run));
 	free(run);
 }
@@ -93,6 +96,10 @@ static void run_end(struct kh_node *node, struct kh_run *run, uint32_t error)
 	if (run->attach) {
 		attach_answer(node, run, error ? error : EIO, NULL);
 		run_free(node, run);
+	} else if (run->flush) {
+		run->flush->error = error;
+		kh_command(node, run->flush);
+		run_free(node, run);
 	} else {
 		run_reply(node, run, error, &result);
 	}
@@ -125,8 +132,10 @@ static uint32_t check_reserve(struct kh_op *op)
 	if (!op->length || attr->unit_shift < KH_UNIT_SHIFT_MIN ||
 	    attr->unit_shift > KH_UNIT_SHIFT_MAX || !kh_cm_find(attr->protocol))
 		return EINVAL;
-	if (attr->min_replicas > 1 || attr->durability)
+	if (attr->min_replicas > 1)
 		return EOPNOTSUPP;
+	if (attr->durability > 1)
+		return EINVAL;
 	if (attr->flags & ~(uint32_t)(KHAZANA_CMDF_NOPOISON | KHAZANA_CMDF_EIO))
 		return EINVAL;
 	if (attr->lease_ms &&
@@ -195,6 +204,8 @@ static void reply_page(struct kh_node *node, struct kh_run *run, const struct kh
 		.backup = page->backup,
 		.right = page->right,
 		.busy = page->busy != 0,
+		.place = page->place,
+		.stored = page->stored,
 		.waiting = page->waiting,
 		.reader_count = page->reader_count,
 	};
@@ -233,7 +244,8 @@ static void answered(struct kh_node *node, void *context, const struct kh_wire_r
 	struct kh_wire_page page;
 
 	run->call = 0;
-	if (result->error == EREMCHG || result->error == EHOSTUNREACH) {
+	if (result->error == EREMCHG || result->error == EHOSTUNREACH ||
+	    (result->error == EAGAIN && run->op.code == KH_OP_FLUSH)) {
 		run->sent |= result->error == EHOSTUNREACH;
 		run_again(node, run);
 		return;
@@ -283,13 +295,15 @@ static bool is_keyed(const struct kh_run *run)
 	}
 }
 
-static struct kh_wire_call call_of(const struct kh_run *run)
+static struct kh_wire_call call_of(const struct kh_run *run, bool store)
 {
 	const struct kh_op *op = &run->op;
 
 	return (struct kh_wire_call){
-		.code = run->attach ? (uint32_t)KH_CALL_ATTACH : (uint32_t)op->code,
-		.flags = op->flags,
+		.code = run->attach		    ? (uint32_t)KH_CALL_ATTACH :
+			op->code == KH_OP_FLUSH ? (uint32_t)KH_CALL_FLUSH :
+						  (uint32_t)op->code,
+		.flags = op->flags | (op->code == KH_OP_ALLOCATE && store ? KH_CALLF_STORE : 0),
 		.addr_hi = op->addr.hi,
 		.addr_lo = op->addr.lo,
 		.length = op->length,
@@ -306,7 +320,7 @@ static struct kh_wire_call call_of(const struct kh_run *run)
 static void found(struct kh_node *node, void *context, struct kh_region *region, int error)
 {
 	struct kh_run *run = context;
-	const struct kh_wire_call call = call_of(run);
+	const struct kh_wire_call call = call_of(run, node->config.store);
 	bool new_key = run->op.code == KH_OP_SETATTR && (run->op.attr_mask & KH_ATTR_KEY);
 
 	run->looking = false;
@@ -340,7 +354,7 @@ static void pinged(struct kh_node *node, void *context, const struct kh_wire_res
 
 static void ping(struct kh_node *node, struct kh_run *run)
 {
-	const struct kh_wire_call call = call_of(run);
+	const struct kh_wire_call call = call_of(run, node->config.store);
 
 	if (!kh_peer_find(node, run->op.node))
 		run_end(node, run, ENOENT);
@@ -471,6 +485,10 @@ static const char *const stat_names[KH_STAT_COUNT] = {
 	[KH_STAT_PROTOCOL_ERRORS] = "protocol_errors",
 	[KH_STAT_KEYS_REJECTED] = "keys_rejected",
 	[KH_STAT_QUEUE_FULL] = "queue_full",
+	[KH_STAT_FLUSHES] = "flushes",
+	[KH_STAT_UNITS_STORED] = "units_stored",
+	[KH_STAT_UNITS_LOADED] = "units_loaded",
+	[KH_STAT_STORE_ERRORS] = "store_errors",
 };
 
 /* Names of messages in counters: "sent_" or "received_" and the kind. */
@@ -544,6 +562,7 @@ void kh_op_start(struct kh_node *node, uint64_t op_id, const struct kh_op *op)
 	case KH_OP_GETATTR:
 	case KH_OP_SETATTR:
 	case KH_OP_PAGE_SHOW:
+	case KH_OP_FLUSH:
 		run_look_up(node, run);
 		return;
 	case KH_OP_REGION_LIST:
@@ -569,7 +588,7 @@ void kh_op_cancel(struct kh_node *node, uint64_t op_id)
 	struct kh_run *run;
 
 	kh_list_each (run, &node->ops_list, node) {
-		if (run->attach || run->op_id != op_id || run->pending)
+		if (run->attach || run->flush || run->op_id != op_id || run->pending)
 			continue;
 		run_end(node, run, EINTR);
 		return;
@@ -593,6 +612,35 @@ void kh_op_attach(struct kh_node *node, const struct khazana_request *req)
 	run = run_new(node, &op);
 	OPENSSL_cleanse(op.key, sizeof(op.key));
 	run->attach = req->id;
+	if (node->op_count > KH_OPS_MAX)
+		run_end(node, run, EBUSY);
+	else
+		run_look_up(node, run);
+}
+
+/**
+ * kh_op_flush() - a process of this node wants a range to be durable
+ * @region: of the request
+ * @req: the module's FLUSH; answered by FAIL, with error 0 when it is
+ */
+void kh_op_flush(struct kh_node *node, struct kh_region *region, const struct khazana_request *req)
+{
+	struct kh_op op = {
+		.code = KH_OP_FLUSH,
+		.addr = kh_addr_add(region->start, req->unit << region->unit_shift),
+		.length = req->count << region->unit_shift,
+		.timeout_ms = req->timeout_ms,
+	};
+	struct kh_run *run = run_new(node, &op);
+
+	/* What was stored here must be known to the home before it is asked. */
+	kh_ask_flush(node);
+	run->flush = kh_zalloc(sizeof(*run->flush));
+	*run->flush = (struct khazana_cmd){ .op = KHAZANA_CMD_FAIL,
+					    .region = req->region,
+					    .unit = req->unit,
+					    .count = req->count,
+					    .request = req->id };
 	if (node->op_count > KH_OPS_MAX)
 		run_end(node, run, EBUSY);
 	else

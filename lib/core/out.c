@@ -79,6 +79,11 @@ static bool joins(enum kh_wire_kind kind)
 	case KH_WIRE_EVICT:
 	case KH_WIRE_INVENTORY:
 	case KH_WIRE_VERDICT:
+	case KH_WIRE_FLUSH:
+	case KH_WIRE_STORED:
+	case KH_WIRE_LOOK:
+	case KH_WIRE_LOAD:
+	case KH_WIRE_SAFE:
 		return true;
 	default:
 		return false;

@@ -15,10 +15,12 @@ struct region_blob {
 	uint64_t allocated; /* items */
 	uint64_t lost, doubt; /* items behind them */
 	uint64_t rolls; /* and struct kh_roll behind those */
+	uint64_t places; /* and struct kh_place behind those */
 	struct kh_interval items[];
 };
 
 _Static_assert(sizeof(struct kh_roll) == 2 * sizeof(struct kh_interval), "blob");
+_Static_assert(sizeof(struct kh_place) == 2 * sizeof(struct kh_interval), "blob");
 
 struct kh_region *kh_region_find(struct kh_node *node, struct khazana_addr start,
 				 uint64_t generation)
@@ -100,6 +102,8 @@ void kh_region_free(struct kh_region *region)
 	kh_ask_drop_region(region);
 	kh_holder_free(region);
 	if (region->home) {
+		kh_flush_free(region);
+		kh_place_free(region);
 		while ((n = kh_hash_first(&region->home->units)))
 			kh_unit_free(kh_container(n, struct kh_unit, node));
 		kh_hash_free(&region->home->units);
@@ -278,8 +282,9 @@ int kh_region_persist(struct kh_region *region)
 				  *doubt = &region->home->doubt;
 	size_t size = sizeof(struct kh_interval);
 	size_t rolls = region->home->roll_count * sizeof(struct kh_roll);
+	size_t places = kh_place_blob_count(region);
 	size_t len = sizeof(struct region_blob) + (set->count + lost->count + doubt->count) * size +
-		     rolls;
+		     rolls + places * sizeof(struct kh_place);
 	struct region_blob *b = kh_zalloc(len);
 	char key[64];
 	int err;
@@ -291,6 +296,7 @@ int kh_region_persist(struct kh_region *region)
 	b->lost = lost->count;
 	b->doubt = doubt->count;
 	b->rolls = region->home->roll_count;
+	b->places = places;
 	if (set->count)
 		memcpy(b->items, set->items, set->count * size);
 	if (lost->count)
@@ -300,6 +306,7 @@ int kh_region_persist(struct kh_region *region)
 	if (rolls)
 		memcpy(b->items + set->count + lost->count + doubt->count, region->home->rolls,
 		       rolls);
+	kh_place_save(region, (struct kh_place *)((uint8_t *)b + len - places * sizeof(struct kh_place)));
 	blob_key(region, key);
 	err = kh_blob_save(region->owner, key, b, len);
 	free(b);
@@ -323,7 +330,12 @@ void kh_region_home(struct kh_region *region, const uint8_t verifier[KH_VERIFIER
 	region->home = kh_zalloc(sizeof(*region->home));
 	region->home->cm = kh_cm_find(region->attr.protocol);
 	region->home->epoch = region->epoch = node->config.incarnation;
+	region->home->move_ns = region->home->flush_ns = KH_NEVER;
 	kh_list_init(&region->home->busy);
+	kh_list_init(&region->home->moves);
+	kh_list_init(&region->home->dirty);
+	kh_list_init(&region->home->storing);
+	kh_list_init(&region->home->flushes);
 	memcpy(region->home->verifier, verifier, KH_VERIFIER_SIZE);
 }
 
@@ -341,7 +353,8 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 	b = kh_zalloc(len);
 	memcpy(b, blob, len);
 	if (b->allocated > len || b->lost > len || b->doubt > len || b->rolls > len ||
-	    b->allocated + b->lost + b->doubt + 2 * b->rolls !=
+	    b->places > len ||
+	    b->allocated + b->lost + b->doubt + 2 * b->rolls + 2 * b->places !=
 		    (len - sizeof(*b)) / sizeof(b->items[0]) ||
 	    b->desc.unit_shift < KHAZANA_UNIT_SHIFT_MIN ||
 	    b->desc.unit_shift > KHAZANA_UNIT_SHIFT_MAX || !kh_cm_find(b->desc.protocol))
@@ -362,6 +375,7 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 	region->home->rolls = kh_zalloc((b->rolls + 1) * sizeof(struct kh_roll));
 	region->home->roll_count = b->rolls;
 	memcpy(region->home->rolls, &b->items[i], b->rolls * sizeof(struct kh_roll));
+	kh_place_restore(region, (const struct kh_place *)&b->items[i + 2 * b->rolls], b->places);
 	err = 0;
 out:
 	free(b);

@@ -7,6 +7,8 @@
 #include "core.h"
 
 #define CURSORS 64
+#define PRESSURE_RECORDS 1024 /* looked at for one notice of the module */
+#define PRESSURE_UNITS 256 /* asked to be stored then */
 
 typedef void found_record(struct kh_region *region, const struct khazana_cmd *cmd, void *context);
 
@@ -119,7 +121,37 @@ static void put_backup(struct kh_region *region, const struct khazana_cmd *cmd, 
 	e->flags = KH_EVICT_BACKUP;
 }
 
-/* Frames are short: offer the backups (R12). */
+/* Ask @home to have OWNED units stored, some at a time: then they may be dropped (R29). */
+static void report_owned(struct kh_region *region, struct kh_peer *home)
+{
+	struct kh_node *node = region->owner;
+	struct khazana_cmd cmd;
+	unsigned int i, n = 0;
+
+	for (i = 0; i < PRESSURE_RECORDS && n < PRESSURE_UNITS; i++) {
+		struct kh_wire_head head = kh_head(region);
+		struct kh_wire_evict *e;
+
+		cmd = (struct khazana_cmd){ .op = KHAZANA_CMD_INVENTORY,
+					    .region = region->handle,
+					    .unit = region->pressure_next };
+		if (kh_command(node, &cmd)) {
+			region->pressure_next = 0;
+			return;
+		}
+		region->pressure_next = cmd.unit + 1;
+		if (!(cmd.uflags & KHAZANA_UNIT_OWNED) || cmd.state != KHAZANA_STATE_STABLE ||
+		    (cmd.uflags & KHAZANA_UNIT_LOCKED))
+			continue;
+		e = kh_out(node, home, KH_WIRE_EVICT, &head);
+		e->unit = cmd.unit;
+		e->token = cmd.token;
+		e->flags = KH_EVICT_STORE;
+		n++;
+	}
+}
+
+/* Frames are short: offer the backups (R12), and ask for others to be stored. */
 void kh_report_pressure(struct kh_node *node)
 {
 	struct kh_region *region;
@@ -127,8 +159,10 @@ void kh_report_pressure(struct kh_node *node)
 	kh_list_each (region, &node->regions, node) {
 		struct kh_peer *home = kh_peer_find(node, region->home_id);
 
-		if (home && region->handle)
-			each_record(region, put_backup, home);
+		if (!home || !region->handle)
+			continue;
+		each_record(region, put_backup, home);
+		report_owned(region, home);
 	}
 }
 
@@ -147,6 +181,11 @@ void kh_on_verdict(struct kh_node *node, struct kh_peer *from, const struct kh_w
 	for (i = 0; i < h->count; i++, e++) {
 		bool resume = e->verdict == KH_VERDICT_RESUME;
 
+		if (e->verdict == KH_VERDICT_POISON) {
+			cmds[i] = (struct khazana_cmd){ .op = KHAZANA_CMD_POISON,
+							.region = region->handle };
+			continue;
+		}
 		cmds[i] = (struct khazana_cmd){
 			.op = resume ? KHAZANA_CMD_RESUME : KHAZANA_CMD_LOST,
 			.region = region->handle,

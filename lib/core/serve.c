@@ -5,8 +5,10 @@
  *   CALL kh_on_call() -> needs no key: executed, RESULT
  *                     -> CHALLENGE ... PROOF kh_on_proof() -> executed, RESULT
  *
- * Two calls take longer.  FREE makes the directory revoke every copy, and is over when the last
+ * Some calls take longer.  FREE makes the directory revoke every copy, and is over when the last
  * unit is (kh_served_freed()).  UNRESERVE asks every node whether the region is attached there.
+ * ALLOCATE, FREE and UNRESERVE wait for the stores whose space it is (kh_served_placed(), R28),
+ * FLUSH until its range is durable (kh_served_flushed()).
  */
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -22,6 +24,8 @@ enum kh_served_stage {
 	KH_SERVED_CHALLENGED, /* waits for PROOF */
 	KH_SERVED_FREEING, /* waits for @pending units */
 	KH_SERVED_ASKING, /* waits for @pending nodes */
+	KH_SERVED_PLACING, /* waits for @pending answers of stores */
+	KH_SERVED_FLUSHING, /* waits until its range is durable */
 };
 
 /**
@@ -71,7 +75,7 @@ static void served_end(struct kh_node *node, struct kh_served *served, uint32_t 
 	free(served);
 }
 
-/* Machine pages of storage promised by this node as a home. */
+/* Machine pages of memory promised by this node as a home: of what no store keeps. */
 uint64_t kh_node_allocated(const struct kh_node *node)
 {
 	const struct kh_region *region;
@@ -79,7 +83,8 @@ uint64_t kh_node_allocated(const struct kh_node *node)
 
 	kh_list_each (region, &node->regions, node)
 		if (region->home)
-			pages += kh_intervals_count(&region->home->allocated, 0, region->units)
+			pages += (kh_intervals_count(&region->home->allocated, 0, region->units) -
+				  kh_place_units(region))
 				 << (region->unit_shift - 12);
 	return pages;
 }
@@ -116,29 +121,148 @@ static void intervals_restore(struct kh_intervals *set, struct kh_intervals *bef
 	*before = (struct kh_intervals){ 0 };
 }
 
-static uint32_t serve_allocate(struct kh_node *node, struct kh_region *region,
-			       const struct kh_wire_call *call)
+/* Whose store is to keep what @served allocates: its caller's, this node's, or nobody's. */
+static kh_node_id choose_store(struct kh_node *node, const struct kh_served *served)
 {
-	struct kh_intervals *set = &region->home->allocated, before = { 0 };
-	uint64_t first, end, more;
-	uint32_t error = call_units(region, call, &first, &end);
+	if (served->call.flags & KH_CALLF_STORE)
+		return served->peer->id;
+	return node->config.store ? node->config.id : 0;
+}
 
-	if (error)
-		return error;
-	more = (end - first - kh_intervals_count(set, first, end)) << (region->unit_shift - 12);
-	if (!more)
-		return 0;
-	if (node->config.frames_max < kh_node_allocated(node) ||
-	    more > node->config.frames_max - kh_node_allocated(node))
-		return ENOSPC;
-	intervals_copy(&before, set);
-	kh_intervals_add(set, first, end);
-	if (kh_region_persist(region)) {
-		intervals_restore(set, &before);
-		return EIO;
+/* What lives in memory only may not be more than there is. */
+static uint32_t check_memory(struct kh_node *node, const struct kh_region *region, uint64_t units)
+{
+	uint64_t more = units << (region->unit_shift - 12), used = kh_node_allocated(node);
+
+	return node->config.frames_max < used || more > node->config.frames_max - used ? ENOSPC : 0;
+}
+
+/* Ask @store for the units of [first, end) that are not allocated: a place for each run. */
+static uint32_t take_places(struct kh_node *node, struct kh_served *served, kh_node_id store)
+{
+	struct kh_region *region = served->region;
+	struct kh_intervals missing = { 0 };
+	struct kh_interval *items = region->home->allocated.items;
+	uint64_t generation;
+	uint32_t i, error = 0;
+
+	kh_intervals_add(&missing, served->first, served->end);
+	for (i = 0; i < region->home->allocated.count; i++)
+		kh_intervals_remove(&missing, items[i].start, items[i].end);
+	served->stage = KH_SERVED_PLACING;
+	served->pending = 1;
+	for (i = 0; i < missing.count && !error; i++) {
+		if (kh_generation_take(node, &generation)) {
+			error = EIO;
+			break;
+		}
+		served->pending++;
+		kh_place_take(region, missing.items[i].start, missing.items[i].end, store,
+			      generation, served);
 	}
-	kh_intervals_free(&before);
-	return 0;
+	kh_intervals_free(&missing);
+	return error;
+}
+
+static void serve_allocate(struct kh_node *node, struct kh_served *served)
+{
+	struct kh_region *region = served->region;
+	struct kh_intervals *set = &region->home->allocated;
+	kh_node_id store = choose_store(node, served);
+	uint32_t error = call_units(region, &served->call, &served->first, &served->end);
+	uint64_t more = served->end - served->first;
+
+	if (!error) {
+		more -= kh_intervals_count(set, served->first, served->end);
+		if (more && !store)
+			error = check_memory(node, region, more);
+	}
+	if (error || !more) {
+		served_end(node, served, error);
+		return;
+	}
+	intervals_copy(&served->before, set);
+	if (!store) {
+		kh_intervals_add(set, served->first, served->end);
+		if (kh_region_persist(region)) {
+			intervals_restore(set, &served->before);
+			error = EIO;
+		}
+		served_end(node, served, error);
+		return;
+	}
+	served->error = take_places(node, served, store);
+	/* Not before that is written down does a store hear of it. */
+	if (!kh_region_persist(region))
+		kh_place_go(region);
+	else if (!served->error)
+		served->error = EIO;
+	kh_served_placed(node, served, 0);
+}
+
+/* All stores answered an ALLOCATE. */
+static void allocate_end(struct kh_node *node, struct kh_served *served)
+{
+	struct kh_region *region = served->region;
+	struct kh_home *home = region->home;
+	uint32_t error = served->error, i;
+
+	if (!error)
+		kh_intervals_add(&home->allocated, served->first, served->end);
+	if (!error && kh_region_persist(region)) {
+		error = EIO;
+		intervals_restore(&home->allocated, &served->before);
+	}
+	if (error) {
+		/* What was had before stays. */
+		struct kh_intervals back = { 0 };
+
+		kh_intervals_add(&back, served->first, served->end);
+		for (i = 0; i < home->allocated.count; i++)
+			kh_intervals_remove(&back, home->allocated.items[i].start,
+					    home->allocated.items[i].end);
+		for (i = 0; i < back.count; i++)
+			kh_place_give(region, back.items[i].start, back.items[i].end, NULL);
+		kh_intervals_free(&back);
+		if (!kh_region_persist(region))
+			kh_place_go(region);
+	}
+	served_end(node, served, error);
+}
+
+static void unreserve_last(struct kh_node *node, struct kh_served *served);
+
+/**
+ * kh_served_placed() - a store answered for one part of an ALLOCATE, FREE or UNRESERVE
+ * @error: of an ALLOCATE: the store's; else the store will be asked again
+ */
+void kh_served_placed(struct kh_node *node, struct kh_served *served, uint32_t error)
+{
+	if (error && !served->error)
+		served->error = error == EHOSTUNREACH || error == EAGAIN ? ETIMEDOUT : error;
+	if (--served->pending)
+		return;
+	if (served->call.code == KH_OP_ALLOCATE)
+		allocate_end(node, served);
+	else if (served->call.code == KH_OP_UNRESERVE)
+		unreserve_last(node, served);
+	else
+		served_end(node, served, 0); /* nobody can reach it, whatever its store says */
+}
+
+/* The units are nobody's any more: their stores hear that, if possible before the caller does. */
+static void give_places(struct kh_node *node, struct kh_served *served, uint64_t first,
+			uint64_t end)
+{
+	served->stage = KH_SERVED_PLACING;
+	served->pending = 1 + kh_place_give(served->region, first, end, served);
+	if (!kh_region_persist(served->region)) {
+		kh_place_go(served->region);
+	} else {
+		served->error = EIO;
+		served->pending = 1; /* kh_place_go() comes with the next persist */
+	}
+	kh_served_placed(node, served, 0);
 }
 
 /* The last part of a FREE is over. */
@@ -147,15 +271,16 @@ static void free_end(struct kh_node *node, struct kh_served *served)
 	struct kh_region *region = served->region;
 	uint32_t error = served->error;
 
-	if (error)
+	if (error) {
 		intervals_restore(&region->home->allocated, &served->before);
-	else {
-		kh_intervals_remove(&region->home->lost, served->first, served->end);
-		kh_intervals_remove(&region->home->doubt, served->first, served->end);
+		if (kh_region_persist(region))
+			error = EIO;
+		served_end(node, served, error);
+		return;
 	}
-	if (kh_region_persist(region))
-		error = EIO;
-	served_end(node, served, error);
+	kh_intervals_remove(&region->home->lost, served->first, served->end);
+	kh_intervals_remove(&region->home->doubt, served->first, served->end);
+	give_places(node, served, served->first, served->end);
 }
 
 /**
@@ -242,7 +367,8 @@ static uint32_t region_destroy(struct kh_node *node, struct kh_region *region)
 	return 0;
 }
 
-static void unreserve_end(struct kh_node *node, struct kh_served *served)
+/* The stores gave the space back, or some of them are out of reach: then the region stays, empty. */
+static void unreserve_last(struct kh_node *node, struct kh_served *served)
 {
 	struct kh_region *region = served->region;
 	uint32_t error = served->error;
@@ -252,6 +378,19 @@ static void unreserve_end(struct kh_node *node, struct kh_served *served)
 	else
 		region->home->going = false;
 	served_end(node, served, error);
+}
+
+static void unreserve_end(struct kh_node *node, struct kh_served *served)
+{
+	struct kh_region *region = served->region;
+
+	if (served->error) {
+		unreserve_last(node, served);
+		return;
+	}
+	if (region->home->place_count)
+		kh_intervals_free(&region->home->allocated);
+	give_places(node, served, 0, region->units);
 }
 
 /* One node said whether the region is attached there. */
@@ -321,9 +460,10 @@ static uint32_t check_attr(const struct kh_region *region, const struct kh_wire_
 		return EINVAL;
 	if ((mask & KH_ATTR_FLAGS) && (call->attr_flags & ~KH_ATTR_FLAGS_KNOWN))
 		return EINVAL;
-	if (((mask & KH_ATTR_MIN_REPLICAS) && call->min_replicas > 1) ||
-	    ((mask & KH_ATTR_DURABILITY) && call->durability))
+	if ((mask & KH_ATTR_MIN_REPLICAS) && call->min_replicas > 1)
 		return EOPNOTSUPP;
+	if ((mask & KH_ATTR_DURABILITY) && call->durability > 1)
+		return EINVAL;
 	/* What is written down of holders is tied to their lease of the old class. */
 	if ((mask & KH_ATTR_LEASE_MS) && call->lease_ms != region->attr.lease_ms &&
 	    region->home->units.count)
@@ -347,6 +487,8 @@ static uint32_t serve_setattr(struct kh_node *node, struct kh_region *region,
 		region->attr.lease_ms = call->lease_ms;
 	if (call->attr_mask & KH_ATTR_WAIT_MS)
 		region->attr.wait_ms = call->wait_ms ? call->wait_ms : KH_TIMEOUT_MS;
+	if (call->attr_mask & KH_ATTR_DURABILITY)
+		region->attr.durability = call->durability;
 	if (call->attr_mask & KH_ATTR_FLAGS)
 		region->attr.flags = call->attr_flags;
 	if (call->attr_mask & KH_ATTR_KEY)
@@ -370,6 +512,7 @@ static void serve_page(struct kh_node *node, struct kh_peer *to, const struct kh
 	struct khazana_addr addr = { call->addr_hi, call->addr_lo };
 	uint64_t index = kh_region_unit(region, addr), offset = index << region->unit_shift;
 	const struct kh_unit *unit = kh_unit_find(region, index);
+	const struct kh_place *place = kh_place_of(region, index);
 	struct kh_wire_page page = { .home = node->config.id };
 	unsigned int i;
 
@@ -392,8 +535,31 @@ static void serve_page(struct kh_node *node, struct kh_peer *to, const struct kh
 		page.waiting = unit->waiting_count;
 		for (i = 0; i < unit->copy_count && i < KH_PAGE_HOLDERS_MAX; i++)
 			page.readers[page.reader_count++] = unit->copies[i].party;
+		page.stored = unit->stored;
 	}
+	if (place)
+		page.place = place->node;
 	answer(node, to, h, 0, KH_PAYLOAD_PAGE, &page, sizeof(page));
+}
+
+/* What could be read in the range when the call was made becomes durable. */
+static void serve_flush(struct kh_node *node, struct kh_served *served)
+{
+	uint32_t error = call_units(served->region, &served->call, &served->first, &served->end);
+
+	if (!error && served->region->home->recovering)
+		error = EAGAIN;
+	if (error) {
+		served_end(node, served, error);
+		return;
+	}
+	served->stage = KH_SERVED_FLUSHING;
+	kh_flush_start(served->region, served->first, served->end, served);
+}
+
+void kh_served_flushed(struct kh_node *node, struct kh_served *served, uint32_t error)
+{
+	served_end(node, served, error);
 }
 
 static void serve_list(struct kh_node *node, struct kh_peer *to, const struct kh_wire_head *h)
@@ -459,7 +625,7 @@ static bool serve_any(struct kh_node *node, struct kh_peer *from, const struct k
 		answer(node, from, h, serve_in_use(node, h), KH_PAYLOAD_NONE, NULL, 0);
 		return true;
 	default:
-		return false;
+		return kh_keep_call(node, from, h, call);
 	}
 }
 
@@ -491,7 +657,7 @@ static void serve_keyed(struct kh_node *node, struct kh_served *served, const ui
 		served_end(node, served, 0);
 		return;
 	case KH_OP_ALLOCATE:
-		served_end(node, served, serve_allocate(node, region, &served->call));
+		serve_allocate(node, served);
 		return;
 	case KH_OP_FREE:
 		serve_free(node, served);
@@ -532,11 +698,15 @@ void kh_on_call(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 		answer(node, from, h, 0, KH_PAYLOAD_REGIONS, &desc, sizeof(desc));
 	} else if (call->code == KH_OP_PAGE_SHOW) {
 		serve_page(node, from, h, region, call);
-	} else if (!is_keyed(call->code)) {
+	} else if (!is_keyed(call->code) && call->code != KH_CALL_FLUSH) {
 		answer(node, from, h, EOPNOTSUPP, KH_PAYLOAD_NONE, NULL, 0);
 	} else if (from->call_count >= KH_CALLS_MAX) {
 		kh_count(node, KH_STAT_QUEUE_FULL);
 		answer(node, from, h, EBUSY, KH_PAYLOAD_NONE, NULL, 0);
+	} else if (call->code == KH_CALL_FLUSH) {
+		served = served_new(node, from, h, call);
+		served->region = region;
+		serve_flush(node, served);
 	} else if (call->code == KH_OP_UNRESERVE && call->privileged) {
 		served = served_new(node, from, h, call);
 		served->region = region;

@@ -12,6 +12,7 @@ struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit)
 
 struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
 {
+	const struct kh_place *place = kh_place_of(region, unit);
 	struct kh_unit *u = kh_unit_find(region, unit);
 
 	if (u)
@@ -21,6 +22,11 @@ struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
 	u->rolled = region->home->rolled;
 	kh_list_init(&u->waiting);
 	kh_list_init(&u->busy_node);
+	kh_list_init(&u->storing_node);
+	kh_list_init(&u->dirty_node);
+	kh_list_init(&u->flushers);
+	/* Nothing is stored in what was allocated since this khd runs, but by this directory. */
+	u->stored_known = place && place->generation >= region->owner->generation_first;
 	kh_hash_add(&region->home->units, &u->node, unit);
 	return u;
 }
@@ -34,6 +40,9 @@ void kh_unit_free(struct kh_unit *unit)
 	if (unit->busy)
 		kh_service_free(unit->busy);
 	kh_list_del(&unit->busy_node);
+	kh_list_del(&unit->storing_node);
+	kh_list_del(&unit->dirty_node);
+	kh_flush_forget(unit);
 	kh_hash_del(&unit->region->home->units, &unit->node);
 	free(unit->copies);
 	free(unit->dones);
@@ -155,22 +164,34 @@ static void roll_back(struct kh_unit *unit, struct kh_holder owner, uint64_t ver
 	kh_event(node, "rollback", "unit %llu of %llx:%llx goes on %s",
 		 (unsigned long long)unit->node.key, (unsigned long long)unit->region->start.hi,
 		 (unsigned long long)unit->region->start.lo,
-		 owner.party ? "from its backup" : "as zero");
+		 owner.party ? "from its backup" :
+		 version     ? "from what is stored" :
+			       "as zero");
 }
 
-/* Make the owner somebody whose lease is valid (R14). */
-enum kh_settled kh_unit_settle(struct kh_unit *unit)
+/* What is stored is known now: a frame that was called the truth may be older (R26). */
+static void verify(struct kh_unit *unit)
+{
+	unit->unsure = false;
+	if (unit->stored <= unit->version)
+		return;
+	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE && !unit->backup.party) {
+		unit->backup = unit->owner;
+		unit->backup_version = unit->version;
+	}
+	unit->owner = (struct kh_holder){ 0 };
+	unit->owner_right = KHAZANA_RIGHT_NONE;
+	unit->copy_count = 0;
+	unit->version = unit->seen = unit->stored;
+}
+
+/* A void owner's successor: the backup or the store, whichever is newer. */
+static enum kh_settled replace_owner(struct kh_unit *unit, uint64_t stored)
 {
 	struct kh_holder nobody = { 0 }, backup = unit->backup;
 
-	drop_void_copies(unit);
-	if (!unit->owner.party ? !unit->version && !unit->copy_count :
-				 kh_holder_valid(unit, &unit->owner))
-		return KH_SETTLED;
-	if (unit->copy_count)
-		return KH_SETTLED_COPIES;
 	if (kh_holder_valid(unit, &backup) && backup.party != unit->owner.party &&
-	    unit->backup_version >= unit->seen) {
+	    unit->backup_version >= unit->seen && unit->backup_version > stored) {
 		unit->backup = nobody;
 		if (unit->backup_version == unit->version) {
 			unit->owner = backup;
@@ -180,11 +201,36 @@ enum kh_settled kh_unit_settle(struct kh_unit *unit)
 		}
 		return KH_SETTLED;
 	}
-	if (!unit->fresh)
+	if (!unit->fresh && (!stored || stored < unit->seen))
 		return KH_SETTLED_LOST;
-	roll_back(unit, nobody, 0);
-	unit->seen = 0;
+	roll_back(unit, nobody, stored);
+	unit->seen = stored;
 	return KH_SETTLED;
+}
+
+/* Make the owner somebody whose lease is valid, or the store (R14, R26). */
+enum kh_settled kh_unit_settle(struct kh_unit *unit)
+{
+	bool placed = kh_place_of(unit->region, unit->node.key) != NULL;
+	uint64_t stored = placed ? unit->stored : 0;
+
+	drop_void_copies(unit);
+	if (placed && unit->unsure && unit->stored_known)
+		verify(unit);
+	if (kh_holder_valid(unit, &unit->owner) && !(placed && unit->unsure))
+		return KH_SETTLED;
+	if (placed && (!unit->stored_known || unit->flush_out))
+		return KH_SETTLED_LOOK;
+	if (!unit->owner.party && !unit->copy_count && unit->version == stored)
+		return KH_SETTLED;
+	if (stored && stored == unit->version) {
+		unit->owner = (struct kh_holder){ 0 };
+		unit->owner_right = KHAZANA_RIGHT_NONE;
+		return KH_SETTLED;
+	}
+	if (unit->copy_count)
+		return KH_SETTLED_COPIES;
+	return replace_owner(unit, stored);
 }
 
 /* @party may let its HANDOFF frame go. */
@@ -213,8 +259,7 @@ void kh_unit_forget(struct kh_unit *unit, kh_node_id party)
 		unit->owner = (struct kh_holder){ 0 };
 		unit->owner_right = KHAZANA_RIGHT_NONE;
 		if (unit->fresh) {
-			unit->version = 0;
-			unit->seen = 0;
+			unit->version = unit->seen = unit->stored_known ? unit->stored : 0;
 			unit->fresh = false;
 		}
 	}

@@ -87,14 +87,14 @@ static bool evict_ok(const void *entry)
 {
 	const struct kh_wire_evict *e = entry;
 
-	return flags_within(e->flags, KH_EVICT_BACKUP) && !e->reserved;
+	return flags_within(e->flags, KH_EVICT_BACKUP | KH_EVICT_STORE) && !e->reserved;
 }
 
 static bool flush_ok(const void *entry)
 {
 	const struct kh_wire_flush *e = entry;
 
-	return e->token && e->need && e->place && !e->reserved;
+	return e->token && e->need && e->place && flags_within(e->flags, KH_FLUSH_BESIDE | KH_FLUSH_HELD);
 }
 
 static bool store_ok(const void *entry)
@@ -109,6 +109,14 @@ static bool stored_ok(const void *entry)
 	const struct kh_wire_stored *e = entry;
 
 	return e->stage <= KH_STAGE_FOUND && e->error < 4096;
+}
+
+static bool look_ok(const void *entry)
+{
+	const struct kh_wire_look *e = entry;
+
+	return e->shift >= KHAZANA_UNIT_SHIFT_MIN && e->shift <= KHAZANA_UNIT_SHIFT_MAX &&
+	       flags_within(e->flags, KH_LOOK_FENCE);
 }
 
 static bool renew_ok(const void *entry)
@@ -132,7 +140,7 @@ static bool verdict_ok(const void *entry)
 {
 	const struct kh_wire_verdict *e = entry;
 
-	return e->verdict <= KH_VERDICT_STALE && !e->reserved;
+	return e->verdict <= KH_VERDICT_POISON && !e->reserved;
 }
 
 static bool region_ok(const void *entry)
@@ -204,8 +212,8 @@ static const struct kind kinds[KH_WIRE_KINDS] = {
 	[KH_WIRE_FLUSH] = { "flush", "qqqqii", ENTRY(flush), 1, KH_WIRE_ENTRIES_MAX, 0, flush_ok },
 	[KH_WIRE_STORE] = { "store", "qqqqii", ENTRY(store), 1, 1, KH_DATA_MAX, store_ok },
 	[KH_WIRE_STORED] = { "stored", "qqqii", ENTRY(stored), 1, KH_WIRE_ENTRIES_MAX, 0, stored_ok },
-	[KH_WIRE_LOOK] = { "look", "qqqq", ENTRY(look), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
-	[KH_WIRE_LOAD] = { "load", "qqqq", ENTRY(look), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
+	[KH_WIRE_LOOK] = { "look", "qqqqii", ENTRY(look), 1, KH_WIRE_ENTRIES_MAX, 0, look_ok },
+	[KH_WIRE_LOAD] = { "load", "qqqqii", ENTRY(look), 1, KH_WIRE_ENTRIES_MAX, 0, look_ok },
 	[KH_WIRE_SAFE] = { "safe", "qqq", ENTRY(safe), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
 	[KH_WIRE_HASK] = { "hask", "qq", ENTRY(hdone), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },
 };

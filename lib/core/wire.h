@@ -201,6 +201,7 @@ struct kh_wire_hdone {
 };
 
 #define KH_EVICT_BACKUP (1u << 0) /* a HANDOFF frame is offered, not a right */
+#define KH_EVICT_STORE (1u << 1) /* it would be given up if it were stored */
 
 struct kh_wire_evict {
 	uint64_t unit;
@@ -233,13 +234,16 @@ struct kh_wire_record {
 	uint32_t uflags;
 };
 
+#define KH_FLUSH_BESIDE (1u << 0) /* change nothing: another request waits for a lock */
+#define KH_FLUSH_HELD (1u << 1) /* and only if there is still a right: else its asker may have it */
+
 struct kh_wire_flush {
 	uint64_t unit;
 	uint64_t token;
 	uint64_t need; /* version */
 	uint64_t generation; /* of the allocation */
 	uint32_t place;
-	uint32_t reserved;
+	uint32_t flags;
 };
 
 struct kh_wire_store {
@@ -265,11 +269,15 @@ struct kh_wire_stored {
 	uint32_t error; /* positive errno */
 };
 
+#define KH_LOOK_FENCE (1u << 0) /* refuse STOREs of lower tokens from now on */
+
 struct kh_wire_look {
 	uint64_t unit;
 	uint64_t token; /* comes back */
 	uint64_t need; /* LOAD: version */
-	uint64_t generation;
+	uint64_t generation; /* of the allocation */
+	uint32_t shift; /* of the unit */
+	uint32_t flags;
 };
 
 struct kh_wire_safe {
@@ -282,6 +290,7 @@ enum kh_wire_verdict_kind {
 	KH_VERDICT_RESUME = 0,
 	KH_VERDICT_LOST = 1, /* drop it; its stores are lost */
 	KH_VERDICT_STALE = 2, /* drop it; others have its stores */
+	KH_VERDICT_POISON = 3, /* of the region: anything seen in it may be lost */
 };
 
 struct kh_wire_verdict {
@@ -409,7 +418,7 @@ _Static_assert(sizeof(struct kh_wire_proof) == 64, "wire");
 _Static_assert(sizeof(struct kh_wire_flush) == 40, "wire");
 _Static_assert(sizeof(struct kh_wire_store) == 40, "wire");
 _Static_assert(sizeof(struct kh_wire_stored) == 32, "wire");
-_Static_assert(sizeof(struct kh_wire_look) == 32, "wire");
+_Static_assert(sizeof(struct kh_wire_look) == 40, "wire");
 _Static_assert(sizeof(struct kh_wire_safe) == 24, "wire");
 _Static_assert(sizeof(struct kh_wire_result) == 8, "wire");
 _Static_assert(sizeof(struct kh_wire_page) == 80 + 4 * KH_PAGE_HOLDERS_MAX, "wire");

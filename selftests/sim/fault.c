@@ -12,7 +12,7 @@
 
 static const char *const names[] = {
 	"drop",	 "dup",	 "partition", "oneway", "pause",   "crash",   "reboot",
-	"drift", "slow", "kill",      "refs",	"reclaim", "overlap",
+	"drift", "slow", "kill",      "refs",	"reclaim", "overlap", "power",
 };
 
 uint32_t fault_parse(const char *list)
@@ -188,6 +188,20 @@ static void reboot(struct sim *sim)
 	sim_in(sim, trouble(sim) + 20 * MS, boot, h->index, 0);
 }
 
+/* The power fails, for everybody. */
+static void power_cut(struct sim *sim)
+{
+	unsigned int i;
+
+	if (!sim->cfg.stores)
+		return;
+	sim->stats.power_cuts++;
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		host_machine_down(sim->hosts[i]);
+		sim_in(sim, trouble(sim) + 20 * MS, boot, i, 0);
+	}
+}
+
 static void go_on(struct sim *sim, uint64_t host, uint64_t b)
 {
 	host_resume(sim->hosts[host]);
@@ -241,7 +255,7 @@ static void slow(struct sim *sim)
 static void happen(struct sim *sim, uint64_t kind, uint64_t mean)
 {
 	static const uint32_t failures = SIM_FAULT_PARTITION | SIM_FAULT_ONEWAY | SIM_FAULT_PAUSE |
-					 SIM_FAULT_CRASH | SIM_FAULT_REBOOT;
+					 SIM_FAULT_CRASH | SIM_FAULT_REBOOT | SIM_FAULT_POWER;
 
 	if (sim->faults_over)
 		return;
@@ -266,6 +280,9 @@ static void happen(struct sim *sim, uint64_t kind, uint64_t mean)
 	case SIM_FAULT_REBOOT:
 		reboot(sim);
 		break;
+	case SIM_FAULT_POWER:
+		power_cut(sim);
+		break;
 	case SIM_FAULT_SLOW:
 		slow(sim);
 		break;
@@ -289,7 +306,7 @@ void fault_start(struct sim *sim)
 {
 	static const uint32_t timed = SIM_FAULT_DROP | SIM_FAULT_PARTITION | SIM_FAULT_ONEWAY |
 				      SIM_FAULT_PAUSE | SIM_FAULT_CRASH | SIM_FAULT_REBOOT |
-				      SIM_FAULT_SLOW | SIM_FAULT_RECLAIM;
+				      SIM_FAULT_SLOW | SIM_FAULT_RECLAIM | SIM_FAULT_POWER;
 	unsigned int i;
 
 	for (i = 0; i < sim->cfg.nodes; i++)
@@ -300,7 +317,7 @@ void fault_start(struct sim *sim)
 
 		if (!(sim->cfg.faults & timed & 1u << i))
 			continue;
-		if (1u << i == SIM_FAULT_REBOOT)
+		if (1u << i == SIM_FAULT_REBOOT || 1u << i == SIM_FAULT_POWER)
 			mean *= 4;
 		sim_in(sim, rng_below(&sim->rng, mean), happen, i, mean);
 	}

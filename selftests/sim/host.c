@@ -11,6 +11,7 @@
 #include "net.h"
 #include "oracle.h"
 #include "proc.h"
+#include "store.h"
 
 #define OP_RETRY (50 * MS)
 
@@ -70,6 +71,7 @@ static void *on_frame(void *host, uint32_t frame, size_t len)
 {
 	struct host *h = host;
 
+	module_frame_read(h->module, frame);
 	return module_frame(h->module, frame, len);
 }
 
@@ -172,6 +174,14 @@ static void on_event(void *host, const char *name, const char *text)
 	sim_trace(h->sim, "node %u: event %s: %s", h->index + 1, name, text);
 }
 
+static void on_store(void *host, const struct kh_store_cmd *cmd)
+{
+	struct host *h = host;
+
+	if (effect(h))
+		store_command(h, cmd);
+}
+
 static const struct kh_host_ops host_ops = {
 	.send = on_send,
 	.command = on_command,
@@ -180,6 +190,7 @@ static const struct kh_host_ops host_ops = {
 	.persist = on_persist,
 	.random = on_random,
 	.event = on_event,
+	.store = on_store,
 };
 
 /* --------------------------------------------------- events of the daemon */
@@ -329,6 +340,7 @@ void host_crash(struct host *h)
 	sim_trace(h->sim, "node %u: khd dies", h->index + 1);
 	kh_node_destroy(h->node);
 	h->node = NULL;
+	store_crash(h);
 	h->paused = h->dying = h->fetch_queued = false;
 	h->fuse = 0;
 	h->tick_at = 0;
@@ -363,6 +375,8 @@ static void start_node(struct host *h)
 		.zap_budget_ms = 20,
 		.frames_max = MODULE_FRAMES,
 		.plant = sim->cfg.plant,
+		.store = h->store != NULL,
+		.flush_ms = h->flush_ms,
 	};
 	h->node = kh_node_create(&h->config, &host_ops, h, host_clock(h));
 	memcpy(h->peers, peers, sizeof(peers));
@@ -481,8 +495,13 @@ static void op_retry(struct sim *sim, uint64_t region, uint64_t code)
 			  .min_replicas = 1 },
 	};
 
+	struct host *h = sim->hosts[r->home];
+
+	/* Storage is taken near the asker: also at a node that is not the home. */
+	if (sim->cfg.stores && code == KH_OP_ALLOCATE)
+		h = sim->hosts[rng_below(&sim->rng, sim->cfg.nodes)];
 	memcpy(op.key, r->key, sizeof(op.key));
-	if (!host_op(sim->hosts[r->home], &op, region))
+	if (!host_op(h, &op, region))
 		sim_in(sim, OP_RETRY, op_retry, region, code);
 }
 
@@ -571,6 +590,11 @@ void host_create_all(struct sim *sim)
 		h->sim = sim;
 		h->index = i;
 		sim->hosts[i] = h;
+		if (!sim->cfg.stores)
+			continue;
+		h->flush_ms = rng_range(&sim->rng, 20, 2000);
+		if (!i || rng_chance(&sim->rng, 700))
+			store_create(h);
 	}
 	for (i = 0; i < sim->cfg.nodes; i++)
 		host_machine_up(sim->hosts[i]);
@@ -588,6 +612,7 @@ void host_destroy(struct host *h)
 		module_destroy(h->module);
 	for (i = 0; i < SIM_PROCS; i++)
 		free(h->procs[i]);
+	store_destroy(h);
 	while ((blob = h->disk)) {
 		h->disk = blob->next;
 		free(blob->key);

@@ -52,7 +52,9 @@ struct host {
 	int64_t rate_ppm;
 	uint64_t born, clock0;
 	uint64_t tick_at, generation;
+	uint32_t flush_ms;
 	struct blob *disk;
+	struct store *store; /* NULL: a node that caches in memory only */
 	struct module *module;
 	struct proc *procs[SIM_PROCS];
 	struct host_op ops[HOST_OPS_MAX];

@@ -33,20 +33,21 @@ struct result {
 };
 
 static const char usage[] = "usage: khsim [--seeds N] [--seed0 S] [--nodes N] [--ops N] [--faults "
-			    "LIST] [--plant NAME]\n"
+			    "LIST] [--stores] [--plant NAME]\n"
 			    "             [--jobs N] [--trace] [--twice] [--stop] [--corpus DIR]\n"
 			    "  --seeds N     histories to run (100), seeds S, S+1, ...\n"
 			    "  --nodes N     machines, 2 to 5 (3)\n"
 			    "  --ops N       operations of a history (500)\n"
 			    "  --faults LIST of "
 			    "drop,dup,partition,oneway,pause,crash,reboot,drift,slow,kill,refs,"
-			    "reclaim;\n"
+			    "reclaim,power;\n"
 			    "                each seed takes a subset of them; or single: all of "
 			    "them, but one node has\n"
 			    "                recovered before another one fails (default); or all: "
 			    "also overlap, a node\n"
 			    "                fails at any time; or none\n"
 			    "  --plant NAME  plant a bug (see lib/core/plant.h)\n"
+			    "  --stores      machines have page stores, and processes flush\n"
 			    "  --jobs N      processes (1)\n"
 			    "  --trace       write every event\n"
 			    "  --twice       run each seed twice: the trace hash must be the same\n"
@@ -87,8 +88,9 @@ static void report(const struct options *o, const struct sim_config *cfg, const 
 	if (!whole)
 		return;
 	printf("#   repeat: khsim --seed0 %" PRIu64 " --seeds 1 --nodes %u --ops %u --faults "
-	       "%s%s%s --trace\n",
-	       cfg->seed, cfg->nodes, cfg->ops, o->faults, cfg->plant ? " --plant " : "",
+	       "%s%s%s%s --trace\n",
+	       cfg->seed, cfg->nodes, cfg->ops, o->faults, cfg->stores ? " --stores" : "",
+	       cfg->plant ? " --plant " : "",
 	       cfg->plant ? cfg->plant : "");
 	if (!cfg->trace && !cfg->plant)
 		show_tail(cfg);
@@ -179,7 +181,7 @@ static int parse(int argc, char **argv, struct options *o)
 	static const struct option longs[] = {
 		{ "seeds", 1, NULL, 's' }, { "seed0", 1, NULL, '0' },  { "nodes", 1, NULL, 'n' },
 		{ "ops", 1, NULL, 'o' },   { "faults", 1, NULL, 'f' }, { "plant", 1, NULL, 'p' },
-		{ "jobs", 1, NULL, 'j' },  { "trace", 0, NULL, 't' },  { "twice", 0, NULL, '2' },
+		{ "stores", 0, NULL, 'S' }, { "jobs", 1, NULL, 'j' },  { "trace", 0, NULL, 't' },  { "twice", 0, NULL, '2' },
 		{ "stop", 0, NULL, 'x' },  { "corpus", 1, NULL, 'c' }, { NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -215,6 +217,9 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'c':
 			o->cfg.corpus = optarg;
+			break;
+		case 'S':
+			o->cfg.stores = true;
 			break;
 		case 'x':
 			o->stop = true;

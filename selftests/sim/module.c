@@ -9,6 +9,7 @@
 #include "module.h"
 #include "oracle.h"
 #include "proc.h"
+#include "store.h"
 
 struct module *module_create(struct host *host)
 {
@@ -105,7 +106,8 @@ uint64_t module_queue(struct module *m, const struct khazana_request *req)
 {
 	struct mrequest *r;
 
-	if (!m->registered && req->op != KHAZANA_REQ_FAULT && req->op != KHAZANA_REQ_ATTACH)
+	if (!m->registered && req->op != KHAZANA_REQ_FAULT && req->op != KHAZANA_REQ_ATTACH &&
+	    req->op != KHAZANA_REQ_FLUSH)
 		return 0; /* notices die with their khd */
 	r = calloc(1, sizeof(*r));
 	if (!r)
@@ -196,6 +198,7 @@ void module_unregister(struct module *m)
 		}
 	}
 	muser_daemon_gone(m);
+	store_daemon_gone(m);
 }
 
 void module_register(struct module *m)
@@ -435,8 +438,11 @@ static void cmd_unit(struct module *m, struct munit *u, struct khazana_cmd *cmd)
 		[KHAZANA_CMD_FRAMES] = KZ_EV_FRAME,
 		[KHAZANA_CMD_RESUME] = KZ_EV_RESUME,
 		[KHAZANA_CMD_LOST] = KZ_EV_LOST,
+		[KHAZANA_CMD_SAFE] = KZ_EV_SAFE,
 	};
-	struct kz_page_event ev = { .flags = cmd->flags, .token = cmd->token };
+	struct kz_page_event ev = { .flags = cmd->flags,
+				    .token = cmd->token,
+				    .version = cmd->version };
 
 	if (cmd->op == KHAZANA_CMD_COMMIT) {
 		munit_commit(u, cmd);
@@ -478,7 +484,8 @@ static void cmd_fail(struct module *m, struct mregion *r, struct khazana_cmd *cm
 	int result = -ENOENT;
 	uint64_t k;
 
-	if (muser_attach_end(m, cmd->request, NULL, -(int)cmd->error))
+	if (muser_attach_end(m, cmd->request, NULL, -(int)cmd->error) ||
+	    store_flush_end(m, cmd->request, -(int)cmd->error))
 		return;
 	for (k = 0; r && k < cmd->count; k++)
 		result = result_merge(result, fail_unit(&r->units[cmd->unit + k], cmd));
@@ -548,6 +555,9 @@ static void cmd_region(struct module *m, struct mregion *r, struct khazana_cmd *
 	case KHAZANA_CMD_REVOKE:
 		cmd_revoke(m, r, cmd);
 		break;
+	case KHAZANA_CMD_POISON:
+		muser_poison(r);
+		break;
 	default:
 		cmd_unit(m, &r->units[cmd->unit], cmd);
 	}
@@ -563,7 +573,7 @@ static const uint32_t allowed[] = {
 	[KHAZANA_CMD_REVOKE] = KHAZANA_CMDF_KEEP | KHAZANA_CMDF_LOCK_OK,
 	[KHAZANA_CMD_FRAMES] = KHAZANA_CMDF_TRY,
 	[KHAZANA_CMD_LOST] = KHAZANA_CMDF_NOPOISON,
-	[KHAZANA_CMD_STATE] = 0,
+	[KHAZANA_CMD_POISON] = 0,
 };
 
 static bool has_units(uint32_t op)
@@ -577,6 +587,7 @@ static bool has_units(uint32_t op)
 	case KHAZANA_CMD_RESUME:
 	case KHAZANA_CMD_LOST:
 	case KHAZANA_CMD_UNIT_GET:
+	case KHAZANA_CMD_SAFE:
 		return true;
 	}
 	return false;
@@ -614,7 +625,7 @@ static void command(struct module *m, struct khazana_cmd *cmd)
 	struct mregion *r = module_region(m, cmd->region);
 
 	cmd->result = 0;
-	if (!cmd->op || cmd->op > KHAZANA_CMD_STATE || (cmd->flags & ~allowed[cmd->op])) {
+	if (!cmd->op || cmd->op > KHAZANA_CMD_POISON || (cmd->flags & ~allowed[cmd->op])) {
 		sim_violation(m->sim, "node %u: command %u with flags %x is unknown",
 			      m->host->index + 1, cmd->op, cmd->flags);
 		cmd->result = -EINVAL;
@@ -645,9 +656,28 @@ static const char *cmd_name(uint32_t op)
 		"?",	  "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
 		"REVOKE", "RELEASE",	"FAIL",	      "FRAMES",	    "EPOCH",	   "LEASE",
 		"RESUME", "LOST",	"UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
+		"SAFE",	  "POISON",
 	};
 
-	return names[op <= KHAZANA_CMD_STATE ? op : 0];
+	return names[op <= KHAZANA_CMD_POISON ? op : 0];
+}
+
+/*
+ * khd reads a frame: a unit that may be written all the same goes to its store as it is now, and
+ * what is stored into it from now on is another matter.
+ */
+void module_frame_read(struct module *m, uint32_t frame)
+{
+	unsigned int i, k;
+
+	for (i = 0; i < SIM_REGIONS; i++) {
+		struct mregion *r = &m->regions[i];
+
+		for (k = 0; r->used && k < SIM_UNITS_MAX; k++)
+			if (r->units[k].frame == (int)frame &&
+			    r->units[k].page.right == KHAZANA_RIGHT_WRITE)
+				r->units[k].tenure_token = 0;
+	}
 }
 
 void module_command(struct module *m, struct khazana_cmd *cmds, unsigned int n)

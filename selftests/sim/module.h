@@ -20,6 +20,7 @@
 #define MODULE_LEASES 8
 #define MODULE_ATTS 64
 #define MODULE_LOCKS 16
+#define MODULE_FLUSHES 8
 
 struct proc;
 struct munit;
@@ -52,6 +53,16 @@ struct klock {
 	struct att *att;
 	unsigned int lo, n, got;
 	uint32_t mode;
+};
+
+/* A process that waits for units to be durable. */
+struct mflush {
+	bool used;
+	uint64_t request, life;
+	struct proc *proc;
+	struct mregion *region;
+	unsigned int lo, n;
+	size_t number; /* the oracle's */
 };
 
 /* A REVOKE that could not end at once. */
@@ -118,6 +129,7 @@ struct module {
 	struct mlease leases[MODULE_LEASES];
 	struct att atts[MODULE_ATTS];
 	struct klock locks[MODULE_LOCKS];
+	struct mflush flushes[MODULE_FLUSHES];
 	struct waiter *lock_waiters;
 	struct mrequest *queue, **queue_tail;
 	struct mrevoke *revokes;
@@ -131,6 +143,7 @@ void module_register(struct module *m);
 void module_unregister(struct module *m);
 bool module_fetch(struct module *m, struct khazana_request *req);
 void module_command(struct module *m, struct khazana_cmd *cmds, unsigned int n);
+void module_frame_read(struct module *m, uint32_t frame);
 void *module_frame(struct module *m, uint32_t frame, size_t len);
 uint64_t module_queue(struct module *m, const struct khazana_request *req);
 void module_unqueue(struct module *m, uint64_t id);

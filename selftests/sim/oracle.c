@@ -7,6 +7,7 @@
 #include <string.h>
 #include "host.h"
 #include "oracle.h"
+#include "store.h"
 
 #define WGL_STEPS 3000000
 #define PRESSURE (200 * MS) /* how long a notice of it has effects */
@@ -16,6 +17,7 @@ struct tenure {
 	unsigned int region, unit, host;
 	bool lost;
 	bool alone; /* its backup may have been given up */
+	bool safe; /* it was flushed */
 	uint64_t words[SIM_WORDS];
 	uint32_t seen; /* hosts */
 	uint64_t failures; /* of the region, when it began */
@@ -38,6 +40,11 @@ struct held {
 	uint64_t att, failures;
 };
 
+struct flushed {
+	unsigned int region, lo, n;
+	uint64_t heads[SIM_UNITS_MAX];
+};
+
 struct oracle {
 	struct tenure *tenures;
 	size_t tenure_count, tenure_size;
@@ -46,6 +53,8 @@ struct oracle {
 	size_t op_count, op_size;
 	struct held *locks;
 	size_t lock_count, lock_size;
+	struct flushed *flushes;
+	size_t flush_count, flush_size;
 	uint64_t failures[SIM_NODES_MAX][SIM_REGIONS];
 	uint64_t all_failures[SIM_REGIONS];
 	uint64_t pressure_until;
@@ -84,6 +93,7 @@ void oracle_destroy(struct sim *sim)
 	free(o->tenures);
 	free(o->ops);
 	free(o->locks);
+	free(o->flushes);
 	free(o);
 }
 
@@ -133,6 +143,8 @@ static bool may_be_lost(const struct oracle *o, uint64_t from, uint64_t to, unsi
 		const struct tenure *t = &o->tenures[from];
 		bool all_failed = true;
 
+		if (t->safe)
+			return false;
 		if (o->all_failures[region] >= t->failures + (t->alone ? 1 : 2))
 			continue;
 		for (i = 0; i < SIM_NODES_MAX; i++)
@@ -433,6 +445,67 @@ void oracle_unlocked(struct sim *sim, size_t number)
 	sim->oracle->locks[number].active = false;
 }
 
+/* The newest version that some store has; false if no store keeps the unit. */
+static bool newest_stored(struct sim *sim, unsigned int region, unsigned int unit, uint64_t *best)
+{
+	struct oracle *o = sim->oracle;
+	bool kept = false;
+	unsigned int i;
+
+	*best = 0;
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		const unsigned char *bytes = store_contents(sim->hosts[i], region, unit);
+		uint64_t id;
+
+		kept |= store_keeps(sim->hosts[i], region, unit);
+		if (!bytes)
+			continue;
+		memcpy(&id, bytes + ((size_t)1 << sim->regions[region].unit_shift) - 8, sizeof(id));
+		if (id > *best && id < o->tenure_count && !o->tenures[id].lost)
+			*best = id;
+	}
+	return kept;
+}
+
+size_t oracle_flush_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n)
+{
+	struct oracle *o = sim->oracle;
+	struct flushed *f;
+	unsigned int i;
+
+	o->flushes = grow(o->flushes, o->flush_count, &o->flush_size, sizeof(*o->flushes));
+	f = &o->flushes[o->flush_count];
+	*f = (struct flushed){ .region = region, .lo = lo, .n = n };
+	for (i = 0; i < n; i++)
+		f->heads[i] = o->head[region][lo + i];
+	return o->flush_count++;
+}
+
+/* What could be read when the flush began is in a store now, unless it is lost. */
+static void check_flushed(struct sim *sim, unsigned int region, unsigned int unit, uint64_t head)
+{
+	struct oracle *o = sim->oracle;
+	uint64_t stored;
+
+	if (!head || o->tenures[head].lost || !newest_stored(sim, region, unit, &stored))
+		return;
+	if (is_ancestor(o, head, stored))
+		o->tenures[head].safe = true;
+	else if (!may_be_lost(o, head, stored, region))
+		sim_violation(sim,
+			      "I7: unit %u.%u: version %llu was flushed, but the store has %llu",
+			      region, unit, (unsigned long long)head, (unsigned long long)stored);
+}
+
+void oracle_flush_end(struct sim *sim, size_t number)
+{
+	const struct flushed *f = &sim->oracle->flushes[number];
+	unsigned int i;
+
+	for (i = 0; i < f->n; i++)
+		check_flushed(sim, f->region, f->lo + i, f->heads[i]);
+}
+
 static struct munit *unit_on(struct sim *sim, unsigned int host, unsigned int region,
 			     unsigned int unit)
 {
@@ -461,7 +534,8 @@ static uint64_t newest_frame(struct sim *sim, unsigned int region, unsigned int 
 				best = id;
 		}
 	}
-	return best;
+	newest_stored(sim, region, unit, &id);
+	return id > best ? id : best;
 }
 
 void oracle_check(struct sim *sim, unsigned int region, unsigned int unit)

@@ -10,6 +10,9 @@
  * died), or two failures happened since; and every attachment of the writer's node that had
  * touched one must hear of it (ESTALE) before its next access.
  *
+ * What was flushed is never lost, whatever fails.  A unit that goes to its store while it may be
+ * written begins a new tenure there: what was flushed is the one before.
+ *
  * Operations of lost tenures leave the history; the rest must be linearizable, word by word.
  */
 #ifndef SIM_ORACLE_H
@@ -49,6 +52,10 @@ void oracle_overwrite(struct munit *u, struct att *att);
 /* An explicit lock is complete, or released; returns its number. */
 size_t oracle_locked(struct sim *sim, const struct klock *lock);
 void oracle_unlocked(struct sim *sim, size_t number);
+
+/* A process asks for units to be durable: all that it could read now; and is told that they are. */
+size_t oracle_flush_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
+void oracle_flush_end(struct sim *sim, size_t number);
 
 /* I1, I2 and I3 of a unit, over all modules. */
 void oracle_check(struct sim *sim, unsigned int region, unsigned int unit);

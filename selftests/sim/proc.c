@@ -9,6 +9,7 @@
 #include "host.h"
 #include "oracle.h"
 #include "proc.h"
+#include "store.h"
 
 static void proc_go(struct sim *sim, uint64_t who, uint64_t life);
 static void try_now(struct proc *p);
@@ -186,10 +187,39 @@ static void pick_lock(struct proc *p)
 	sim->ops_started++;
 }
 
+/* fsync() of some units; also while others write them, and under the process' own lock. */
+static bool pick_flush(struct proc *p)
+{
+	struct sim *sim = p->host->sim;
+	unsigned int units = sim->regions[p->region].units, lo = rng_below(&sim->rng, units);
+
+	if (!store_flush(p, p->region, lo, rng_range(&sim->rng, 1, units - lo)))
+		return false;
+	p->state = PROC_FLUSHING;
+	p->since = sim->now;
+	sim->ops_started++;
+	return true;
+}
+
+void proc_flushed(struct proc *p, int error)
+{
+	struct sim *sim = p->host->sim;
+
+	if (p->state != PROC_FLUSHING)
+		return;
+	if (error && error != -EIO && error != -ETIMEDOUT && error != -EAGAIN && error != -ENOENT)
+		sim_violation(sim, "node %u: a flush ended with error %d", p->host->index + 1,
+			      -error);
+	think(p);
+}
+
 static void begin(struct proc *p)
 {
 	struct sim *sim = p->host->sim;
 
+	if (p->phase == PROC_HOLDING && sim->cfg.stores && rng_chance(&sim->rng, 150) &&
+	    !sim->quiesce && pick_flush(p))
+		return;
 	if (p->phase == PROC_HOLDING && (!p->left-- || sim->quiesce)) {
 		end_lock(p);
 		think(p);
@@ -207,6 +237,8 @@ static void begin(struct proc *p)
 				think(p);
 			return;
 		}
+		if (sim->cfg.stores && rng_chance(&sim->rng, 40) && pick_flush(p))
+			return;
 		if (rng_chance(&sim->rng, 60))
 			pick_lock(p);
 	}
@@ -289,6 +321,7 @@ static void proc_go(struct sim *sim, uint64_t who, uint64_t life)
 		think(p);
 		break;
 	case PROC_ATTACHING:
+	case PROC_FLUSHING:
 	case PROC_DEAD:
 		break;
 	}

@@ -12,6 +12,7 @@ enum proc_state {
 	PROC_THINKING, /* will begin something at a queued time */
 	PROC_ATTACHING,
 	PROC_WAITING, /* in a fault or a lock */
+	PROC_FLUSHING, /* in fsync() */
 	PROC_RETURNING, /* the access is done, the program will hear of it */
 	PROC_DEAD, /* a new one will take its place, or the machine is down */
 };
@@ -50,6 +51,7 @@ struct proc {
 void proc_start(struct sim *sim);
 void proc_wake(struct proc *p);
 void proc_attached(struct proc *p, struct att *att, int error);
+void proc_flushed(struct proc *p, int error);
 void proc_machine_down(struct host *host);
 void proc_machine_up(struct host *host);
 bool proc_all_idle(struct sim *sim);

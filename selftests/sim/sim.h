@@ -8,6 +8,7 @@
  * host.c    one machine: clock, khd (lib/core) with its disk, the module below it
  * module.c  the module: the real kmod/page.c, frames, requests, leases
  * proc.c    processes that load, store, add and lock
+ * store.c   page stores, and what processes ask to be durable
  * oracle.c  what the words really hold: who may have seen what, who was told
  * check.c   invariants after every event, and the end
  * fault.c   what goes wrong, and when
@@ -50,7 +51,8 @@
 #define SIM_FAULT_REFS (1u << 10) /* frames referenced after the zap */
 #define SIM_FAULT_RECLAIM (1u << 11) /* droppable copies are dropped */
 #define SIM_FAULT_OVERLAP (1u << 12) /* failures of one node before another one is over */
-#define SIM_FAULT_KINDS 13
+#define SIM_FAULT_POWER (1u << 13) /* all machines die at once; only with stores */
+#define SIM_FAULT_KINDS 14
 #define SIM_FAULT_ALL ((1u << SIM_FAULT_KINDS) - 1)
 
 struct sim_config {
@@ -58,6 +60,7 @@ struct sim_config {
 	unsigned int nodes;
 	unsigned int ops; /* per history */
 	uint32_t faults;
+	bool stores; /* machines have page stores */
 	const char *plant;
 	const char *corpus; /* directory for inputs of fuzzers, NULL: none */
 	FILE *trace; /* where every event is written, NULL: nowhere */
@@ -72,7 +75,10 @@ struct sim_config {
 				X(residency_waits) X(locks) X(lock_lapses) X(overwrites) X(kills) \
 					X(timeouts) X(io_errors) X(reclaims) X(rollbacks)         \
 						X(forgotten_ops) X(undecided) X(stale_refused)    \
-							X(restarts_with_waiters)
+							X(restarts_with_waiters)      \
+								X(flushes) X(stored)      \
+									X(loaded)         \
+										X(power_cuts)
 
 struct sim_stats {
 #define X(name) uint64_t name;
@@ -93,6 +99,7 @@ struct net;
 struct oracle;
 struct module;
 struct proc;
+struct store;
 
 /* One of the regions that the processes share. */
 struct sim_region {

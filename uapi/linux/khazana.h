@@ -297,6 +297,8 @@ enum khazana_cmd_op {
 	KHAZANA_CMD_UNIT_GET	= 14,/* region, unit: all out fields; ENOENT if there is no record */
 	KHAZANA_CMD_INVENTORY	= 15,/* region, unit = cursor: next record at or after it; ENOENT at the end */
 	KHAZANA_CMD_REGION_GET	= 16,/* region = cursor: next region with handle >= it; ENOENT at the end */
+	KHAZANA_CMD_SAFE	= 18,/* region, unit, token, version: a store has it: no longer OWNED nor DIRTY */
+	KHAZANA_CMD_POISON	= 19,/* region: its attachments may have seen what is lost; not with NOPOISON */
 	KHAZANA_CMD_STATE	= 17,/* time_ns out = CLOCK_BOOTTIME now; count out = frames in use */
 };
 

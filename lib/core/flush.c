@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * flush.c - ranges that must be durable
+ *
+ *   FLUSH call -> kh_flush_start(): the units of the range that may have to be stored
+ *   flush_run(): some at a time: kh_unit_store() -> kh_flush_wake() -> ... -> kh_served_flushed()
+ *
+ * A flush covers what could be read in its range when it began: for each unit a version that was
+ * taken from its holder afterwards.  It follows from the order of messages that the home knows of it:
+ * whoever read a version was granted it by the home, and says DONE before it asks for the flush.
+ *
+ * Without anybody asking, everything is flushed within the node's flush_ms.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "core.h"
+
+/* What is durable in time at the latest, whatever a disk does. */
+#define FLUSH_WAIT (60000 * KH_MS)
+#define LOOK_UP_MAX 4096u /* a longer range is searched through the list of dirty units */
+
+/**
+ * struct kh_flush - a range that is being made durable
+ * @served: the call, NULL for what the home does by itself
+ * @keys: the units, ascending
+ * @next: the first that was not begun
+ * @open: units under way
+ * @error: the first one
+ * @running: flush_run() is at work
+ */
+struct kh_flush {
+	struct kh_list node;
+	struct kh_region *region;
+	struct kh_served *served;
+	uint64_t *keys;
+	size_t count, next;
+	unsigned int open;
+	uint32_t error;
+	bool running;
+	uint64_t deadline_ns;
+};
+
+/* A flush waits for a unit until its FLUSH number @need is durable. */
+struct kh_flush_wait {
+	struct kh_list node;
+	struct kh_flush *flush;
+	uint64_t need;
+};
+
+/* Is there something to store, or will there be: a WRITE that was granted may have been used? */
+static bool is_wanted(const struct kh_unit *unit)
+{
+	const struct kh_service *s = unit->busy;
+
+	return !kh_unit_clean(unit) ||
+	       (s && s->grant_sent && s->want == KHAZANA_RIGHT_WRITE &&
+		kh_place_of(unit->region, unit->node.key));
+}
+
+static void flush_end(struct kh_flush *flush)
+{
+	struct kh_node *node = flush->region->owner;
+	struct kh_served *served = flush->served;
+	uint32_t error = flush->error;
+
+	kh_list_del(&flush->node);
+	free(flush->keys);
+	free(flush);
+	if (served)
+		kh_served_flushed(node, served, error);
+}
+
+static void flush_unit(struct kh_flush *flush, uint64_t key)
+{
+	struct kh_unit *unit = kh_unit_find(flush->region, key);
+	struct kh_flush_wait *wait;
+
+	if (!unit || !is_wanted(unit))
+		return;
+	wait = kh_zalloc(sizeof(*wait));
+	wait->flush = flush;
+	wait->need = unit->store_number + 1;
+	kh_list_add(&unit->flushers, &wait->node);
+	flush->open++;
+	kh_unit_store(unit);
+}
+
+/* Begin as many units as may be under way; the flush may be over afterwards. */
+static void flush_run(struct kh_flush *flush)
+{
+	if (flush->running)
+		return;
+	flush->running = true;
+	while (flush->next < flush->count && flush->open < KH_FLUSH_UNITS && !flush->error)
+		flush_unit(flush, flush->keys[flush->next++]);
+	flush->running = false;
+	if (!flush->open && (flush->error || flush->next == flush->count))
+		flush_end(flush);
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void collect(struct kh_flush *flush, uint64_t first, uint64_t end)
+{
+	struct kh_region *region = flush->region;
+	struct kh_unit *unit;
+	size_t n = 0;
+	uint64_t i;
+
+	if (end - first <= LOOK_UP_MAX) {
+		flush->keys = kh_zalloc((end - first + 1) * sizeof(*flush->keys));
+		for (i = first; i < end; i++) {
+			unit = kh_unit_find(region, i);
+			if (unit && is_wanted(unit))
+				flush->keys[n++] = i;
+		}
+	} else {
+		kh_list_each (unit, &region->home->dirty, dirty_node)
+			n++;
+		kh_list_each (unit, &region->home->busy, busy_node)
+			n++;
+		flush->keys = kh_zalloc((n + 1) * sizeof(*flush->keys));
+		n = 0;
+		kh_list_each (unit, &region->home->dirty, dirty_node)
+			if (unit->node.key >= first && unit->node.key < end)
+				flush->keys[n++] = unit->node.key;
+		kh_list_each (unit, &region->home->busy, busy_node)
+			if (unit->node.key >= first && unit->node.key < end &&
+			    kh_list_empty(&unit->dirty_node) && is_wanted(unit))
+				flush->keys[n++] = unit->node.key;
+		qsort(flush->keys, n, sizeof(*flush->keys), compare);
+	}
+	flush->count = n;
+}
+
+/**
+ * kh_flush_start() - make what could be read of some units durable
+ * @region: this node is its home
+ * @first: unit
+ * @end: first unit behind
+ * @served: hears of the end by kh_served_flushed(), perhaps from here; or NULL
+ */
+void kh_flush_start(struct kh_region *region, uint64_t first, uint64_t end,
+		    struct kh_served *served)
+{
+	struct kh_flush *flush = kh_zalloc(sizeof(*flush));
+
+	flush->region = region;
+	flush->served = served;
+	flush->deadline_ns = region->owner->now + FLUSH_WAIT;
+	kh_arm(region->owner, flush->deadline_ns);
+	kh_list_add(&region->home->flushes, &flush->node);
+	kh_count(region->owner, KH_STAT_FLUSHES);
+	collect(flush, first, end);
+	flush_run(flush);
+}
+
+static void wait_over(struct kh_flush_wait *wait, uint32_t error)
+{
+	struct kh_flush *flush = wait->flush;
+
+	kh_list_del(&wait->node);
+	free(wait);
+	if (error && !flush->error)
+		flush->error = error;
+	flush->open--;
+	flush_run(flush);
+}
+
+/**
+ * kh_flush_wake() - a version of the unit is durable, or will not be
+ */
+void kh_flush_wake(struct kh_unit *unit, uint32_t error)
+{
+	struct kh_list woken;
+	struct kh_flush_wait *wait, *tmp;
+
+	/* A flush that goes on may come back to this unit. */
+	kh_list_init(&woken);
+	kh_list_each_safe (wait, tmp, &unit->flushers, node) {
+		if (!error && wait->need > unit->store_safe)
+			continue;
+		kh_list_del(&wait->node);
+		kh_list_add(&woken, &wait->node);
+	}
+	while (!kh_list_empty(&woken))
+		wait_over(kh_list_first(&woken, struct kh_flush_wait, node), error);
+}
+
+bool kh_flush_wants(const struct kh_unit *unit)
+{
+	return !kh_list_empty(&unit->flushers);
+}
+
+/* The unit's record goes. */
+void kh_flush_forget(struct kh_unit *unit)
+{
+	while (!kh_list_empty(&unit->flushers))
+		wait_over(kh_list_first(&unit->flushers, struct kh_flush_wait, node), 0);
+}
+
+/* Give up: nobody is told twice. */
+static void flush_fail(struct kh_flush *flush, uint32_t error)
+{
+	struct kh_hash *units = &flush->region->home->units;
+	struct kh_flush_wait *wait, *tmp;
+	struct kh_hnode *n;
+
+	flush->error = error;
+	flush->running = true;
+	for (n = kh_hash_first(units); flush->open && n; n = kh_hash_next(units, n)) {
+		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+
+		kh_list_each_safe (wait, tmp, &unit->flushers, node)
+			if (wait->flush == flush)
+				wait_over(wait, error);
+	}
+	flush_end(flush);
+}
+
+/* The region, or the node, goes. */
+void kh_flush_free(struct kh_region *region)
+{
+	struct kh_hash *units = &region->home->units;
+	struct kh_flush_wait *wait, *next;
+	struct kh_flush *flush, *tmp;
+	struct kh_hnode *n;
+
+	for (n = kh_hash_first(units); n; n = kh_hash_next(units, n)) {
+		kh_list_each_safe (wait, next, &kh_container(n, struct kh_unit, node)->flushers,
+				   node) {
+			kh_list_del(&wait->node);
+			free(wait);
+		}
+	}
+	kh_list_each_safe (flush, tmp, &region->home->flushes, node) {
+		flush->error = ENOENT;
+		flush_end(flush);
+	}
+}
+
+static bool is_flushing_all(const struct kh_home *home)
+{
+	const struct kh_flush *flush;
+
+	kh_list_each (flush, &home->flushes, node)
+		if (!flush->served)
+			return true;
+	return false;
+}
+
+/* What is done in time: R29. */
+static void region_tick(struct kh_region *region)
+{
+	struct kh_home *home = region->home;
+	struct kh_node *node = region->owner;
+	struct kh_flush *flush, *tmp;
+
+	kh_list_each_safe (flush, tmp, &home->flushes, node) {
+		if (node->now >= flush->deadline_ns)
+			flush_fail(flush, ETIMEDOUT);
+		else
+			kh_arm(node, flush->deadline_ns);
+	}
+	if (home->flush_ns == KH_NEVER)
+		return;
+	if (node->now < home->flush_ns) {
+		kh_arm(node, home->flush_ns);
+		return;
+	}
+	home->flush_ns = KH_NEVER;
+	if (kh_list_empty(&home->dirty))
+		return;
+	home->flush_ns = node->now + node->config.flush_ms * KH_MS;
+	kh_arm(node, home->flush_ns);
+	if (!is_flushing_all(home))
+		kh_flush_start(region, 0, region->units, NULL);
+}
+
+void kh_flush_tick(struct kh_node *node)
+{
+	struct kh_region *region;
+
+	kh_list_each (region, &node->regions, node)
+		if (region->home && !region->home->recovering)
+			region_tick(region);
+}

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * store.c - a home sees to it that a unit is stored at its place, and asks what is stored there
+ *
+ *   kh_unit_store(): a service in the unit's FIFO, so that nobody is granted the unit meanwhile
+ *   kh_store_run(): FLUSH -> holder: STORE -> place: STORED GOT: the service is over
+ *                                                    STORED SAFE: kh_flush_wake()
+ *   kh_unit_look(): LOOK -> place: STORED FOUND: the service that waited goes on
+ *   kh_store_load(): LOAD -> place: DATA to the asker
+ *
+ * A unit with a place and without an owner is owned by the store: its version is what is stored,
+ * 0 and all zero if nothing is.  What a restarted home does not know it asks for when it needs it, so
+ * that its start does not depend on how much is stored (rules R25 to R29 of Documentation/protocol.rst).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "cm.h"
+
+#define WRITTEN_WAIT (30000 * KH_MS) /* for a place to say that a version is durable */
+
+static struct kh_peer *reachable(struct kh_node *node, kh_node_id id)
+{
+	struct kh_peer *peer = kh_peer_find(node, id);
+
+	return peer && (peer->self || peer->connected) ? peer : NULL;
+}
+
+/**
+ * kh_unit_clean() - is there nothing to store?
+ */
+bool kh_unit_clean(const struct kh_unit *unit)
+{
+	if (!kh_place_of(unit->region, unit->node.key))
+		return true;
+	if (!unit->version || (kh_planted(unit->region->owner, KH_PLANT_FLUSH_CLEAN) &&
+			       unit->stored))
+		return true;
+	return unit->stored_known && unit->stored == unit->version && !unit->unsure &&
+	       (!unit->owner.party || unit->owner_right != KHAZANA_RIGHT_WRITE);
+}
+
+/* The directory changed: put the unit on the list of those that may have to be stored, or off it. */
+void kh_unit_dirty(struct kh_unit *unit)
+{
+	struct kh_home *home = unit->region->home;
+	struct kh_node *node = unit->region->owner;
+
+	kh_list_del(&unit->dirty_node);
+	if (kh_unit_clean(unit))
+		return;
+	kh_list_add(&home->dirty, &unit->dirty_node);
+	if (home->flush_ns == KH_NEVER)
+		home->flush_ns = node->now + node->config.flush_ms * KH_MS;
+	kh_arm(node, home->flush_ns);
+}
+
+/*
+ * An explicit lock stands in the way of the busy request, and its holder may wait for the unit to be
+ * stored: nothing else is to wait for it.
+ */
+static void store_beside(struct kh_unit *unit);
+
+static void storing_set(struct kh_unit *unit, enum kh_storing storing, uint64_t until)
+{
+	unit->storing = storing;
+	unit->store_ns = until;
+	if (storing == KH_STORING_NOT)
+		kh_list_del(&unit->storing_node);
+	else if (kh_list_empty(&unit->storing_node))
+		kh_list_add(&unit->region->home->storing, &unit->storing_node);
+	if (until != KH_NEVER)
+		kh_arm(unit->region->owner, until);
+}
+
+/**
+ * kh_unit_store() - have the unit's version stored, unless that is under way
+ */
+void kh_unit_store(struct kh_unit *unit)
+{
+	struct kh_service *s;
+
+	if (unit->storing != KH_STORING_NOT)
+		return;
+	if (unit->busy && unit->busy->deferred) {
+		store_beside(unit);
+		return;
+	}
+	storing_set(unit, KH_STORING_QUEUED, KH_NEVER);
+	s = kh_zalloc(sizeof(*s));
+	kh_list_init(&s->node);
+	s->store = true;
+	s->want = KHAZANA_RIGHT_READ;
+	s->held = KHAZANA_VERSION_NONE;
+	kh_service_add(unit, s);
+}
+
+/**
+ * kh_store_ended() - the service of a unit is over, or its data will not be durable
+ * @error: 0: there was nothing to store; EAGAIN: later; another: it failed
+ */
+void kh_store_ended(struct kh_unit *unit, struct kh_service *s, uint32_t error)
+{
+	struct kh_node *node = unit->region->owner;
+
+	if (error == EAGAIN) {
+		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
+		return;
+	}
+	storing_set(unit, KH_STORING_NOT, KH_NEVER);
+	if (error) {
+		kh_count(node, KH_STAT_STORE_ERRORS);
+		kh_event(node, "store", "unit %llu of %llx:%llx could not be stored: error %u",
+			 (unsigned long long)unit->node.key,
+			 (unsigned long long)unit->region->start.hi,
+			 (unsigned long long)unit->region->start.lo, error);
+	} else {
+		unit->store_safe = ++unit->store_number;
+	}
+	kh_unit_dirty(unit);
+	kh_flush_wake(unit, error);
+	if (kh_flush_wants(unit))
+		kh_unit_store(unit);
+}
+
+/* Whom to ask for the current version: the owner, or a READ copy. */
+static kh_node_id holder_of(const struct kh_unit *unit)
+{
+	if (kh_holder_valid(unit, &unit->owner))
+		return unit->owner.party;
+	return unit->copy_count ? unit->copies[0].party : 0;
+}
+
+static void send_flush(struct kh_unit *unit, kh_node_id source, uint64_t token, uint32_t flags,
+		       const struct kh_place *place)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_wire_head head = kh_head(unit->region);
+	struct kh_wire_flush *e;
+
+	e = kh_out(node, kh_peer_find(node, source), KH_WIRE_FLUSH, &head);
+	e->unit = unit->node.key;
+	e->token = token;
+	e->need = unit->version;
+	e->generation = place->generation;
+	e->place = place->node;
+	e->flags = flags;
+	unit->flush_out = true;
+}
+
+static void store_beside(struct kh_unit *unit)
+{
+	struct kh_node *node = unit->region->owner;
+	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
+	kh_node_id source = holder_of(unit);
+
+	if (kh_unit_clean(unit)) {
+		kh_store_ended(unit, NULL, 0);
+		return;
+	}
+	if (!place || !source || !reachable(node, source) || !reachable(node, place->node)) {
+		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
+		return;
+	}
+	unit->store_number++;
+	unit->store_token = kh_token_new(unit->region);
+	storing_set(unit, KH_STORING_BESIDE, node->now + KH_STORE_WAIT);
+	send_flush(unit, source, unit->store_token,
+		   KH_FLUSH_BESIDE | (unit->busy->grant_sent ? KH_FLUSH_HELD : 0), place);
+}
+
+/**
+ * kh_store_deferred() - the busy request waits for an explicit lock
+ */
+void kh_store_deferred(struct kh_unit *unit)
+{
+	struct kh_service *w, *tmp;
+
+	if (unit->storing != KH_STORING_QUEUED)
+		return;
+	kh_list_each_safe (w, tmp, &unit->waiting, node) {
+		if (!w->store)
+			continue;
+		unit->waiting_count--;
+		kh_service_free(w);
+		store_beside(unit);
+		return;
+	}
+}
+
+/* The FLUSH, or what came of it, may be lost. */
+void kh_store_again(struct kh_unit *unit, const struct kh_service *s)
+{
+	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
+
+	if (place && s->source && s->token)
+		send_flush(unit, s->source, s->token, 0, place);
+}
+
+/* The service ends here; the caller serves the next one. */
+static void run_end(struct kh_unit *unit, struct kh_service *s, uint32_t error)
+{
+	kh_service_end(unit);
+	kh_store_ended(unit, s, error);
+}
+
+/**
+ * kh_store_run() - a store service is at its turn, also again after its holder went
+ */
+void kh_store_run(struct kh_unit *unit, struct kh_service *s)
+{
+	struct kh_node *node = unit->region->owner;
+	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
+	enum kh_settled settled;
+
+	if (!place) {
+		run_end(unit, s, 0);
+		return;
+	}
+	settled = kh_unit_settle(unit);
+	if (settled == KH_SETTLED_LOOK) {
+		if (!kh_unit_look(unit))
+			run_end(unit, s, EAGAIN);
+		return;
+	}
+	if (settled == KH_SETTLED_LOST || kh_unit_clean(unit)) {
+		run_end(unit, s, settled == KH_SETTLED_LOST ? EIO : 0);
+		return;
+	}
+	s->source = holder_of(unit);
+	if (!s->source || !reachable(node, s->source) || !reachable(node, place->node)) {
+		run_end(unit, s, EAGAIN);
+		return;
+	}
+	s->source_gen = kh_grantee_gen(node, unit->region, s->source);
+	s->token = 0;
+	kh_service_token(unit, s);
+	unit->store_number++;
+	unit->store_token = s->token;
+	storing_set(unit, KH_STORING_QUEUED, node->now + KH_STORE_WAIT);
+	send_flush(unit, s->source, s->token, 0, place);
+}
+
+static void send_look(struct kh_unit *unit, struct kh_peer *peer, enum kh_wire_kind kind,
+		      const struct kh_wire_head *head, uint64_t token, uint64_t need,
+		      uint64_t generation)
+{
+	struct kh_wire_look *e = kh_out(unit->region->owner, peer, kind, head);
+
+	e->unit = unit->node.key;
+	e->token = token;
+	e->need = need;
+	e->generation = generation;
+	e->shift = unit->region->unit_shift;
+	e->flags = kind == KH_WIRE_LOOK && unit->flush_out ? KH_LOOK_FENCE : 0;
+}
+
+/**
+ * kh_unit_look() - ask the unit's place what is stored there
+ *
+ * The busy service is run again when the answer is there.
+ * Return: false if the place is out of reach.
+ */
+bool kh_unit_look(struct kh_unit *unit)
+{
+	struct kh_node *node = unit->region->owner;
+	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
+	struct kh_wire_head head = kh_head(unit->region);
+	struct kh_peer *peer = place ? reachable(node, place->node) : NULL;
+
+	if (!peer)
+		return false;
+	unit->looking = true;
+	unit->look_token = kh_token_new(unit->region);
+	send_look(unit, peer, KH_WIRE_LOOK, &head, unit->look_token, 0, place->generation);
+	return true;
+}
+
+/**
+ * kh_store_load() - the unit's place sends what it has to the asker of @s
+ */
+void kh_store_load(struct kh_unit *unit, struct kh_service *s)
+{
+	struct kh_node *node = unit->region->owner;
+	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
+	struct kh_wire_head head = kh_head(unit->region);
+	struct kh_peer *peer = place ? reachable(node, place->node) : NULL;
+
+	s->load = true;
+	s->source = place ? place->node : 0;
+	if (!peer)
+		return; /* it will be asked when it is back, or the asker gives up */
+	head.request = s->request;
+	head.party = s->asker;
+	head.attempt = s->attempt;
+	send_look(unit, peer, KH_WIRE_LOAD, &head, s->token, unit->version, place->generation);
+}
+
+/* The place said which version it has: the service that waited for that goes on. */
+static void found(struct kh_unit *unit, const struct kh_wire_stored *e)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_service *s = unit->busy;
+
+	if (!unit->looking || e->token != unit->look_token)
+		return;
+	unit->looking = false;
+	if (!e->error) {
+		unit->flush_out = false;
+		if (unit->storing == KH_STORING_BESIDE)
+			storing_set(unit, KH_STORING_AGAIN, node->now);
+		unit->stored = kh_planted(node, KH_PLANT_NO_LOOK) ? 0 : e->version;
+		unit->stored_known = true;
+		if (!unit->owner.party && !unit->copy_count && unit->version < unit->stored)
+			unit->version = unit->stored;
+	}
+	if (s && e->error && s->store)
+		run_end(unit, s, e->error);
+	else if (s && e->error)
+		kh_cm_refuse(unit, s, e->error == EAGAIN ? EAGAIN : EIO);
+	else if (s)
+		kh_service_run(unit);
+	kh_service_next(unit);
+}
+
+/* The holder's version has come to its place: the unit is free for others. */
+static void came(struct kh_unit *unit, struct kh_service *s, const struct kh_wire_stored *e)
+{
+	struct kh_node *node = unit->region->owner;
+
+	if (e->version == unit->version && unit->owner.party == s->source &&
+	    unit->owner_right == KHAZANA_RIGHT_WRITE)
+		unit->owner_right = KHAZANA_RIGHT_READ;
+	storing_set(unit, KH_STORING_WRITTEN, node->now + WRITTEN_WAIT);
+	kh_service_end(unit);
+	if (kh_planted(node, KH_PLANT_EARLY_SAFE)) {
+		unit->store_safe = unit->store_number;
+		kh_flush_wake(unit, 0);
+	}
+	kh_service_next(unit);
+}
+
+/* What is durable need not be kept in memory. */
+static void tell_holders(struct kh_unit *unit)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_wire_head head = kh_head(unit->region);
+	struct kh_wire_safe *e;
+
+	if (unit->backup.party && unit->backup_version <= unit->stored && !unit->busy) {
+		kh_unit_hdone(unit, unit->backup.party);
+		unit->backup = (struct kh_holder){ 0 };
+	}
+	if (unit->stored != unit->version || unit->owner_right != KHAZANA_RIGHT_READ ||
+	    !kh_holder_valid(unit, &unit->owner))
+		return;
+	e = kh_out(node, kh_peer_find(node, unit->owner.party), KH_WIRE_SAFE, &head);
+	e->unit = unit->node.key;
+	e->token = unit->owner.token;
+	e->version = unit->version;
+}
+
+/**
+ * kh_store_wanted() - @party is short of memory and would give the unit up
+ */
+void kh_store_wanted(struct kh_unit *unit, kh_node_id party)
+{
+	if (unit->owner.party != party || !kh_place_of(unit->region, unit->node.key))
+		return;
+	if (kh_unit_clean(unit))
+		tell_holders(unit);
+	else
+		kh_unit_store(unit);
+}
+
+static void durable(struct kh_unit *unit, const struct kh_wire_stored *e)
+{
+	if (e->version > unit->stored || !unit->stored_known) {
+		unit->stored = e->version;
+		unit->stored_known = true;
+	}
+	unit->store_safe = unit->store_number;
+	storing_set(unit, KH_STORING_NOT, KH_NEVER);
+	tell_holders(unit);
+	kh_unit_dirty(unit);
+	kh_flush_wake(unit, 0);
+	if (kh_flush_wants(unit))
+		kh_unit_store(unit);
+}
+
+static void stored(struct kh_unit *unit, const struct kh_wire_stored *e)
+{
+	struct kh_service *s = unit->busy && unit->busy->store ? unit->busy : NULL;
+
+	if (e->stage == KH_STAGE_FOUND) {
+		found(unit, e);
+		return;
+	}
+	if (unit->store_token != e->token)
+		return;
+	if (e->stage == KH_STAGE_SAFE)
+		unit->flush_out = false;
+	if (s && s->token == e->token) {
+		if (e->stage == KH_STAGE_GOT) {
+			came(unit, s, e);
+		} else if (e->error) {
+			run_end(unit, s, e->error);
+			kh_service_next(unit);
+		}
+	} else if (e->stage == KH_STAGE_SAFE && (unit->storing == KH_STORING_WRITTEN ||
+						 unit->storing == KH_STORING_BESIDE)) {
+		if (e->error)
+			kh_store_ended(unit, NULL, e->error);
+		else
+			durable(unit, e);
+	}
+}
+
+void kh_on_stored(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+		  const void *data)
+{
+	const struct kh_wire_stored *e = kh_entries(h);
+	struct kh_region *region = kh_region_of(node, h);
+	uint32_t i;
+
+	if (!region || !region->home || region->home->recovering || h->epoch != region->home->epoch)
+		return;
+	for (i = 0; i < h->count; i++, e++) {
+		struct kh_unit *unit = kh_unit_find(region, e->unit);
+		const struct kh_place *place = kh_place_of(region, e->unit);
+
+		if (unit && place && place->node == from->id)
+			stored(unit, e);
+	}
+}
+
+/* The unit's place, or whom it waits for, is up again: what was said since may be lost. */
+static void unit_resend(struct kh_unit *unit, const struct kh_place *place, struct kh_peer *peer)
+{
+	struct kh_service *s = unit->busy;
+
+	if (place->node != peer->id)
+		return;
+	if (unit->storing == KH_STORING_WRITTEN || unit->storing == KH_STORING_BESIDE ||
+	    unit->storing == KH_STORING_AGAIN)
+		storing_set(unit, KH_STORING_AGAIN, unit->region->owner->now);
+	else if (s && s->store && s->source != peer->id)
+		kh_store_again(unit, s);
+}
+
+/**
+ * kh_store_resend() - @peer's end of the connection is up (again)
+ */
+void kh_store_resend(struct kh_node *node, struct kh_peer *peer)
+{
+	struct kh_region *region;
+	struct kh_unit *unit, *tmp;
+
+	kh_list_each (region, &node->regions, node) {
+		if (!region->home || region->home->recovering)
+			continue;
+		kh_list_each_safe (unit, tmp, &region->home->busy, busy_node) {
+			const struct kh_place *place = kh_place_of(region, unit->node.key);
+
+			if (!unit->looking || !place || place->node != peer->id)
+				continue;
+			kh_unit_look(unit);
+		}
+		kh_list_each_safe (unit, tmp, &region->home->storing, storing_node) {
+			const struct kh_place *place = kh_place_of(region, unit->node.key);
+
+			if (place)
+				unit_resend(unit, place, peer);
+		}
+	}
+}
+
+/* The time of one unit is over. */
+static void unit_late(struct kh_unit *unit)
+{
+	switch (unit->storing) {
+	case KH_STORING_QUEUED:
+		if (unit->busy && unit->busy->store)
+			kh_service_cancel(unit);
+		else
+			storing_set(unit, KH_STORING_QUEUED, KH_NEVER);
+		break;
+	case KH_STORING_BESIDE:
+		kh_store_ended(unit, NULL, EAGAIN);
+		break;
+	case KH_STORING_WRITTEN:
+		kh_store_ended(unit, NULL, ETIMEDOUT);
+		break;
+	case KH_STORING_AGAIN:
+		storing_set(unit, KH_STORING_NOT, KH_NEVER);
+		kh_unit_store(unit);
+		break;
+	}
+}
+
+void kh_store_tick(struct kh_node *node)
+{
+	struct kh_region *region;
+	struct kh_unit *unit, *tmp;
+
+	kh_list_each (region, &node->regions, node) {
+		unsigned int n = 0;
+
+		if (!region->home || region->home->recovering)
+			continue;
+		/* Those that are put on the list's end meanwhile are not looked at again. */
+		kh_list_each (unit, &region->home->storing, storing_node)
+			n++;
+		kh_list_each_safe (unit, tmp, &region->home->storing, storing_node) {
+			if (!n--)
+				break;
+			if (node->now >= unit->store_ns)
+				unit_late(unit);
+			else if (unit->store_ns != KH_NEVER)
+				kh_arm(node, unit->store_ns);
+		}
+	}
+}

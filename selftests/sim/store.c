@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * store.c - the page store of a simulated machine, and what processes ask to be durable
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "host.h"
+#include "module.h"
+#include "oracle.h"
+#include "proc.h"
+#include "store.h"
+
+struct range {
+	struct range *next;
+	struct khazana_addr addr;
+	uint64_t units, generation;
+	uint32_t shift;
+};
+
+struct kept {
+	struct kept *next;
+	struct khazana_addr addr;
+	uint64_t generation, version, token;
+	size_t len;
+	unsigned char bytes[];
+};
+
+struct pending {
+	struct pending *next;
+	struct kh_store_cmd cmd;
+	unsigned char *bytes; /* of a PUT */
+};
+
+struct store {
+	struct range *ranges;
+	struct kept *kept;
+	struct pending *pending;
+};
+
+void store_create(struct host *h)
+{
+	h->store = calloc(1, sizeof(*h->store));
+	if (!h->store)
+		abort();
+}
+
+static void pending_free(struct store *s, struct pending *p)
+{
+	struct pending **at = &s->pending;
+
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	free(p->bytes);
+	free(p);
+}
+
+void store_destroy(struct host *h)
+{
+	struct store *s = h->store;
+	struct range *r;
+	struct kept *k;
+
+	if (!s)
+		return;
+	while (s->pending)
+		pending_free(s, s->pending);
+	while ((r = s->ranges)) {
+		s->ranges = r->next;
+		free(r);
+	}
+	while ((k = s->kept)) {
+		s->kept = k->next;
+		free(k);
+	}
+	free(s);
+	h->store = NULL;
+}
+
+static bool in_range(const struct range *r, struct khazana_addr addr)
+{
+	return addr.hi == r->addr.hi && addr.lo >= r->addr.lo &&
+	       addr.lo - r->addr.lo < r->units << r->shift;
+}
+
+static const struct range *reserved(const struct store *s, const struct kh_store_cmd *cmd)
+{
+	const struct range *r;
+
+	for (r = s->ranges; r; r = r->next)
+		if (in_range(r, cmd->addr) && r->generation == cmd->generation &&
+		    r->shift == cmd->shift)
+			return r;
+	return NULL;
+}
+
+static struct kept *find(const struct store *s, struct khazana_addr addr, uint64_t generation)
+{
+	struct kept *k;
+
+	for (k = s->kept; k; k = k->next)
+		if (k->addr.hi == addr.hi && k->addr.lo == addr.lo && k->generation == generation)
+			return k;
+	return NULL;
+}
+
+static uint32_t reserve(struct store *s, const struct kh_store_cmd *cmd)
+{
+	struct range *r;
+
+	for (r = s->ranges; r; r = r->next)
+		if (in_range(r, cmd->addr))
+			return r->generation == cmd->generation && r->units == cmd->units ? 0 :
+											     EEXIST;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		abort();
+	*r = (struct range){ s->ranges, cmd->addr, cmd->units, cmd->generation, cmd->shift };
+	s->ranges = r;
+	return 0;
+}
+
+static uint32_t release(struct store *s, const struct kh_store_cmd *cmd)
+{
+	struct range **at, *r;
+	struct kept **k, *old;
+
+	for (at = &s->ranges; (r = *at);) {
+		if (r->generation == cmd->generation && in_range(r, cmd->addr)) {
+			*at = r->next;
+			free(r);
+		} else {
+			at = &r->next;
+		}
+	}
+	for (k = &s->kept; (old = *k);) {
+		if (old->generation == cmd->generation) {
+			*k = old->next;
+			free(old);
+		} else {
+			k = &old->next;
+		}
+	}
+	return 0;
+}
+
+static uint32_t put(struct store *s, const struct pending *p)
+{
+	const struct kh_store_cmd *cmd = &p->cmd;
+	struct kept *k = find(s, cmd->addr, cmd->generation);
+	size_t len = (size_t)1 << cmd->shift;
+
+	if (!reserved(s, cmd))
+		return ENXIO;
+	if (k && k->version > cmd->version)
+		return ESTALE;
+	if (!k) {
+		k = calloc(1, sizeof(*k) + len);
+		if (!k)
+			abort();
+		k->next = s->kept;
+		s->kept = k;
+	}
+	k->addr = cmd->addr;
+	k->generation = cmd->generation;
+	k->version = cmd->version;
+	k->token = cmd->token;
+	k->len = len;
+	memcpy(k->bytes, p->bytes, len);
+	return 0;
+}
+
+/* Do it, durably. */
+static void apply(struct store *s, const struct pending *p, struct kh_store_result *result)
+{
+	const struct kept *k;
+
+	*result = (struct kh_store_result){ 0 };
+	switch (p->cmd.code) {
+	case KH_STORE_RESERVE:
+		result->error = reserve(s, &p->cmd);
+		break;
+	case KH_STORE_RELEASE:
+		result->error = release(s, &p->cmd);
+		break;
+	case KH_STORE_PUT:
+		result->error = put(s, p);
+		break;
+	case KH_STORE_GET:
+	case KH_STORE_LOOK:
+		if (!reserved(s, &p->cmd)) {
+			result->error = ENXIO;
+			break;
+		}
+		k = find(s, p->cmd.addr, p->cmd.generation);
+		if (k) {
+			result->version = k->version;
+			result->token = k->token;
+			result->data = p->cmd.code == KH_STORE_GET ? k->bytes : NULL;
+		}
+		break;
+	}
+}
+
+static void end_command(struct sim *sim, uint64_t host, uint64_t id)
+{
+	struct host *h = sim->hosts[host];
+	struct kh_store_result result;
+	struct pending *p;
+
+	for (p = h->store->pending; p && p->cmd.id != id; p = p->next)
+		;
+	if (!p)
+		return; /* of a khd that is dead */
+	if (h->paused) {
+		sim_in(sim, MS, end_command, host, id);
+		return;
+	}
+	apply(h->store, p, &result);
+	sim_trace(sim, "node %u: store command %llu code %u addr %llx version %llx -> %u, version %llx",
+		  h->index + 1, (unsigned long long)id, p->cmd.code,
+		  (unsigned long long)p->cmd.addr.lo, (unsigned long long)p->cmd.version,
+		  result.error, (unsigned long long)result.version);
+	sim_hash(sim, &result.version, sizeof(result.version));
+	sim->stats.stored += p->cmd.code == KH_STORE_PUT && !result.error;
+	sim->stats.loaded += p->cmd.code == KH_STORE_GET && result.data;
+	pending_free(h->store, p);
+	kh_node_stored(h->node, id, &result, host_clock(h));
+	host_leave(h);
+}
+
+void store_command(struct host *h, const struct kh_store_cmd *cmd)
+{
+	struct pending *p = calloc(1, sizeof(*p));
+	struct rng *rng = &h->sim->rng;
+
+	if (!p)
+		abort();
+	p->cmd = *cmd;
+	/* Names of commands are not used twice by one khd, but by the next one. */
+	if (cmd->code == KH_STORE_PUT) {
+		p->bytes = malloc((size_t)1 << cmd->shift);
+		if (!p->bytes)
+			abort();
+		memcpy(p->bytes, cmd->data, (size_t)1 << cmd->shift);
+	}
+	p->next = h->store->pending;
+	h->store->pending = p;
+	sim_in(h->sim,
+	       rng_chance(rng, 50) ? rng_range(rng, 5 * MS, 60 * MS) :
+				     rng_range(rng, 20 * US, 800 * US),
+	       end_command, h->index, cmd->id);
+}
+
+void store_crash(struct host *h)
+{
+	struct kh_store_result result;
+	struct store *s = h->store;
+
+	while (s && s->pending) {
+		struct pending *p = s->pending;
+
+		if (rng_chance(&h->sim->rng, 500))
+			apply(s, p, &result);
+		pending_free(s, p);
+	}
+}
+
+const unsigned char *store_contents(struct host *h, unsigned int region, unsigned int unit)
+{
+	const struct sim_region *r = &h->sim->regions[region];
+	struct khazana_addr addr = r->addr;
+	const struct kept *k, *best = NULL;
+
+	addr.lo += (uint64_t)unit << r->unit_shift;
+	for (k = h->store ? h->store->kept : NULL; k; k = k->next)
+		if (k->addr.hi == addr.hi && k->addr.lo == addr.lo &&
+		    (!best || k->generation > best->generation))
+			best = k;
+	return best ? best->bytes : NULL;
+}
+
+bool store_keeps(struct host *h, unsigned int region, unsigned int unit)
+{
+	const struct sim_region *r = &h->sim->regions[region];
+	struct khazana_addr addr = r->addr;
+	const struct range *range;
+
+	addr.lo += (uint64_t)unit << r->unit_shift;
+	for (range = h->store ? h->store->ranges : NULL; range; range = range->next)
+		if (in_range(range, addr))
+			return true;
+	return false;
+}
+
+/* ------------------------------------------------------------------ flushes */
+
+static void queue_flush(struct module *m, struct mflush *f)
+{
+	const struct khazana_request req = {
+		.op = KHAZANA_REQ_FLUSH,
+		.region = f->region->handle,
+		.unit = f->lo,
+		.count = f->n,
+		.timeout_ms = 30000,
+	};
+
+	f->request = module_queue(m, &req);
+}
+
+bool store_flush(struct proc *proc, unsigned int region, unsigned int lo, unsigned int n)
+{
+	struct module *m = proc->host->module;
+	unsigned int i;
+
+	for (i = 0; i < MODULE_FLUSHES; i++) {
+		struct mflush *f = &m->flushes[i];
+
+		if (f->used)
+			continue;
+		*f = (struct mflush){ .used = true,
+				      .proc = proc,
+				      .life = proc->life,
+				      .region = proc->atts[region]->region,
+				      .lo = lo,
+				      .n = n };
+		f->number = oracle_flush_begin(proc->host->sim, region, lo, n);
+		queue_flush(m, f);
+		return true;
+	}
+	return false;
+}
+
+bool store_flush_end(struct module *m, uint64_t request, int error)
+{
+	unsigned int i;
+
+	for (i = 0; request && i < MODULE_FLUSHES; i++) {
+		struct mflush *f = &m->flushes[i];
+
+		if (!f->used || f->request != request)
+			continue;
+		f->used = false;
+		sim_trace(m->sim, "node %u: flush of units %u..%u ends with %d", m->host->index + 1,
+			  f->lo, f->lo + f->n - 1, error);
+		if (!error)
+			oracle_flush_end(m->sim, f->number);
+		m->sim->stats.flushes += !error;
+		if (f->proc->life == f->life)
+			proc_flushed(f->proc, error);
+		return true;
+	}
+	return false;
+}
+
+void store_daemon_gone(struct module *m)
+{
+	unsigned int i;
+
+	for (i = 0; i < MODULE_FLUSHES; i++)
+		if (m->flushes[i].used)
+			queue_flush(m, &m->flushes[i]);
+}
