@@ -152,12 +152,13 @@ static void store_beside(struct kh_unit *unit)
 	struct kh_node *node = unit->region->owner;
 	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
 	kh_node_id source = holder_of(unit);
+	bool going = unit->busy->grant_sent && unit->busy->want == KHAZANA_RIGHT_WRITE;
 
-	if (kh_unit_clean(unit)) {
+	if (kh_unit_clean(unit) && !going) {
 		kh_store_ended(unit, NULL, 0);
 		return;
 	}
-	if (!place || !source || !reachable(node, source) || !reachable(node, place->node)) {
+	if (!place || !source || !unit->version || !reachable(node, source) || !reachable(node, place->node)) {
 		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
 		return;
 	}
@@ -165,7 +166,7 @@ static void store_beside(struct kh_unit *unit)
 	unit->store_token = kh_token_new(unit->region);
 	storing_set(unit, KH_STORING_BESIDE, node->now + KH_STORE_WAIT);
 	send_flush(unit, source, unit->store_token,
-		   KH_FLUSH_BESIDE | (unit->busy->grant_sent ? KH_FLUSH_HELD : 0), place);
+		   KH_FLUSH_BESIDE | (going ? KH_FLUSH_HELD : 0), place);
 }
 
 /**
