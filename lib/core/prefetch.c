@@ -2,19 +2,26 @@
 /*
  * prefetch.c - sequential misses fetch ahead
  *
- * A miss of the unit behind the last one doubles the window, up to 1 MiB; any other
- * miss closes it.  The missed unit is asked for first and never waits for its window.
+ * A miss of the unit behind the last one, or of one that is being prefetched, doubles the
+ * window, up to 1 MiB; any other miss closes it.  The next part is asked for when half of the
+ * window is used.  The missed unit is asked for first and never waits for its window.
  */
 #include "core.h"
+
+#define WINDOW_MIN 4 /* units */
 
 /* Somebody missed @unit for reading. */
 void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t unit)
 {
 	uint32_t most = KH_WINDOW_BYTES >> region->unit_shift;
 	bool next = unit == region->next_unit;
-	bool inside = region->window && unit >= region->next_unit && unit <= region->ahead;
+	bool inside = region->window && unit + region->window >= region->next_unit &&
+		      unit <= region->ahead;
 	uint64_t end;
 
+	/* Descriptors of threads, or of one that has gone on, come in any order. */
+	if (inside && unit < region->next_unit)
+		return;
 	region->next_unit = unit + 1;
 	if (!next && !inside) {
 		region->window = 0;
@@ -23,7 +30,7 @@ void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t 
 	}
 	if (!most)
 		most = 1;
-	region->window = region->window ? region->window * 2 : 1;
+	region->window = region->window ? region->window * 2 : WINDOW_MIN;
 	if (region->window > most)
 		region->window = most;
 	end = unit + 1 + region->window;
