@@ -96,6 +96,49 @@ static vm_fault_t fault_wait(struct kz_acquire *acquire, struct vm_fault *vmf)
 	return VM_FAULT_RETRY;
 }
 
+/* Map a page that nobody has touched yet, read-only; only if the right is there. */
+static bool map_ahead(struct kz_attachment *attachment, struct vm_area_struct *vma,
+		      pgoff_t pgoff, unsigned long addr)
+{
+	struct kz_region *region = attachment->region;
+	struct kz_unit *unit = kz_unit_find(region, pgoff >> unit_order(region));
+	struct page *page;
+	bool mapped;
+
+	/* One that was granted to somebody who waits is his first. */
+	if (!unit || READ_ONCE(unit->fresh))
+		return false;
+	page = kz_unit_page_trylock(unit, KHAZANA_RIGHT_READ,
+				    pgoff & (kz_region_pages(region) - 1));
+	if (!page)
+		return false;
+	/* vm_page_prot of a VMA with page_mkwrite() cannot be written: a store asks as ever. */
+	mapped = !kz_attachment_check(attachment) && !vm_insert_page(vma, addr, page);
+	unlock_page(page);
+	put_page(page);
+	return mapped;
+}
+
+/*
+ * A reader that goes on where it was gets the next pages by one fault.  It is what
+ * map_pages() would do, but for each page under its lock and with the record looked
+ * at there, like fault() itself; and under mmap_lock, which map_pages() would give up.
+ */
+static void fault_around(struct kz_attachment *attachment, struct vm_fault *vmf)
+{
+	bool next = READ_ONCE(attachment->next_pgoff) == vmf->pgoff;
+	unsigned long addr = vmf->address;
+	u32 n;
+
+	for (n = 1; next && n < KZ_AROUND_PAGES; n++) {
+		addr += PAGE_SIZE;
+		if (addr >= vmf->vma->vm_end || !(addr & ~PMD_MASK) ||
+		    !map_ahead(attachment, vmf->vma, vmf->pgoff + n, addr))
+			break;
+	}
+	WRITE_ONCE(attachment->next_pgoff, vmf->pgoff + n);
+}
+
 /* The page, locked, if the right is there: VM_FAULT_LOCKED, or 0. */
 static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
 				struct kz_attachment *attachment, struct vm_fault *vmf)
@@ -113,6 +156,8 @@ static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
 	kz_unit_used(unit);
 	if (vmf->flags & FAULT_FLAG_USER)
 		kz_pair_hit(attachment, unit);
+	if (want == KHAZANA_RIGHT_READ)
+		fault_around(attachment, vmf);
 	vmf->page = page;
 	return VM_FAULT_LOCKED;
 }
@@ -237,7 +282,7 @@ int kz_user_mmap(struct kz_attachment *attachment, struct vm_area_struct *vma)
 		vm_flags_clear(vma, VM_MAYWRITE);
 	}
 	vma->vm_pgoff += attachment->first << unit_order(region);
-	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP | VM_MIXEDMAP);
 	vma->vm_ops = &user_vm_ops;
 	return 0;
 }

@@ -307,12 +307,58 @@ void kz_frame_copy(struct kz_frame *to, const struct kz_frame *from)
 		copy_highpage(to->page[i], from->page[i]);
 }
 
+/* The page of an index, locked and with a reference; NULL also if it is locked already. */
+static struct page *page_trylock(struct kz_frames *frames, pgoff_t index)
+{
+	struct page *page;
+
+	xa_lock(&frames->pages);
+	page = xa_load(&frames->pages, index);
+	if (page)
+		get_page(page);
+	xa_unlock(&frames->pages);
+	if (!page)
+		return NULL;
+	if (trylock_page(page)) {
+		if (xa_load(&frames->pages, index) == page)
+			return page;
+		unlock_page(page);
+	}
+	put_page(page);
+	return NULL;
+}
+
+/*
+ * Map the frames that follow, as the units of a range get theirs one after the other.  As in
+ * the fault itself, each is mapped under its page lock and only while it has its index.
+ */
+static void view_around(struct kz_frames *frames, struct vm_fault *vmf)
+{
+	unsigned long addr = vmf->address;
+	bool mapped = true;
+	u32 i;
+
+	for (i = 1; mapped && i < KZ_AROUND_PAGES; i++) {
+		struct page *page;
+
+		addr += PAGE_SIZE;
+		if (addr >= vmf->vma->vm_end || !(addr & ~PMD_MASK))
+			return;
+		page = page_trylock(frames, vmf->pgoff + i);
+		if (!page)
+			return;
+		mapped = !vm_insert_page(vmf->vma, addr, page);
+		unlock_page(page);
+		put_page(page);
+	}
+}
+
 /**
  * kz_view_fault() - the daemon touches a frame
  * @frames: the set
  * @vmf: the fault; its pgoff is the index
  *
- * Never allocates.  Return: VM_FAULT_LOCKED, or VM_FAULT_SIGBUS where there is no frame.
+ * Allocates no frame.  Return: VM_FAULT_LOCKED, or VM_FAULT_SIGBUS where there is no frame.
  */
 vm_fault_t kz_view_fault(struct kz_frames *frames, struct vm_fault *vmf)
 {
@@ -331,6 +377,7 @@ vm_fault_t kz_view_fault(struct kz_frames *frames, struct vm_fault *vmf)
 		put_page(page);
 		return VM_FAULT_SIGBUS;
 	}
+	view_around(frames, vmf);
 	vmf->page = page;
 	return VM_FAULT_LOCKED;
 }

@@ -14,6 +14,8 @@
 struct inode;
 struct kz_unit;
 
+#define KZ_AROUND_PAGES	16	/* most that one fault maps */
+
 /**
  * struct kz_frame - the machine pages of one unit
  * @index: of the first page in the daemon view; the others follow

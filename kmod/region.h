@@ -78,6 +78,7 @@ struct kz_region {
  * @pid: process that attached, for events
  * @poisoned: dirty data that it could have seen is lost
  * @lock_id: id of the last range lock
+ * @next_pgoff: behind the page that was mapped last; a hint
  * @pairs: misses of threads that may need two units at once
  */
 struct kz_attachment {
@@ -89,6 +90,7 @@ struct kz_attachment {
 	pid_t pid;
 	bool poisoned;
 	atomic64_t lock_id;
+	pgoff_t next_pgoff;
 	struct kz_pairs pairs;
 };
 
