@@ -14,7 +14,7 @@
 #include <string.h>
 #include "core.h"
 
-#define READY_MAX 64 /* units whose COMMITs wait for each other */
+#define READY_MAX 32 /* units whose COMMITs wait for each other */
 #define KH_SURPRISE (1000 * KH_MS) /* no descriptor of the module is under way for longer */
 
 static struct kh_ask *ask_find(struct kh_node *node, uint64_t id)

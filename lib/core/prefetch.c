@@ -3,12 +3,13 @@
  * prefetch.c - sequential misses fetch ahead
  *
  * A miss of the unit behind the last one, or of one that is being prefetched, doubles the
- * window, up to 1 MiB; any other miss closes it.  The next part is asked for when half of the
- * window is used.  The missed unit is asked for first and never waits for its window.
+ * window, up to 1 MiB; any other miss closes it.  It is asked for in parts, so that the home works
+ * on one while another is on its way and the reader uses a third.  The missed unit is asked for first and never waits for its window.
  */
 #include "core.h"
 
 #define WINDOW_MIN 4 /* units */
+#define PARTS 8 /* of a window, asked for one after the other as it moves on */
 
 /* Somebody missed @unit for reading. */
 void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t unit)
@@ -37,7 +38,7 @@ void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t 
 	if (region->ahead < unit + 1)
 		region->ahead = unit + 1;
 	if (end <= region->ahead || region->prefetching >= 2 * most ||
-	    end - region->ahead < region->window / 2)
+	    end - region->ahead < region->window / PARTS)
 		return;
 	kh_ask_prefetch(node, region, region->ahead, (uint32_t)(end - region->ahead));
 	region->ahead = end;
