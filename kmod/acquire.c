@@ -283,6 +283,7 @@ int kz_acquire_page(struct kz_acquire *acquire, const struct kz_attachment *atta
 			return err;
 		*page = kz_unit_page_lock(acquire->unit, acquire->want, offset);
 	} while (!*page);
+	kz_unit_touched(acquire->unit);
 	return 0;
 }
 

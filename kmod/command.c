@@ -102,6 +102,8 @@ static int commit(struct kz_instance *instance, struct kz_region *region,
 	mutex_lock(&unit->mutex);
 	err = commit_prepare(unit, cmd);
 	if (!err) {
+		/* Before whoever waits can get to it. */
+		WRITE_ONCE(unit->mark, cmd->flags & KHAZANA_CMDF_MARK);
 		err = kz_unit_step_locked(unit, &event, &act);
 		/* The lease may have ended in between, and its end have passed by. */
 		if (!err && !kz_region_valid(region))
@@ -389,7 +391,8 @@ static const struct command commands[] = {
 	[KHAZANA_CMD_REGION_DEL] = { region_del, KHAZANA_CMDF_FORCE, true },
 	[KHAZANA_CMD_ATTACH_DONE] = { attach_done, 0, true },
 	[KHAZANA_CMD_COMMIT] = { commit, KHAZANA_CMDF_OWNED | KHAZANA_CMDF_DROPPABLE |
-				 KHAZANA_CMDF_ZERO | KHAZANA_CMDF_HELD, true, true },
+				 KHAZANA_CMDF_ZERO | KHAZANA_CMDF_HELD | KHAZANA_CMDF_MARK,
+				 true, true },
 	[KHAZANA_CMD_REVOKE] = { revoke, KHAZANA_CMDF_KEEP | KHAZANA_CMDF_LOCK_OK, true, true },
 	[KHAZANA_CMD_RELEASE] = { release, 0, true, true },
 	[KHAZANA_CMD_FAIL] = { fail, 0, true, true },

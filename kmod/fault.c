@@ -116,6 +116,7 @@ static bool map_ahead(struct kz_attachment *attachment, struct vm_area_struct *v
 	mapped = !kz_attachment_check(attachment) && !vm_insert_page(vma, addr, page);
 	unlock_page(page);
 	put_page(page);
+	kz_unit_touched(unit);
 	return mapped;
 }
 
@@ -154,6 +155,7 @@ static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
 		return VM_FAULT_SIGBUS;
 	}
 	kz_unit_used(unit);
+	kz_unit_touched(unit);
 	if (vmf->flags & FAULT_FLAG_USER)
 		kz_pair_hit(attachment, unit);
 	if (want == KHAZANA_RIGHT_READ)

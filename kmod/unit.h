@@ -43,6 +43,7 @@ enum kz_unit_request {
  * @resident_ns: no revoke before; under @lock
  * @fresh: granted to somebody who waits and has not got it yet; under @lock
  * @referenced: used since reclaim looked last
+ * @mark: khd wants to hear when somebody gets to it; a hint
  * @fail_seq: counts failures; under @lock
  * @error: negative errno of the last failure; under @lock
  * @error_until: jiffies until which a retried fault finds @error; under @lock
@@ -54,6 +55,7 @@ struct kz_unit {
 	spinlock_t lock;	/* inside page locks */
 	bool fresh;
 	bool referenced;
+	bool mark;
 	struct mutex mutex;	/* outside page locks */
 	struct kz_region *region;
 	u64 index;
@@ -86,6 +88,7 @@ void kz_unit_set_error(struct kz_unit *unit, int error);
 int kz_unit_frame(struct kz_unit *unit, u32 flags);
 void kz_unit_kill(struct kz_unit *unit);
 void kz_unit_zap(struct kz_unit *unit);
+void kz_unit_touched(struct kz_unit *unit);
 struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit);
 
 #endif /* KZ_UNIT_H */

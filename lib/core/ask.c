@@ -552,6 +552,9 @@ static void commit_cmd(const struct kh_ask_unit *u, struct khazana_cmd *cmd)
 		cmd->flags |= KHAZANA_CMDF_OWNED;
 	else if (u->right == KHAZANA_RIGHT_READ)
 		cmd->flags |= KHAZANA_CMDF_DROPPABLE;
+	if ((u->ask->flags & KH_REQ_PREFETCH) && !u->module_request &&
+	    !((u - u->ask->units) % kh_prefetch_part(u->ask->region)))
+		cmd->flags |= KHAZANA_CMDF_MARK;
 	if (u->kind == KH_SOURCE_ZERO)
 		cmd->flags |= KHAZANA_CMDF_ZERO;
 	else if (u->kind == KH_SOURCE_HELD || u->frame == KH_NO_FRAME)
@@ -580,8 +583,11 @@ static void commit_answer(struct kh_ask_unit *u, const struct khazana_cmd *cmd)
  */
 static void commit_ready(struct kh_ask *ask)
 {
-	struct kh_node *node = ask->region->owner;
+	struct kh_region *region = ask->region;
+	struct kh_node *node = region->owner;
 	struct khazana_cmd *cmds = kh_zalloc(ask->count * 2 * sizeof(*cmds));
+	bool read_on = false;
+	uint64_t last = 0;
 	uint32_t i, n = 0;
 
 	for (i = 0; !kh_lease_ready(node, ask->region->lease) && i < ask->count; i++)
@@ -597,6 +603,11 @@ static void commit_ready(struct kh_ask *ask)
 							  .region = ask->region->handle,
 							  .unit = ask->first + i };
 		commit_cmd(u, &cmds[n++]);
+		if (!(ask->flags & KH_REQ_PREFETCH))
+			continue;
+		if (last < unit_number(u))
+			last = unit_number(u);
+		read_on |= u->module_request != 0;
 	}
 	kh_commands(node, cmds, n);
 	ask->ready = 0;
@@ -609,6 +620,9 @@ static void commit_ready(struct kh_ask *ask)
 		ask_free(ask);
 	else if (!ask->retry_ns)
 		push(ask);
+	/* Who waited for one of them will use all: what follows need not wait for his next miss. */
+	if (read_on)
+		kh_prefetch_fault(node, region, last);
 }
 
 /* The unit's waiters were told that their stores are lost: nobody wants to overwrite it now. */

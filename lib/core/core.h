@@ -584,6 +584,7 @@ kh_handler kh_on_grant, kh_on_nack, kh_on_data;
 
 /* prefetch.c */
 void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t unit);
+uint32_t kh_prefetch_part(const struct kh_region *region);
 
 /* key.c */
 void kh_key_verifier(const uint8_t key[KH_KEY_SIZE], struct khazana_addr start, uint64_t generation,

@@ -4,14 +4,23 @@
  *
  * A miss of the unit behind the last one, or of one that is being prefetched, doubles the
  * window, up to 1 MiB; any other miss closes it.  It is asked for in parts, so that the home works
- * on one while another is on its way and the reader uses a third.  The missed unit is asked for first and never waits for its window.
+ * on one while another is on its way and the reader uses a third; so that it is asked for in
+ * time, the module tells when the reader gets to the next part.  The missed unit is asked for first and never waits for its window.
  */
 #include "core.h"
 
 #define WINDOW_MIN 4 /* units */
 #define PARTS 8 /* of a window, asked for one after the other as it moves on */
 
-/* Somebody missed @unit for reading. */
+/* Units of a part: one in so many is marked, so that the module tells when a reader gets there. */
+uint32_t kh_prefetch_part(const struct kh_region *region)
+{
+	uint32_t part = (KH_WINDOW_BYTES >> region->unit_shift) / PARTS;
+
+	return part ? part : 1;
+}
+
+/* Somebody missed @unit for reading, or got to it although it was prefetched. */
 void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t unit)
 {
 	uint32_t most = KH_WINDOW_BYTES >> region->unit_shift;

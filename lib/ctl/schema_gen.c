@@ -42,9 +42,10 @@ _Static_assert(KHAZANA_REQ_EXPIRED == 8, "Documentation/netlink/specs/khazana.ya
 _Static_assert(KHAZANA_REQ_IDLE == 9, "Documentation/netlink/specs/khazana.yaml and linux/khazana.h");
 _Static_assert(KHAZANA_REQ_PRESSURE == 10, "Documentation/netlink/specs/khazana.yaml and linux/khazana.h");
 _Static_assert(KHAZANA_REQ_CANCELLED == 11, "Documentation/netlink/specs/khazana.yaml and linux/khazana.h");
+_Static_assert(KHAZANA_REQ_TOUCHED == 12, "Documentation/netlink/specs/khazana.yaml and linux/khazana.h");
 
-static const char *const names_request_op[] = { "fault", "attach", "prefetch", "flush", "revoked", "unlocked", "dropped", "expired", "idle", "pressure", "cancelled" };
-static const struct kh_nl_enum enum_request_op = { .first = 1, .count = 11, .names = names_request_op };
+static const char *const names_request_op[] = { "fault", "attach", "prefetch", "flush", "revoked", "unlocked", "dropped", "expired", "idle", "pressure", "cancelled", "touched" };
+static const struct kh_nl_enum enum_request_op = { .first = 1, .count = 12, .names = names_request_op };
 
 _Static_assert(KHAZANA_REQF_OVERWRITE == 1, "Documentation/netlink/specs/khazana.yaml and linux/khazana.h");
 _Static_assert(KHAZANA_REQF_TRY == 2, "Documentation/netlink/specs/khazana.yaml and linux/khazana.h");

@@ -334,6 +334,7 @@ void munit_commit(struct munit *u, struct khazana_cmd *cmd)
 		m->sim->stats.stale_refused++;
 	if (cmd->result)
 		return;
+	u->mark = cmd->flags & KHAZANA_CMDF_MARK;
 	m->sim->stats.upgrades += before == KHAZANA_RIGHT_READ && cmd->right == KHAZANA_RIGHT_WRITE;
 	u->resident_until = m->sim->now + rng_range(&m->sim->rng, 30 * US,
 						    u->region->residency_us ?

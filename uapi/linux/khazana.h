@@ -231,6 +231,7 @@ enum khazana_req_op {
 	KHAZANA_REQ_IDLE	= 9, /* notice: no attachment of the region is left */
 	KHAZANA_REQ_PRESSURE	= 10,/* notice: frames are short; give up backups */
 	KHAZANA_REQ_CANCELLED	= 11,/* notice: nobody waits for request `cookie` any more */
+	KHAZANA_REQ_TOUCHED	= 12,/* notice: a unit that was committed with F_MARK is used */
 };
 
 /* flags of a request */
@@ -311,6 +312,7 @@ enum khazana_cmd_op {
 #define KHAZANA_CMDF_TRY	(1u << 7)
 #define KHAZANA_CMDF_NOPOISON	(1u << 8) /* LOST and region attribute: programs go on, by their own wish */
 #define KHAZANA_CMDF_EIO	(1u << 9) /* region attribute: read/write get EIO where a fault gets SIGBUS after the wait limit */
+#define KHAZANA_CMDF_MARK	(1u << 10) /* COMMIT: KHAZANA_REQ_TOUCHED when somebody gets to it */
 
 /**
  * struct khazana_cmd - one command, khd to module
