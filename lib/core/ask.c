@@ -14,7 +14,8 @@
 #include <string.h>
 #include "core.h"
 
-#define READY_MAX 32 /* units whose COMMITs wait for each other */
+#define READY_MAX 64 /* units whose COMMITs wait for each other */
+#define READY_PREFETCH 32 /* the same, of a prefetch: its reader shall have something to do */
 #define KH_SURPRISE (1000 * KH_MS) /* no descriptor of the module is under way for longer */
 
 static struct kh_ask *ask_find(struct kh_node *node, uint64_t id)
@@ -649,7 +650,8 @@ static void unit_arrived(struct kh_ask_unit *u)
 	if (!unit_ready(u))
 		return;
 	ask->ready++;
-	if (ask->ready >= ask->left || ask->ready >= READY_MAX) {
+	if (ask->ready >= ask->left ||
+	    ask->ready >= (ask->flags & KH_REQ_PREFETCH ? READY_PREFETCH : READY_MAX)) {
 		commit_ready(ask);
 		return;
 	}
