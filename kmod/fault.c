@@ -8,6 +8,8 @@
  * up mmap_lock, waits and returns VM_FAULT_RETRY.  From then on the VMA may be gone; the
  * file reference keeps attachment, region and unit.
  *
+ * A reader that goes on gets several pages by one fault, see fault_around().
+ *
  * page_mkwrite() cannot give up mmap_lock.  For an upgrade it asks, unmaps the
  * one page and returns VM_FAULT_NOPAGE: the store comes back as a miss.
  */
