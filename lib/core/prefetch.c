@@ -5,7 +5,8 @@
  * A miss of the unit behind the last one, or of one that is being prefetched, doubles the
  * window, up to 1 MiB; any other miss closes it.  It is asked for in parts, so that the home works
  * on one while another is on its way and the reader uses a third; so that it is asked for in
- * time, the module tells when the reader gets to the next part.  The missed unit is asked for first and never waits for its window.
+ * time, the module tells when the reader gets to the next part.  The missed unit is asked for first
+ * and never waits for its window.
  */
 #include "core.h"
 
