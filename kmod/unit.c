@@ -416,15 +416,13 @@ int kz_unit_frame(struct kz_unit *unit, u32 flags)
 }
 
 /**
- * kz_unit_touched() - somebody gets to a unit
+ * kz_unit_mark_met() - somebody gets to a unit that khd has marked
  * @unit: its lock is not held
  *
  * Of a prefetched range khd marks a unit here and there, to go on when a reader gets there.
  */
-void kz_unit_touched(struct kz_unit *unit)
+void kz_unit_mark_met(struct kz_unit *unit)
 {
-	if (likely(!READ_ONCE(unit->mark)))
-		return;
 	WRITE_ONCE(unit->mark, false);
 	kz_notice_hint(unit->region, KHAZANA_REQ_TOUCHED, unit->index, 1, 0);
 }

@@ -88,7 +88,17 @@ void kz_unit_set_error(struct kz_unit *unit, int error);
 int kz_unit_frame(struct kz_unit *unit, u32 flags);
 void kz_unit_kill(struct kz_unit *unit);
 void kz_unit_zap(struct kz_unit *unit);
-void kz_unit_touched(struct kz_unit *unit);
+void kz_unit_mark_met(struct kz_unit *unit);
 struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit);
+
+/**
+ * kz_unit_touched() - somebody gets to a unit
+ * @unit: its lock is not held
+ */
+static inline void kz_unit_touched(struct kz_unit *unit)
+{
+	if (unlikely(READ_ONCE(unit->mark)))
+		kz_unit_mark_met(unit);
+}
 
 #endif /* KZ_UNIT_H */
