@@ -5,9 +5,11 @@
 #ifndef KZ_COMPAT_H
 #define KZ_COMPAT_H
 
+#include <linux/hrtimer.h>
 #include <linux/mm.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
+#include <linux/uio.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
@@ -32,12 +34,34 @@ static inline int kz_page_mapcount(struct page *page)
 #endif
 }
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+static inline void hrtimer_setup(struct hrtimer *timer,
+				 enum hrtimer_restart (*function)(struct hrtimer *),
+				 clockid_t clock, enum hrtimer_mode mode)
+{
+	hrtimer_init(timer, clock, mode);
+	timer->function = function;
+}
+#endif
+
+/* Copy into a page, which is a folio of its own, without faults. */
+static inline size_t kz_page_copy_from(struct page *page, size_t offset, size_t bytes,
+				       struct iov_iter *from)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	return copy_folio_from_iter_atomic(page_folio(page), offset, bytes, from);
+#else
+	return copy_page_from_iter_atomic(page, offset, bytes, from);
+#endif
+}
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
 #include <linux/io_uring/cmd.h>
 
+/* Both payloads have 16 bytes, which each entry has room for. */
 static inline const void *kz_uring_payload(const struct io_uring_cmd *cmd)
 {
-	return io_uring_sqe_cmd(cmd->sqe);
+	return cmd->sqe->cmd;
 }
 
 #define KZ_URING_CANCEL	IO_URING_F_CANCEL
@@ -93,6 +117,30 @@ static inline void kz_shrinker_unregister(struct shrinker *shrinker)
 {
 	unregister_shrinker(shrinker);
 	kfree(shrinker);
+}
+#endif
+
+static inline void kz_uring_done(struct io_uring_cmd *cmd, s32 result, unsigned int flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+	io_uring_cmd_done(cmd, result, flags);
+#else
+	io_uring_cmd_done(cmd, result, 0, flags);
+#endif
+}
+
+/* Define @work for io_uring_cmd_complete_in_task(), to call @run(command, flags). */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+#define KZ_URING_WORK(work, run)						\
+static void work(struct io_tw_req request, io_tw_token_t token)			\
+{										\
+	run(io_uring_cmd_from_tw(request), IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);	\
+}
+#else
+#define KZ_URING_WORK(work, run)						\
+static void work(struct io_uring_cmd *cmd, unsigned int flags)			\
+{										\
+	run(cmd, flags);							\
 }
 #endif
 

@@ -13,6 +13,7 @@
 #include <linux/uio.h>
 
 #include "acquire.h"
+#include "compat.h"
 #include "file_io.h"
 #include "instance.h"
 #include "region.h"
@@ -116,7 +117,7 @@ static ssize_t write_page(struct kz_attachment *attachment, loff_t pos, struct i
 	spin_lock(&unit->lock);
 	kz_page_step(&unit->page, &store, &act);
 	spin_unlock(&unit->lock);
-	copied = copy_page_from_iter_atomic(page, place.offset, bytes, from);
+	copied = kz_page_copy_from(page, place.offset, bytes, from);
 	flush_dcache_page(page);
 	unlock_page(page);
 	put_page(page);

@@ -11,6 +11,7 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "instance.h"
 #include "lease.h"
 #include "region.h"
@@ -132,8 +133,7 @@ struct kz_lease *kz_lease_get(struct kz_instance *instance, u32 id)
 	lease->zap_ns = KZ_ZAP_MIN_NS;
 	lease->expired = true;
 	kthread_init_work(&lease->work, lease_work);
-	hrtimer_init(&lease->timer, CLOCK_BOOTTIME, HRTIMER_MODE_ABS);
-	lease->timer.function = lease_timer;
+	hrtimer_setup(&lease->timer, lease_timer, CLOCK_BOOTTIME, HRTIMER_MODE_ABS);
 	if (xa_err(xa_store(&instance->leases, id, lease, GFP_KERNEL))) {
 		kfree(lease);
 		return NULL;

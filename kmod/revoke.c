@@ -16,6 +16,7 @@
 #include <linux/timekeeping.h>
 
 #include "acquire.h"
+#include "compat.h"
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
@@ -224,8 +225,7 @@ static void revoke_later(struct kz_revoke *revoke, struct kz_unit *unit,
 	revoke->event = *event;
 	INIT_LIST_HEAD(&revoke->groups);
 	kthread_init_work(&revoke->work, revoke_work);
-	hrtimer_init(&revoke->timer, CLOCK_BOOTTIME, HRTIMER_MODE_REL);
-	revoke->timer.function = revoke_timer;
+	hrtimer_setup(&revoke->timer, revoke_timer, CLOCK_BOOTTIME, HRTIMER_MODE_REL);
 	kz_region_get(unit->region);
 	unit->revoke = revoke;
 	revoke_arm(revoke, delay_ns);
