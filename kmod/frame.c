@@ -199,6 +199,23 @@ void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame)
 }
 
 /**
+ * kz_frame_park() - a frame belongs to no unit any more, but stays in the view
+ * @frame: no user maps it
+ *
+ * Context: may sleep.
+ */
+void kz_frame_park(struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++) {
+		lock_page(frame->page[i]);
+		page_bind(frame->page[i], NULL, 0);
+		unlock_page(frame->page[i]);
+	}
+}
+
+/**
  * kz_frame_lock() - lock all pages of a frame, in ascending order
  * @frame: the frame
  */

@@ -56,6 +56,7 @@ int kz_frames_init(struct kz_frames *frames);
 void kz_frames_exit(struct kz_frames *frames);
 struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner);
 void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame);
+void kz_frame_park(struct kz_frame *frame);
 void kz_frame_lock(struct kz_frame *frame);
 bool kz_frame_trylock(struct kz_frame *frame);
 void kz_frame_unlock(struct kz_frame *frame);

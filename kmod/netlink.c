@@ -307,19 +307,20 @@ static int unit_each(struct sk_buff *skb, struct netlink_callback *cb, struct kz
 {
 	struct nlattr *only = dump_attrs(cb)[KHAZANA_NLA_UNIT_REGION];
 	struct cursor *cursor = cursor_of(cb);
+	u64 index = cursor->index;
 	struct kz_unit *unit;
-	unsigned long index;
 	void *head;
 	int err;
 
 	if (only && nla_get_u32(only) != region->handle)
 		return 0;
-	xa_for_each_start(&region->units, index, unit, cursor->index) {
+	while ((unit = kz_unit_next(region, &index))) {
 		head = dump_put(skb, cb, KHAZANA_NL_CMD_UNIT_GET);
 		err = head ? dump_end(skb, head, put_unit(skb, unit)) : -EMSGSIZE;
+		kz_unit_put(unit);
 		if (err)
 			return err;
-		cursor->index = index + 1;
+		cursor->index = index;
 	}
 	return 0;
 }
@@ -393,10 +394,12 @@ int kz_nl_unit_get_doit(struct sk_buff *skb, struct genl_info *info)
 		goto put;
 	}
 	unit = kz_unit_find(region, index);
-	if (unit)
+	if (unit) {
 		err = unit_reply(info, unit);
-	else
-		NL_SET_ERR_MSG(info->extack, "this node has never used the unit");
+		kz_unit_put(unit);
+	} else {
+		NL_SET_ERR_MSG(info->extack, "this node has nothing of the unit");
+	}
 	kz_region_put(region);
 put:
 	kz_instance_put(instance);
@@ -456,39 +459,46 @@ static int put_request(struct sk_buff *skb, struct netlink_callback *cb,
 	return dump_end(skb, head, err);
 }
 
-static int request_each(struct sk_buff *skb, struct netlink_callback *cb, struct kz_region *region)
+/* The unit's request, if it has one. */
+static int put_unit_request(struct sk_buff *skb, struct netlink_callback *cb, struct kz_unit *unit)
 {
-	struct kz_queue *queue = &region->instance->queue;
-	struct cursor *cursor = cursor_of(cb);
-	struct kz_unit *unit;
-	unsigned long index;
+	struct kz_queue *queue = &unit->region->instance->queue;
+	struct khazana_request req = {
+		.op = KHAZANA_REQ_FAULT,
+		.region = unit->region->handle,
+		.unit = unit->index,
+		.count = 1,
+	};
 	u32 where;
 	u64 since;
+
+	spin_lock(&unit->lock);
+	req.want = unit->page.want;
+	req.flags = unit->req_flags;
+	since = unit->queued_ns;
+	spin_lock(&queue->lock);
+	where = unit->request;
+	req.id = unit->req_id;
+	spin_unlock(&queue->lock);
+	spin_unlock(&unit->lock);
+	if (where == KZ_REQUEST_NONE)
+		return 0;
+	return put_request(skb, cb, &req, where == KZ_REQUEST_FETCHED, since);
+}
+
+static int request_each(struct sk_buff *skb, struct netlink_callback *cb, struct kz_region *region)
+{
+	struct cursor *cursor = cursor_of(cb);
+	u64 index = cursor->index;
+	struct kz_unit *unit;
 	int err;
 
-	xa_for_each_start(&region->units, index, unit, cursor->index) {
-		struct khazana_request req = {
-			.op = KHAZANA_REQ_FAULT,
-			.region = region->handle,
-			.unit = index,
-			.count = 1,
-		};
-
-		spin_lock(&unit->lock);
-		req.want = unit->page.want;
-		req.flags = unit->req_flags;
-		since = unit->queued_ns;
-		spin_lock(&queue->lock);
-		where = unit->request;
-		req.id = unit->req_id;
-		spin_unlock(&queue->lock);
-		spin_unlock(&unit->lock);
-		cursor->index = index;
-		err = where != KZ_REQUEST_NONE ?
-		      put_request(skb, cb, &req, where == KZ_REQUEST_FETCHED, since) : 0;
+	while ((unit = kz_unit_next(region, &index))) {
+		err = put_unit_request(skb, cb, unit);
+		kz_unit_put(unit);
 		if (err)
 			return err;
-		cursor->index = index + 1;
+		cursor->index = index;
 	}
 	return 0;
 }

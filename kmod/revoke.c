@@ -31,7 +31,7 @@
 
 /**
  * struct kz_revoke - a REVOKE of one unit that goes on
- * @unit: which one; with a reference on its region
+ * @unit: which one; with a reference on it and on its region
  * @event: what is done when the residency is over
  * @started: the transition was made, the unit is REVOKING
  * @until_ns: CLOCK_BOOTTIME end of the wait for references
@@ -212,6 +212,7 @@ static void revoke_work(struct kthread_work *work)
 	revoke_end(revoke, err == -EALREADY ? 0 : err);
 	mutex_unlock(&unit->mutex);
 	kz_unit_finish(unit, act);
+	kz_unit_put(unit);
 	hrtimer_cancel(&revoke->timer);
 	kfree(revoke);
 	kz_region_put(region);
@@ -227,6 +228,7 @@ static void revoke_later(struct kz_revoke *revoke, struct kz_unit *unit,
 	kthread_init_work(&revoke->work, revoke_work);
 	hrtimer_setup(&revoke->timer, revoke_timer, CLOCK_BOOTTIME, HRTIMER_MODE_REL);
 	kz_region_get(unit->region);
+	kz_unit_hold(unit);
 	unit->revoke = revoke;
 	revoke_arm(revoke, delay_ns);
 }

@@ -32,38 +32,57 @@
 #define KZ_FRAME_WAIT_MS	10	/* between attempts when the limit is met */
 #define KZ_RECLAIM_BATCH	32u	/* pages that reclaim frees at a time */
 #define KZ_ERROR_JIFFIES	(HZ)	/* how long a retried fault finds its error */
+#define KZ_SWEEP		2	/* records that are looked at when one is made */
 
 /**
  * kz_unit_find() - look up a unit's record
  * @region: the region, of which the caller has a reference
  * @index: number of the unit
  *
- * Return: the unit, or NULL if it was never used.
+ * Return: a reference, for kz_unit_put(), or NULL if there is none.
  */
 struct kz_unit *kz_unit_find(struct kz_region *region, u64 index)
 {
-	return xa_load(&region->units, index);
+	struct kz_unit *unit;
+
+	rcu_read_lock();
+	unit = xa_load(&region->units, index);
+	if (unit && !atomic_inc_not_zero(&unit->ref))
+		unit = NULL;
+	rcu_read_unlock();
+	return unit;
 }
 
 /**
- * kz_unit_get() - look up or make a unit's record
+ * kz_unit_next() - the next record
  * @region: the region, of which the caller has a reference
- * @index: number of the unit, below the region's units_max
+ * @index: in: lowest number of the unit; out: the number after the one found
  *
- * Context: may sleep.  Return: the unit, or ERR_PTR(-ENOMEM).
+ * Return: a reference, for kz_unit_put(), or NULL at the end.
  */
-struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
+struct kz_unit *kz_unit_next(struct kz_region *region, u64 *index)
 {
-	struct kz_unit *unit = xa_load(&region->units, index);
-	struct kz_unit *old;
+	unsigned long at = *index;
+	struct kz_unit *unit;
 
-	if (likely(unit))
-		return unit;
+	rcu_read_lock();
+	unit = xa_find(&region->units, &at, ULONG_MAX, XA_PRESENT);
+	while (unit && !atomic_inc_not_zero(&unit->ref))
+		unit = xa_find_after(&region->units, &at, ULONG_MAX, XA_PRESENT);
+	rcu_read_unlock();
+	*index = (u64)at + 1;
+	return unit;
+}
+
+static struct kz_unit *unit_new(struct kz_region *region, u64 index)
+{
+	struct kz_unit *unit;
+
 	if (kz_inject_fail(KZ_POINT_UNIT))
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	unit = kzalloc(sizeof(*unit), GFP_KERNEL);
 	if (!unit)
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	spin_lock_init(&unit->lock);
 	mutex_init(&unit->mutex);
 	init_waitqueue_head(&unit->wait);
@@ -71,15 +90,128 @@ struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
 	INIT_LIST_HEAD(&unit->lru);
 	unit->region = region;
 	unit->index = index;
-	/* Against EPOCH, which raises the region's floor and then that of each unit. */
-	mutex_lock(&region->unit_alloc);
-	kz_page_init(&unit->page, region->floor);
-	old = xa_cmpxchg(&region->units, index, NULL, unit, GFP_KERNEL);
-	mutex_unlock(&region->unit_alloc);
-	if (likely(!old))
+	return unit;
+}
+
+/*
+ * Enter a record into the table.  Until its reference is there nobody can use it, so that
+ * its floor is the one at this moment.  Return: NULL, the other record that is there, or an
+ * error of the table.
+ */
+static struct kz_unit *unit_enter(struct kz_unit *unit)
+{
+	struct kz_region *region = unit->region;
+	struct kz_unit *old;
+
+	xa_lock(&region->units);
+	old = __xa_cmpxchg(&region->units, unit->index, NULL, unit, GFP_KERNEL);
+	if (!old) {
+		kz_page_init(&unit->page, kz_region_floor(region, unit->index));
+		atomic_set_release(&unit->ref, 2);
+	}
+	xa_unlock(&region->units);
+	return old;
+}
+
+/* A record that could not go when it was put may go by now. */
+static void units_sweep(struct kz_region *region)
+{
+	u64 at = READ_ONCE(region->sweep);
+	struct kz_unit *unit;
+	int i;
+
+	for (i = 0; i < KZ_SWEEP; i++) {
+		unit = kz_unit_next(region, &at);
+		if (!unit)
+			at = 0;
+		else
+			kz_unit_put(unit);
+	}
+	WRITE_ONCE(region->sweep, at);
+}
+
+/**
+ * kz_unit_get() - look up or make a unit's record
+ * @region: the region, of which the caller has a reference
+ * @index: number of the unit, below the region's units_max
+ *
+ * Context: may sleep.  Return: a reference, for kz_unit_put(), or ERR_PTR(-ENOMEM).
+ */
+struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
+{
+	struct kz_unit *unit = kz_unit_find(region, index);
+	struct kz_unit *new, *old;
+
+	if (likely(unit))
 		return unit;
-	kfree(unit);
-	return xa_is_err(old) ? ERR_PTR(-ENOMEM) : old;
+	units_sweep(region);
+	new = unit_new(region, index);
+	if (!new)
+		return ERR_PTR(-ENOMEM);
+	while (!unit) {
+		old = unit_enter(new);
+		if (!old)
+			return new;
+		if (xa_is_err(old)) {
+			unit = ERR_PTR(-ENOMEM);
+			break;
+		}
+		/* Another one, unless it is about to go: then it is gone in a moment. */
+		unit = kz_unit_find(region, index);
+		cpu_relax();
+	}
+	mutex_destroy(&new->mutex);
+	kfree(new);
+	return unit;
+}
+
+/* Nothing to remember but the floor, neither for khd nor for a fault that comes back. */
+static bool unit_blank(const struct kz_unit *unit)
+{
+	return kz_page_blank(&unit->page) &&
+	       !(unit->error && time_before(jiffies, unit->error_until));
+}
+
+/* Nobody uses the record and it says nothing: its floor stays. */
+static void unit_prune(struct kz_unit *unit)
+{
+	struct kz_region *region = unit->region;
+	bool gone;
+
+	spin_lock(&unit->lock);
+	gone = unit_blank(unit) && atomic_cmpxchg(&unit->ref, 1, 0) == 1;
+	if (gone) {
+		u64 *floor = &region->floors[unit->index & region->floors_mask];
+
+		xa_lock(&region->units);
+		*floor = max(*floor, unit->page.floor);
+		__xa_erase(&region->units, unit->index);
+		xa_unlock(&region->units);
+	}
+	spin_unlock(&unit->lock);
+	if (!gone)
+		return;
+	mutex_destroy(&unit->mutex);
+	kfree_rcu(unit, rcu);
+}
+
+/**
+ * kz_unit_put() - give back a reference
+ * @unit: the unit; the caller has a reference of its region, and none of the unit's locks
+ *
+ * The last user of a blank record removes it.  Its floor is kept in a table of the region,
+ * in which several units share a place, so that their floors only rise: nothing that was refused
+ * with the record is accepted without it.  What is wrongly refused then is what the
+ * home had granted before the floor's own token, to somebody who did not wait with a record; its
+ * khd asks again, with one (Documentation/protocol.rst, "Floors without a record").
+ */
+void kz_unit_put(struct kz_unit *unit)
+{
+	/* Keeps the record while it is looked at. */
+	rcu_read_lock();
+	if (atomic_dec_return(&unit->ref) == 1 && unit_blank(unit))
+		unit_prune(unit);
+	rcu_read_unlock();
 }
 
 /**
