@@ -11,6 +11,7 @@
 #include <linux/vmalloc.h>
 
 #include "instance.h"
+#include "plant.h"
 #include "region.h"
 #include "trace.h"
 #include "unit.h"
@@ -121,6 +122,8 @@ static void units_requeue(struct kz_region *region)
 	struct kz_unit *unit;
 	u64 index = 0;
 
+	if (kz_planted(KZ_PLANT_NO_REQUEUE))
+		return;
 	while ((unit = kz_unit_next(region, &index))) {
 		const struct kz_page *page = &unit->page;
 

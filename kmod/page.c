@@ -35,6 +35,7 @@
 #include <errno.h>
 #endif
 #include "page.h"
+#include "plant.h"
 
 /**
  * kz_page_init() - make the record of a unit that the node does not hold
@@ -240,7 +241,8 @@ static int commit(struct kz_page *p, const struct kz_page_event *e, __u32 *act)
 		return -EINVAL;
 	if (e->version == KHAZANA_VERSION_NONE)
 		return -EINVAL;
-	if (e->token < p->floor || (p->right != KHAZANA_RIGHT_NONE && e->token < p->token))
+	if ((e->token < p->floor && !kz_planted(KZ_PLANT_SKIP_FLOOR)) ||
+	    (p->right != KHAZANA_RIGHT_NONE && e->token < p->token))
 		return -ESTALE;
 	if (p->right != KHAZANA_RIGHT_NONE && e->token == p->token && e->right <= p->right)
 		return -EALREADY;
@@ -340,7 +342,8 @@ static int refs_over(struct kz_page *p, bool gone, __u32 *act)
 		return -EALREADY;
 	if (!gone)
 		*act |= KZ_ACT_ORPHAN | (p->dispose == KZ_DISPOSE_STAY ? KZ_ACT_ZAP : 0);
-	if (p->dispose == KZ_DISPOSE_FREE)
+	if (p->dispose == KZ_DISPOSE_FREE ||
+	    (p->dispose == KZ_DISPOSE_HANDOFF && kz_planted(KZ_PLANT_EARLY_RELEASE)))
 		free_frame(p, act);
 	else if (p->dispose == KZ_DISPOSE_HANDOFF)
 		move_to_handoff(p, p->floor, act);
@@ -470,6 +473,9 @@ bool kz_page_droppable(const struct kz_page *page)
 {
 	const __u32 never = KHAZANA_UNIT_OWNED | KHAZANA_UNIT_DIRTY | KHAZANA_UNIT_LOCKED;
 
+	if (kz_planted(KZ_PLANT_DROP_OWNED))
+		return page->state == KHAZANA_STATE_STABLE && page->right != KHAZANA_RIGHT_NONE &&
+		       !(page->flags & KHAZANA_UNIT_LOCKED);
 	return page->state == KHAZANA_STATE_STABLE && page->right == KHAZANA_RIGHT_READ &&
 	       (page->flags & KHAZANA_UNIT_DROPPABLE) && !(page->flags & never);
 }

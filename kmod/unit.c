@@ -25,6 +25,7 @@
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
+#include "plant.h"
 #include "region.h"
 #include "trace.h"
 #include "unit.h"
@@ -184,7 +185,8 @@ static void unit_prune(struct kz_unit *unit)
 		u64 *floor = &region->floors[unit->index & region->floors_mask];
 
 		xa_lock(&region->units);
-		*floor = max(*floor, unit->page.floor);
+		if (!kz_planted(KZ_PLANT_FORGET_FLOOR))
+			*floor = max(*floor, unit->page.floor);
 		__xa_erase(&region->units, unit->index);
 		xa_unlock(&region->units);
 	}
@@ -356,7 +358,9 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 
 	if (*act & (KZ_ACT_ZAP | KZ_ACT_MKCLEAN))
 		kz_inject_delay(KZ_POINT_ZAP);
-	if (frame && (*act & KZ_ACT_ZAP))
+	if (event->type == KZ_EV_REVOKE && kz_planted(KZ_PLANT_SKIP_ZAP))
+		;
+	else if (frame && (*act & KZ_ACT_ZAP))
 		kz_frame_zap(frame);
 	else if (frame && (*act & KZ_ACT_MKCLEAN))
 		kz_frame_mkclean(frame);
@@ -395,6 +399,21 @@ int kz_unit_step_locked(struct kz_unit *unit, const struct kz_page_event *event,
 	return step(unit, event, act, copy);
 }
 
+static void wake(struct kz_unit *unit)
+{
+	struct wait_queue_entry *first;
+
+	if (!kz_planted(KZ_PLANT_LOSE_WAKE)) {
+		wake_up_all(&unit->wait);
+		return;
+	}
+	spin_lock_irq(&unit->wait.lock);
+	first = list_first_entry_or_null(&unit->wait.head, struct wait_queue_entry, entry);
+	if (first)
+		first->func(first, TASK_NORMAL, 0, NULL);
+	spin_unlock_irq(&unit->wait.lock);
+}
+
 /**
  * kz_unit_finish() - tell those whom a transition concerns
  * @unit: none of its locks is held
@@ -405,7 +424,7 @@ void kz_unit_finish(struct kz_unit *unit, u32 act)
 	struct kz_region *region = unit->region;
 
 	if (act & KZ_ACT_WAKE)
-		wake_up_all(&unit->wait);
+		wake(unit);
 	if (act & KZ_ACT_NOTIFY_UNLOCKED)
 		kz_notice_must(region, KHAZANA_REQ_UNLOCKED, unit->index, 1, unit->page.token);
 	if (act & KZ_ACT_NOTIFY_DROPPED)
@@ -417,7 +436,7 @@ void kz_unit_finish(struct kz_unit *unit, u32 act)
 		kz_event_frame_orphaned(&region->instance->events, region->handle,
 					kz_region_addr(region, unit->index));
 	}
-	if (act & KZ_ACT_POISON) {
+	if ((act & KZ_ACT_POISON) && !kz_planted(KZ_PLANT_NO_POISON)) {
 		kz_event_unit_lost(&region->instance->events, region->handle,
 				   kz_region_addr(region, unit->index), unit->page.token);
 		kz_region_poison(region);

@@ -34,6 +34,14 @@ check-guest-kselftest-6.1 check-guest-kselftest-6.12: check-guest-kselftest-%: $
 
 check-guest: check-guest-kselftest-6.1 check-guest-kselftest-6.12
 
+# Bugs planted in the module, each of which its test must catch.
+.PHONY: check-guest-plants
+ks_plants := $(patsubst %,$(KO)/kmod/%-plants/khazana.ko,$(lastword $(filter 6.1.%,$(KVERS))))
+check-guest-plants: $(ks_programs) $(ks_plants)
+	TAP_TIMEOUT=400 scripts/tap plants -- selftests/vm/run --kernel 6.1 --nodes 1 --no-khd --plants -- \
+		$(CURDIR)/$(ks)/plants $(CURDIR)/$(O)/$(ks)
+check-guest: check-guest-plants
+
 # KASAN, lockdep, kmemleak: slow, so that it takes its time in a run of its own.
 .PHONY: check-guest-kselftest-debug
 check-guest-kselftest-debug: $(ks_programs)
