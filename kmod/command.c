@@ -393,6 +393,33 @@ static int state(struct kz_instance *instance, struct kz_region *unused,
 	return 0;
 }
 
+static int parked(struct kz_instance *instance, struct kz_region *unused,
+		  struct khazana_cmd *cmd)
+{
+	struct kz_parked *entry = NULL;
+
+	mutex_lock(&instance->parked.lock);
+	if (cmd->cookie <= U32_MAX)
+		entry = kz_parked_next(&instance->parked, cmd->cookie);
+	if (entry) {
+		cmd->cookie = entry->id;
+		cmd->region = entry->region->handle;
+		cmd->unit = entry->unit;
+		cmd->token = entry->token;
+		cmd->version = entry->version;
+		cmd->time_ns = entry->time_ns;
+		cmd->frame = frame_index(entry->frame);
+	}
+	mutex_unlock(&instance->parked.lock);
+	return entry ? 0 : -ENOENT;
+}
+
+static int parked_drop(struct kz_instance *instance, struct kz_region *unused,
+		       struct khazana_cmd *cmd)
+{
+	return cmd->cookie <= U32_MAX ? kz_parked_drop(instance, cmd->cookie) : -ENOENT;
+}
+
 /**
  * struct command - how a command is run
  * @run: the command; the region has a reference and is NULL if not @region
@@ -427,6 +454,8 @@ static const struct command commands[] = {
 	[KHAZANA_CMD_INVENTORY] = { inventory, 0, true },
 	[KHAZANA_CMD_REGION_GET] = { region_get },
 	[KHAZANA_CMD_STATE] = { state },
+	[KHAZANA_CMD_PARKED] = { parked },
+	[KHAZANA_CMD_PARKED_DROP] = { parked_drop },
 };
 
 static int command_run(struct kz_instance *instance, struct khazana_cmd *cmd)

@@ -104,7 +104,6 @@ static struct kz_region *region_new(struct kz_instance *instance, const struct k
 	region->generation = cmd->generation;
 	region->inode->i_size = min_t(u64, cmd->length, MAX_LFS_FILESIZE);
 	xa_init(&region->units);
-	xa_init(&region->parked);
 	mutex_init(&region->lock);
 	INIT_LIST_HEAD(&region->attachments);
 	return region;
@@ -114,16 +113,13 @@ static void region_free(struct kref *ref)
 {
 	struct kz_region *region = container_of(ref, struct kz_region, ref);
 	struct kz_instance *instance = region->instance;
-	struct kz_frame *frame;
 	struct kz_unit *unit;
 	unsigned long index;
 
 	xa_for_each(&region->units, index, unit)
 		kz_unit_free(unit);
 	xa_destroy(&region->units);
-	xa_for_each(&region->parked, index, frame)
-		kz_frame_free(&instance->frames, frame);
-	xa_destroy(&region->parked);
+	kz_parked_forget(region);
 	kfree(region->floors);
 	kz_inode_put(region->inode);
 	mutex_destroy(&region->lock);
@@ -405,23 +401,6 @@ bool kz_region_raise_floor(struct kz_region *region, u64 unit, u64 floor)
 		*at = max(*at, floor);
 	xa_unlock(&region->units);
 	return absent;
-}
-
-/**
- * kz_region_park() - put a lost frame aside
- * @region: the region
- * @unit: its number
- * @frame: no longer the unit's; an earlier one of the same unit is freed
- */
-void kz_region_park(struct kz_region *region, u64 unit, struct kz_frame *frame)
-{
-	struct kz_instance *instance = region->instance;
-	struct kz_frame *old;
-
-	kz_frame_park(frame);
-	old = xa_store(&region->parked, unit, frame, GFP_KERNEL);
-	kz_stat_inc(instance, KZ_STAT_PARKED);
-	kz_frame_free(&instance->frames, xa_is_err(old) ? frame : old);
 }
 
 /**

@@ -17,7 +17,6 @@
 #include "pair.h"
 
 struct inode;
-struct kz_frame;
 struct kz_instance;
 struct kz_unit;
 
@@ -46,9 +45,8 @@ struct kz_unit;
  * @residency_ns: minimum residency, 0 is the module's choice
  * @flags: KHAZANA_CMDF_NOPOISON, KHAZANA_CMDF_EIO
  * @dead: deleted; nobody may wait for it any more
- * @lock: protects @attachments and @parked
+ * @lock: protects @attachments
  * @attachments: struct kz_attachment
- * @parked: frames with lost stores, by unit
  */
 struct kz_region {
 	struct kref ref;
@@ -73,7 +71,6 @@ struct kz_region {
 	bool dead;
 	struct mutex lock;	/* of @attachments */
 	struct list_head attachments;
-	struct xarray parked;
 };
 
 /**
@@ -141,7 +138,6 @@ void kz_regions_shutdown(struct kz_instance *instance);
 u32 kz_region_attachments(struct kz_region *region);
 void kz_region_poison(struct kz_region *region);
 bool kz_region_raise_floor(struct kz_region *region, u64 unit, u64 floor);
-void kz_region_park(struct kz_region *region, u64 unit, struct kz_frame *frame);
 
 int kz_attachment_new(struct kz_region *region, const struct khazana_attach *arg,
 		      struct kz_attachment **out);

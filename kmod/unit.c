@@ -25,6 +25,7 @@
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
+#include "parked.h"
 #include "plant.h"
 #include "region.h"
 #include "trace.h"
@@ -331,6 +332,7 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 	bool unmaps = event_unmaps(event);
 	struct kz_frame *frame = unit->cur;
 	struct dead dead = {};
+	u64 token, version;
 	u8 before, right;
 	int err;
 
@@ -341,6 +343,8 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 	spin_lock(&unit->lock);
 	before = unit->page.state;
 	right = unit->page.right;
+	token = unit->page.token;
+	version = unit->page.version;
 	err = kz_page_step(&unit->page, event, act);
 	if (*act & KZ_ACT_ORPHAN) {
 		dead.frame[dead.count++] = frame;
@@ -373,7 +377,7 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 	while (dead.count--)
 		kz_frame_free(&unit->region->instance->frames, dead.frame[dead.count]);
 	if (dead.parked)
-		kz_region_park(unit->region, unit->index, dead.parked);
+		kz_parked_add(unit, dead.parked, token, version);
 	return err;
 }
 

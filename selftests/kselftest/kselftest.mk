@@ -26,7 +26,7 @@ endef
 $(foreach t,$(ks_tests),$(eval $(call ks_test,$(t))))
 
 .PHONY: check-guest-kselftest-6.1 check-guest-kselftest-6.12
-ks_programs := $(ks_tests:%=$(O)/$(ks)/%_test) $(O)/$(ks)/kzd
+ks_programs := $(ks_tests:%=$(O)/$(ks)/%_test) $(O)/$(ks)/kzd $(O)/khadm
 
 check-guest-kselftest-6.1 check-guest-kselftest-6.12: check-guest-kselftest-%: $(ks_programs)
 	TAP_TIMEOUT=900 scripts/tap kselftest-$* -- selftests/vm/run --kernel $* --nodes 1 --no-khd -- \

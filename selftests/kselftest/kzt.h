@@ -29,16 +29,16 @@ static inline void kzt_only(void)
 }
 
 #undef TEST_HARNESS_MAIN
-#define TEST_HARNESS_MAIN                                                           \
-	static void __attribute__((constructor)) __constructor_order_last(void)     \
-	{                                                                           \
-		if (!__constructor_order)                                           \
-			__constructor_order = _CONSTRUCTOR_ORDER_BACKWARD;          \
-	}                                                                           \
-	int main(int argc, char **argv)                                             \
-	{                                                                           \
-		kzt_only();                                                         \
-		return test_harness_run(argc, argv);                                \
+#define TEST_HARNESS_MAIN                                                       \
+	static void __attribute__((constructor)) __constructor_order_last(void) \
+	{                                                                       \
+		if (!__constructor_order)                                       \
+			__constructor_order = _CONSTRUCTOR_ORDER_BACKWARD;      \
+	}                                                                       \
+	int main(int argc, char **argv)                                         \
+	{                                                                       \
+		kzt_only();                                                     \
+		return test_harness_run(argc, argv);                            \
 	}
 
 #endif /* KZT_H */
