@@ -195,6 +195,56 @@ static void access_before_allocate_is_refused(void **state)
 	assert_int_equal(host_load(&c->hosts[1], 1), 0);
 }
 
+static void free_is_all_or_nothing(void **state)
+{
+	struct cluster *c = *state;
+	struct host *holder = &c->hosts[1], *other = &c->hosts[2];
+	struct kz_page_event lock = { .type = KZ_EV_LOCK, .right = WRITE };
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = 6 * UNIT };
+	uint32_t act;
+	unsigned int i;
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	for (i = 0; i < 5; i++) {
+		assert_int_equal(host_want(i & 1 ? holder : other, i, 1, WRITE, 0), 0);
+		host_store(i & 1 ? holder : other, i, 100 + i);
+	}
+	assert_int_equal(kz_page_step(&holder->units[3].page, &lock, &act), 0);
+	assert_int_equal(host_op(&c->hosts[0], &op), EBUSY);
+	/* the lock waits for nobody, and nothing of the rest is lost */
+	assert_int_equal(holder->units[3].page.right, WRITE);
+	for (i = 0; i < 5; i++) {
+		if (i == 3)
+			continue;
+		assert_int_equal(host_want(&c->hosts[0], i, 1, READ, 0), 0);
+		assert_int_equal(host_load(&c->hosts[0], i), 100 + i);
+	}
+	assert_int_equal(host_want(other, 5, 1, WRITE, 0), 0);
+
+	/* somebody waits for the lock: a FREE does not */
+	assert_int_equal(host_want(&c->hosts[0], 3, 1, READ, 0), EINPROGRESS);
+	assert_int_equal(host_op(other, &op), EBUSY);
+	assert_int_equal(host_want(other, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_load(other, 0), 100);
+
+	lock.type = KZ_EV_UNLOCK;
+	assert_int_equal(kz_page_step(&holder->units[3].page, &lock, &act), 0);
+	host_request(holder,
+		     &(struct khazana_request){
+			     .op = KHAZANA_REQ_UNLOCKED, .region = 1, .unit = 3, .count = 1 });
+	assert_int_equal(host_load(&c->hosts[0], 3), 103);
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	for (i = 0; i < 6; i++) {
+		assert_int_equal(other->units[i].page.right, KHAZANA_RIGHT_NONE);
+		assert_int_equal(holder->units[i].page.right, KHAZANA_RIGHT_NONE);
+		assert_int_equal(host_want(other, i, 1, READ, 0), ENXIO);
+	}
+	op.code = KH_OP_ALLOCATE;
+	assert_int_equal(host_op(holder, &op), 0);
+	assert_int_equal(host_want(other, 4, 1, READ, 0), 0);
+	assert_int_equal(host_load(other, 4), 0);
+}
+
 static void bad_operations_have_their_errnos(void **state)
 {
 	struct cluster *c = *state;
@@ -307,6 +357,7 @@ int test_crew(void)
 		TEST(a_wait_ends_at_its_deadline),
 		TEST(sequential_misses_are_fetched_ahead),
 		TEST(access_before_allocate_is_refused),
+		TEST(free_is_all_or_nothing),
 		TEST(bad_operations_have_their_errnos),
 		TEST(a_region_in_use_is_not_unreserved),
 		TEST(the_directory_is_shown),
