@@ -10,9 +10,9 @@
  */
 #include <linux/highmem.h>
 #include <linux/module.h>
-#include <linux/version.h>
 #include <net/sock.h>
 
+#include "compat.h"
 #include "instance.h"
 #include "netlink.h"
 #include "netlink_gen.h"
@@ -40,7 +40,7 @@ static struct cursor *cursor_of(struct netlink_callback *cb)
 
 static struct nlattr **dump_attrs(struct netlink_callback *cb)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#if KZ_LINUX_SINCE(6, 6)
 	return genl_info_dump(cb)->attrs;
 #else
 	return genl_dumpit_info(cb)->attrs;
