@@ -55,6 +55,9 @@ static int add(struct kz_instance *instance, struct kz_parked *entry)
 	int err;
 
 	lockdep_assert_held(&table->lock);
+	/* Deleted: kz_parked_forget() has been here, or will be. */
+	if (READ_ONCE(entry->region->dead))
+		return -ENOENT;
 	if (entry->frame->count > limit(instance) ||
 	    table->pages > limit(instance) - entry->frame->count)
 		return -ENOSPC;
@@ -102,6 +105,8 @@ void kz_parked_add(struct kz_unit *unit, struct kz_frame *frame, u64 token, u64 
 	}
 	kfree(entry);
 	kz_frame_free(&instance->frames, frame);
+	if (err == -ENOENT)
+		return;
 	kz_stat_inc(instance, KZ_STAT_NOT_PARKED);
 	kz_event_parked_full(&instance->events, region->handle,
 			     kz_region_addr(region, unit->index), token, limit(instance));
@@ -153,8 +158,8 @@ int kz_parked_drop(struct kz_instance *instance, u32 id)
 }
 
 /**
- * kz_parked_forget() - a region goes, and what is parked of it
- * @region: nobody uses it
+ * kz_parked_forget() - a region is deleted, and what is parked of it
+ * @region: dead
  */
 void kz_parked_forget(struct kz_region *region)
 {

@@ -18,7 +18,7 @@ struct kz_unit;
 /**
  * struct kz_parked - a frame with lost stores
  * @id: never used twice by an instance
- * @region: whose it is; the entry goes before the region does
+ * @region: whose it is; the entry goes when the region is deleted
  * @unit: number in the region
  * @token: of the right that was lost
  * @version: that the stores were made to

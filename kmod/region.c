@@ -119,7 +119,6 @@ static void region_free(struct kref *ref)
 	xa_for_each(&region->units, index, unit)
 		kz_unit_free(unit);
 	xa_destroy(&region->units);
-	kz_parked_forget(region);
 	kfree(region->floors);
 	kz_inode_put(region->inode);
 	mutex_destroy(&region->lock);
@@ -309,6 +308,7 @@ int kz_region_del(struct kz_region *region, bool force)
 	if (err)
 		return err;
 	region_kill(region);
+	kz_parked_forget(region);
 	kz_event_region_removed(&instance->events, region->handle, region->start);
 	trace_khazana_region(region, false);
 	kz_region_put(region);
