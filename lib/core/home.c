@@ -177,7 +177,6 @@ void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source
 		kh_unit_hdone(unit, unit->owner.party);
 }
 
-/* FREE: everybody gives everything up, then the unit is virgin. */
 /* Nobody has a right to the unit: it stays busy until that is so of all units of the FREE. */
 static void free_ready(struct kh_unit *unit, struct kh_service *s)
 {
@@ -187,6 +186,7 @@ static void free_ready(struct kh_unit *unit, struct kh_service *s)
 	kh_served_ready(unit->region->owner, s->call);
 }
 
+/* FREE: everybody gives everything up, then the unit is virgin. */
 static void run_free(struct kh_unit *unit, struct kh_service *s)
 {
 	kh_node_id parties[KH_NODES_MAX + 1];

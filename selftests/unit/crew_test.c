@@ -21,6 +21,16 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup_null(void **state)
+{
+	struct cluster *c = cluster_new();
+
+	c->protocol = "null";
+	cluster_region(c, 0, 48, 10000);
+	*state = c;
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	cluster_free(*state);
@@ -245,6 +255,29 @@ static void free_is_all_or_nothing(void **state)
 	assert_int_equal(host_load(other, 4), 0);
 }
 
+static void null_gives_the_owners_contents_of_the_moment(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 1);
+	assert_int_equal(host_want(b, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(b, 0), 1);
+	/* the copy stays, whatever the owner stores */
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 2);
+	assert_int_equal(b->units[0].page.right, READ);
+	assert_int_equal(host_load(b, 0), 1);
+	/* a store elsewhere begins with what the owner has now */
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_load(b, 0), 2);
+	host_store(b, 0, 3);
+	assert_int_equal(host_load(a, 0), 2);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[0], 0), 3);
+}
+
 static void bad_operations_have_their_errnos(void **state)
 {
 	struct cluster *c = *state;
@@ -358,6 +391,8 @@ int test_crew(void)
 		TEST(sequential_misses_are_fetched_ahead),
 		TEST(access_before_allocate_is_refused),
 		TEST(free_is_all_or_nothing),
+		cmocka_unit_test_setup_teardown(null_gives_the_owners_contents_of_the_moment,
+						setup_null, teardown),
 		TEST(bad_operations_have_their_errnos),
 		TEST(a_region_in_use_is_not_unreserved),
 		TEST(the_directory_is_shown),
