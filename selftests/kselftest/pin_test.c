@@ -324,7 +324,7 @@ static uint64_t records(struct kzd *d, int region)
 
 static void dropped_copies_make_room(struct __test_metadata *_metadata, struct kzd *d)
 {
-	uint64_t units = 4 * FRAMES, count;
+	uint64_t units = 2 * FRAMES, count;
 	int region, fd;
 	uint64_t unit;
 	volatile uint64_t *p;
