@@ -160,7 +160,7 @@ static void roll_back(struct kh_unit *unit, struct kh_holder owner, uint64_t ver
 		 owner.party ? "from its backup" : "as zero");
 }
 
-/* Where there were two frames there is one (R25). */
+/* Where there were two frames there is one (R12). */
 bool kh_unit_thin(const struct kh_unit *unit)
 {
 	unsigned int i;
