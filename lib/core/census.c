@@ -113,6 +113,8 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 		kh_unit_found(unit);
 	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
 	    unit->owner.party != peer->id) {
+		if (unit->backup.party && unit->backup.party != peer->id)
+			kh_unit_hdone(unit, unit->backup.party);
 		unit->backup = unit->owner;
 		unit->backup_version = unit->version;
 	}
@@ -124,6 +126,9 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	unit->seen = version;
 	if (unit->backup.party == peer->id)
 		unit->backup = (struct kh_holder){ 0 };
+	kh_unit_copy_del(unit, peer->id);
+	unit->guarded = true; /* who else has written it is not known */
+	kh_unit_review(unit);
 }
 
 /* A request that was given up had been granted after all, and nothing was granted since. */
@@ -472,7 +477,9 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	if ((unit->copy_count || (backup && unit->backup_version == unit->version)) &&
 	    unit->owner_right == KHAZANA_RIGHT_WRITE)
 		unit->owner_right = KHAZANA_RIGHT_READ;
-	unit->guarded = missing || kh_intervals_has(&unit->region->home->thin, unit->node.key);
+	/* Is it known that only one node has written it? */
+	unit->guarded = missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
+			!has_copy(&best->record) || count != unit->listed_count;
 	kh_unit_review(unit);
 	free(unit->listed);
 	unit->listed = NULL;
