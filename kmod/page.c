@@ -257,6 +257,10 @@ static int commit(struct kz_page *p, const struct kz_page_event *e, __u32 *act)
 	p->version = e->version;
 	p->resume = KHAZANA_RIGHT_NONE;
 	p->flags &= ~(KHAZANA_UNIT_OWNED | KHAZANA_UNIT_DROPPABLE);
+	/* Zeros instead of a version are stores: who sees them must be told if they are lost. */
+	if ((e->flags & KHAZANA_CMDF_ZERO) && e->version_held &&
+	    e->version_held != KHAZANA_VERSION_NONE)
+		p->flags |= KHAZANA_UNIT_DIRTY;
 	if (e->flags & KHAZANA_CMDF_OWNED)
 		p->flags |= KHAZANA_UNIT_OWNED;
 	if (e->flags & KHAZANA_CMDF_DROPPABLE)

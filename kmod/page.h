@@ -90,7 +90,8 @@ enum kz_page_event_type {
  * @flags: KHAZANA_CMDF_*
  * @token: see there
  * @version: COMMIT: what the frame will be at
- * @version_held: COMMIT with HELD: version of the frame to use
+ * @version_held: COMMIT with HELD: version of the frame to use; with ZERO: version
+ *	that the zeros replace, 0 or KHAZANA_VERSION_NONE if there is none
  */
 struct kz_page_event {
 	__u32 type;

@@ -39,6 +39,14 @@ void kh_service_free(struct kh_service *s)
 /* The busy request is over; kh_service_next() must follow. */
 static void service_end(struct kh_unit *unit)
 {
+	const struct kh_service *s = unit->busy;
+
+	/* What was granted and is given up without a word may have been taken. */
+	if (s->version > unit->version && !s->declined && unit->rolled < s->version)
+		unit->rolled = s->version;
+	kh_unit_review(unit);
+	if (s->displaced && unit->owner.party != s->asker && unit->backup.party != s->asker)
+		kh_unit_hdone(unit, s->asker);
 	kh_service_free(unit->busy);
 	unit->busy = NULL;
 	kh_list_del(&unit->busy_node);
@@ -159,6 +167,7 @@ void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source
 		owned = true;
 	}
 	s->grant_sent = true;
+	s->owned = owned;
 	unit->granted = true;
 	e = kh_out(node, kh_peer_find(node, s->asker), KH_WIRE_GRANT, &head);
 	e->unit = unit->node.key;
@@ -351,9 +360,9 @@ static void done_write(struct kh_unit *unit, const struct kh_service *s, struct 
 
 	move_backup(unit, s);
 	if (unit->owner.party != s->asker) {
-		if (unit->owner.party && s->kind != KH_SOURCE_ZERO)
+		if (unit->version && s->kind != KH_SOURCE_ZERO)
 			unit->seen = unit->version;
-		unit->fresh = !unit->owner.party;
+		unit->fresh = !unit->owner.party && !unit->version;
 		if (unit->owner.party)
 			kh_count(unit->region->owner, KH_STAT_HANDOFFS);
 	}
@@ -371,17 +380,19 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 	if (s->version != unit->version) {
 		move_backup(unit, s);
 		unit->copy_count = 0;
-		unit->fresh = !unit->owner.party;
+		unit->fresh = !unit->owner.party && !unit->version;
 		unit->seen = unit->version;
 		unit->owner = holder;
 		unit->owner_right = KHAZANA_RIGHT_READ;
 		unit->version = s->version;
 		return;
 	}
-	if (!unit->owner.party) {
+	/* The owner may have said meanwhile that it has nothing: then only an OWNED copy is one. */
+	if (!unit->owner.party && (!unit->version || s->owned)) {
 		unit->owner = holder;
 		unit->owner_right = KHAZANA_RIGHT_READ;
-		unit->fresh = true;
+		unit->fresh = !unit->version;
+		unit->seen = unit->version;
 		return;
 	}
 	if (unit->owner.party == s->asker) {
@@ -395,7 +406,7 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 		kh_count(node, KH_STAT_DOWNGRADES);
 	}
 	if (!kh_planted(node, KH_PLANT_FORGET_COPY) || ++node->plant_count & 3)
-		kh_unit_copy_add(unit, s->asker, s->token);
+		kh_unit_copy_add(unit, s->asker, s->token)->owned = s->owned;
 	unit->seen = unit->version;
 	unit->fresh = false;
 }
@@ -428,6 +439,8 @@ static void done_free(struct kh_unit *unit, struct kh_service *s)
 	unit->version = 0;
 	unit->seen = 0;
 	unit->fresh = false;
+	unit->guarded = false;
+	kh_unit_found(unit);
 }
 
 /* The busy request happened: the asker is at @version. */
@@ -507,11 +520,23 @@ static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 	}
 }
 
+/* @party keeps a frame of the unit's version: it is the backup, if there is none as new. */
+static void kept(struct kh_unit *unit, kh_node_id party, uint32_t gen, uint64_t token)
+{
+	struct kh_service *s = unit->busy;
+	struct kh_holder old = unit->backup;
+
+	unit->backup = (struct kh_holder){ .party = party, .gen = gen, .token = token };
+	unit->backup_version = unit->version;
+	if (s && old.party == s->asker)
+		s->displaced = true; /* its grant ends the HANDOFF */
+	else if (old.party && old.party != party)
+		kh_unit_hdone(unit, old.party);
+}
+
 static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_owed *owed,
 			  uint32_t status)
 {
-	struct kh_holder old = unit->backup;
-
 	if (owed->answered) {
 		owed->kept |= status == KH_ACK_KEPT; /* it was void, and is back */
 		return;
@@ -523,16 +548,10 @@ static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_
 		unit->owner_right = KHAZANA_RIGHT_NONE;
 	} else {
 		kh_unit_copy_del(unit, owed->party);
-		if (owed->kept && (owed->flags & KH_INV_KEEP)) {
-			unit->backup = (struct kh_holder){ .party = owed->party,
-							   .gen = owed->gen,
-							   .token = s->token };
-			unit->backup_version = unit->version;
-			if (old.party && old.party != owed->party && old.party != s->asker)
-				kh_unit_hdone(unit, old.party);
-		} else if (owed->kept) {
+		if (owed->kept && (owed->flags & KH_INV_KEEP))
+			kept(unit, owed->party, owed->gen, s->token);
+		else if (owed->kept)
 			kh_unit_hdone(unit, owed->party);
-		}
 	}
 	if (s->owed_open)
 		return;
@@ -546,24 +565,37 @@ static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_
 	}
 }
 
+/* Is the party needed for what goes on at the unit? */
+static bool involved(const struct kh_unit *unit, kh_node_id party)
+{
+	const struct kh_service *s = unit->busy;
+
+	return unit->owner.party == party || unit->backup.party == party ||
+	       (s && (s->asker == party || s->source == party ||
+		      owed_by((struct kh_service *)s, party)));
+}
+
 /* An answer to an INV of a request that was given up since. */
 static void late_iack(struct kh_unit *unit, kh_node_id party, const struct kh_wire_iack *e)
 {
 	struct kh_holder *copy = kh_unit_copy(unit, party);
-	bool reader = copy && copy->token < e->token;
+	bool answers = copy && copy->token < e->token;
+	bool reader = answers && kh_holder_valid(unit, copy);
 
 	if (e->status != KH_ACK_DONE && e->status != KH_ACK_KEPT)
 		return;
-	if (reader)
+	if (answers)
 		kh_unit_copy_del(unit, party);
-	if (e->status == KH_ACK_DONE || unit->busy || unit->owner.party == party ||
-	    unit->backup.party == party)
+	if (e->status == KH_ACK_DONE || unit->owner.party == party || unit->backup.party == party)
 		return;
-	if (reader && !unit->backup.party) {
-		unit->backup = (struct kh_holder){ .party = party, .token = e->token };
-		unit->backup.gen = kh_grantee_gen(unit->region->owner, unit->region, party);
-		unit->backup_version = unit->version;
-	} else {
+	if (reader && (!kh_holder_valid(unit, &unit->backup) ||
+		       unit->backup_version != unit->version)) {
+		kept(unit, party, kh_grantee_gen(unit->region->owner, unit->region, party),
+		     e->token);
+		kh_unit_review(unit);
+	} else if (unit->busy && unit->busy->asker == party) {
+		unit->busy->displaced = true;
+	} else if (!involved(unit, party)) {
 		kh_unit_hdone(unit, party);
 	}
 }
@@ -633,7 +665,8 @@ void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 		if (!s || s->call || s->asker != from->id || (s->request != h->request && !stale) ||
 		    (s->token != e->token && e->token && !stale))
 			continue;
-		if (e->flags & KH_DONE_ABORTED)
+		s->declined = e->flags & KH_DONE_ABORTED;
+		if (s->declined)
 			kh_service_cancel(unit);
 		else
 			kh_service_complete(unit, e->version);
@@ -673,6 +706,9 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 				continue;
 			if (unit->backup.party == from->id)
 				unit->backup = (struct kh_holder){ 0 };
+			kh_unit_review(unit);
+			if (kh_thin_save(node))
+				continue;
 			kh_unit_hdone(unit, from->id);
 		} else if (copy && copy->token == e->token) {
 			kh_unit_copy_del(unit, from->id);
@@ -685,16 +721,6 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 		if (region->home->cm->evict)
 			region->home->cm->evict(unit, from->id);
 	}
-}
-
-/* Is the party needed for what goes on at the unit? */
-static bool involved(const struct kh_unit *unit, kh_node_id party)
-{
-	const struct kh_service *s = unit->busy;
-
-	return unit->owner.party == party || unit->backup.party == party ||
-	       (s && (s->asker == party || s->source == party ||
-		      owed_by((struct kh_service *)s, party)));
 }
 
 void kh_on_hask(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,

@@ -326,7 +326,8 @@ enum khazana_cmd_op {
  * @count: units; 0 means 1; out of REGION_GET: attached files
  * @token: the grant's; out of UNIT_GET, INVENTORY: the unit's; out of REVOKE: the one before
  * @version: COMMIT: what the unit will be at; out: of the current frame
- * @version_held: COMMIT HELD: version of the frame to use; out: of the HANDOFF frame
+ * @version_held: COMMIT HELD: version of the frame to use; COMMIT ZERO: version that
+ *	the zeros replace, 0 or %KHAZANA_VERSION_NONE: none; out: of the HANDOFF frame
  * @token_handoff: out: token of the HANDOFF frame
  * @floor: out: lowest acceptable token
  * @request: COMMIT, FAIL, ATTACH_DONE: id answered, 0 if none
