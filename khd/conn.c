@@ -10,6 +10,8 @@
 #include "khd/conn.h"
 
 #define IN_ROOM (256 << 10)
+#define RECV_MOST (64 << 10) /* at a time: others want their turn, and answers leave after it */
+#define SEND_EARLY (64 << 10) /* so much does not wait for the end of the pass */
 #define OUT_KEEP (4 << 20) /* larger buffers are given back when they have been sent */
 
 static struct khd_conn *conn_of_recv(struct khd_io *io)
@@ -41,6 +43,8 @@ static void receive_more(struct khd_conn *conn)
 {
 	conn->recv.buf = conn->in + conn->in_len;
 	conn->recv.len = conn->in_room - conn->in_len;
+	if (conn->recv.len > RECV_MOST)
+		conn->recv.len = RECV_MOST;
 	khd_loop_submit(conn->loop, &conn->recv);
 }
 
@@ -100,7 +104,7 @@ static void on_recv(struct khd_io *io, int res)
 		return;
 	}
 	if (res == -EINTR || res == -EAGAIN) {
-		receive_more(conn);
+		conn->hungry = true;
 		return;
 	}
 	if (res <= 0) {
@@ -112,9 +116,44 @@ static void on_recv(struct khd_io *io, int res)
 	if (!need)
 		return;
 	if (make_room(conn, need))
-		receive_more(conn);
+		conn->hungry = true;
 	else
 		end(conn, ENOMEM);
+}
+
+static void swap_out(struct khd_conn *conn)
+{
+	struct khd_out out = conn->sending;
+
+	conn->sending = conn->filling;
+	conn->filling = out;
+}
+
+/* @n bytes more of what is being sent have left. */
+static void sent(struct khd_conn *conn, size_t n)
+{
+	conn->sent += n;
+	if (conn->sent < conn->sending.len)
+		return;
+	conn->sent = conn->sending.len = 0;
+	if (conn->sending.room > OUT_KEEP) {
+		free(conn->sending.buf);
+		conn->sending = (struct khd_out){ 0 };
+	}
+}
+
+static void send_more(struct khd_conn *conn)
+{
+	if (conn->send.pending)
+		return;
+	if (!conn->sending.len) {
+		if (!conn->filling.len)
+			return;
+		swap_out(conn);
+	}
+	conn->send.buf = conn->sending.buf + conn->sent;
+	conn->send.len = conn->sending.len - conn->sent;
+	khd_loop_submit(conn->loop, &conn->send);
 }
 
 static void on_send(struct khd_io *io, int res)
@@ -130,34 +169,34 @@ static void on_send(struct khd_io *io, int res)
 		return;
 	}
 	if (res > 0)
-		conn->sent += res;
-	if (conn->sent == conn->sending.len) {
-		conn->sent = conn->sending.len = 0;
-		if (conn->sending.room > OUT_KEEP) {
-			free(conn->sending.buf);
-			conn->sending = (struct khd_out){ 0 };
-		}
-	}
-	khd_conn_flush(conn);
+		sent(conn, res);
+	send_more(conn);
 }
 
 void khd_conn_flush(struct khd_conn *conn)
 {
-	struct khd_out out;
-
-	if (conn->state >= KHD_CONN_CLOSING || conn->state == KHD_CONN_CONNECTING ||
-	    conn->send.pending)
+	if (conn->state >= KHD_CONN_CLOSING)
 		return;
-	if (!conn->sending.len) {
-		if (!conn->filling.len)
-			return;
-		out = conn->sending;
-		conn->sending = conn->filling;
-		conn->filling = out;
-	}
-	conn->send.buf = conn->sending.buf + conn->sent;
-	conn->send.len = conn->sending.len - conn->sent;
-	khd_loop_submit(conn->loop, &conn->send);
+	if (conn->state != KHD_CONN_CONNECTING)
+		send_more(conn);
+	/* The kernel takes one after the other: what is sent must not wait for this. */
+	if (conn->hungry)
+		receive_more(conn);
+	conn->hungry = false;
+}
+
+/* A long answer gets under way while the rest of it is made. */
+static void send_early(struct khd_conn *conn)
+{
+	ssize_t n;
+
+	if (conn->send.pending || conn->sending.len || conn->state != KHD_CONN_UP)
+		return;
+	n = send(conn->fd, conn->filling.buf, conn->filling.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n <= 0)
+		return; /* an error will come back in the ordinary way */
+	swap_out(conn);
+	sent(conn, n);
 }
 
 void khd_conn_send(struct khd_conn *conn, const void *head, size_t head_len, const void *data,
@@ -187,6 +226,8 @@ void khd_conn_send(struct khd_conn *conn, const void *head, size_t head_len, con
 	if (data_len)
 		memcpy(out->buf + out->len + head_len, data, data_len);
 	out->len = need;
+	if (need >= SEND_EARLY && need - head_len - data_len < SEND_EARLY)
+		send_early(conn);
 }
 
 static void on_connect(struct khd_io *io, int res)

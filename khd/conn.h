@@ -47,6 +47,7 @@ struct khd_out {
  * @max_message: longest message that is accepted now
  * @max_queue: bytes that may wait to be sent
  * @overflow: more had to wait; nothing is taken any more, the owner drops it
+ * @hungry: to be received from again, when what is queued is on its way
  * @deadline: for the owner
  */
 struct khd_conn {
@@ -56,6 +57,7 @@ struct khd_conn {
 	struct khd_conn *next;
 	enum khd_conn_state state;
 	bool overflow;
+	bool hungry;
 	uint64_t deadline;
 	size_t max_message, max_queue;
 	int fd;
@@ -85,7 +87,7 @@ struct khd_conn *khd_conn_connect(struct khd_loop *loop, const struct khd_conn_o
 void khd_conn_send(struct khd_conn *conn, const void *head, size_t head_len, const void *data,
 		   size_t data_len);
 
-/* Hand queued bytes to the loop, if it has not some of this connection already. */
+/* The end of a pass: hand queued bytes to the loop, if it has not some already, and receive again. */
 void khd_conn_flush(struct khd_conn *conn);
 
 /* Close without a call of @ended; memory goes with khd_conn_free() when it is CLOSED. */

@@ -19,6 +19,7 @@
 struct slot {
 	struct khd_io io;
 	struct khd_device *dev;
+	struct slot *next_idle;
 };
 
 struct khd_device {
@@ -31,6 +32,7 @@ struct khd_device {
 	char *view;
 	size_t view_len;
 	struct slot *slots; /* one per descriptor, or one that polls */
+	struct slot *idle; /* to be submitted again at the end of the pass */
 };
 
 static void stopped(struct khd_device *dev, int err)
@@ -54,7 +56,8 @@ static void on_fetch(struct khd_io *io, int res)
 	}
 	if (res >= 0)
 		req = dev->descs[io->tag];
-	khd_loop_submit(dev->khd->loop, io);
+	slot->next_idle = dev->idle;
+	dev->idle = slot;
 	if (res >= 0)
 		kh_node_request(dev->khd->node, &req, khd_now());
 }
@@ -183,6 +186,16 @@ void khd_device_start(struct khd_device *dev)
 
 	for (i = 0; i < n; i++)
 		khd_loop_submit(dev->khd->loop, &dev->slots[i].io);
+}
+
+void khd_device_flush(struct khd_device *dev)
+{
+	struct slot *slot;
+
+	while ((slot = dev->idle)) {
+		dev->idle = slot->next_idle;
+		khd_loop_submit(dev->khd->loop, &slot->io);
+	}
 }
 
 void khd_device_command(struct khd_device *dev, struct khazana_cmd *cmds, unsigned int n)

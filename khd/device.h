@@ -25,6 +25,9 @@ uint64_t khd_device_frames(const struct khd_device *dev);
 /* Begin to take requests; each goes to kh_node_request(). */
 void khd_device_start(struct khd_device *dev);
 
+/* The end of a pass: slots whose requests were taken are filled again. */
+void khd_device_flush(struct khd_device *dev);
+
 /* kh_host_ops.command */
 void khd_device_command(struct khd_device *dev, struct khazana_cmd *cmds, unsigned int n);
 

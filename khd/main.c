@@ -315,7 +315,10 @@ static void run(struct khd *khd)
 		if (now >= kh_node_deadline(khd->node))
 			kh_node_tick(khd->node, now);
 		next = khd_tcp_tick(khd->tcp, now);
+		/* In this order: messages leave before the kernel looks for new requests. */
 		khd_tcp_flush(khd->tcp);
+		if (khd->device)
+			khd_device_flush(khd->device);
 	}
 }
 

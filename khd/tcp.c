@@ -204,7 +204,8 @@ static void set_options(struct khd_tcp *tcp, int fd)
 	set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, idle_s);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 2);
-	set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
+	/* What the limit of the system cuts down is worse than what the kernel finds by itself. */
+	set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER);
 }
 
 static void begin(struct khd_tcp *tcp, struct khd_conn *conn)

@@ -245,6 +245,25 @@ struct page *kz_unit_page_lock(struct kz_unit *unit, u32 want, u32 offset)
 }
 
 /**
+ * kz_unit_page_trylock() - the same, if it can be had at once
+ * @unit: the unit
+ * @want: right that is needed
+ * @offset: which machine page of the unit
+ *
+ * Return: the page, locked, with a reference; or NULL.
+ */
+struct page *kz_unit_page_trylock(struct kz_unit *unit, u32 want, u32 offset)
+{
+	bool locked;
+	struct page *page = page_trylock(unit, want, offset, &locked);
+
+	if (!page || likely(locked))
+		return page;
+	put_page(page);
+	return NULL;
+}
+
+/**
  * kz_acquire_page() - get the right, and a page of the unit under it
  * @acquire: what is wanted
  * @attachment: for whom
@@ -264,6 +283,7 @@ int kz_acquire_page(struct kz_acquire *acquire, const struct kz_attachment *atta
 			return err;
 		*page = kz_unit_page_lock(acquire->unit, acquire->want, offset);
 	} while (!*page);
+	kz_unit_touched(acquire->unit);
 	return 0;
 }
 

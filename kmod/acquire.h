@@ -39,6 +39,7 @@ int kz_acquire(struct kz_acquire *acquire, const struct kz_attachment *attachmen
 int kz_acquire_page(struct kz_acquire *acquire, const struct kz_attachment *attachment,
 		    u32 offset, struct page **page);
 struct page *kz_unit_page_lock(struct kz_unit *unit, u32 want, u32 offset);
+struct page *kz_unit_page_trylock(struct kz_unit *unit, u32 want, u32 offset);
 void kz_unit_used(struct kz_unit *unit);
 u64 kz_unit_residency(const struct kz_unit *unit);
 void kz_unit_granted(struct kz_unit *unit);

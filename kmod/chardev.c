@@ -331,7 +331,7 @@ static int daemon_mmap(struct kz_daemon *daemon, struct vm_area_struct *vma)
 		return remap_vmalloc_range(vma, daemon->desc, vma->vm_pgoff - desc);
 	if (vma->vm_pgoff >= frames || vma_pages(vma) > frames - vma->vm_pgoff)
 		return -EINVAL;
-	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP | VM_DONTCOPY);
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP | VM_DONTCOPY | VM_MIXEDMAP);
 	vma->vm_ops = &view_vm_ops;
 	return 0;
 }

@@ -105,16 +105,24 @@ static void index_put(struct kz_frames *frames, u32 index, u32 count)
 	spin_unlock(&frames->lock);
 }
 
+/* Say where a page belongs: to a unit in the users' mapping, or (NULL) nowhere. */
+static void page_bind(struct page *page, struct kz_unit *owner, pgoff_t index)
+{
+	struct folio *folio = page_folio(page);
+
+	folio->mapping = owner ? owner->region->inode->i_mapping : NULL;
+	folio->index = index;
+	folio->private = owner;
+}
+
 /* Take a page out of the view for good. */
 static void page_retire(struct kz_frames *frames, struct page *page, u32 index)
 {
 	xa_erase(&frames->pages, index);
 	lock_page(page);
-	if (page_mapped(page))
+	if (folio_mapped(page_folio(page)))
 		unmap_mapping_pages(frames->view->i_mapping, index, 1, false);
-	page->mapping = NULL;
-	page->index = 0;
-	page->private = 0;
+	page_bind(page, NULL, 0);
 	ClearPageDirty(page);
 	unlock_page(page);
 	put_page(page);
@@ -150,14 +158,11 @@ struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner)
 
 		if (!page)
 			goto fail;
-		page->mapping = region->inode->i_mapping;
-		page->index = owner->index * count + i;
-		page->private = (unsigned long)owner;
+		page_bind(page, owner, owner->index * count + i);
 		SetPageUptodate(page);
 		frame->page[i] = page;
 		if (xa_err(xa_store(&frames->pages, frame->index + i, page, GFP_KERNEL))) {
-			page->mapping = NULL;
-			page->private = 0;
+			page_bind(page, NULL, 0);
 			put_page(page);
 			goto fail;
 		}
@@ -191,6 +196,23 @@ void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame)
 	index_put(frames, frame->index, frame->count);
 	atomic_sub(frame->count, &frames->in_use);
 	kfree(frame);
+}
+
+/**
+ * kz_frame_park() - a frame belongs to no unit any more, but stays in the view
+ * @frame: no user maps it
+ *
+ * Context: may sleep.
+ */
+void kz_frame_park(struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++) {
+		lock_page(frame->page[i]);
+		page_bind(frame->page[i], NULL, 0);
+		unlock_page(frame->page[i]);
+	}
 }
 
 /**
@@ -245,12 +267,14 @@ void kz_frame_zap(struct kz_frame *frame)
 {
 	u32 i;
 
-	for (i = 0; i < frame->count; i++)
-		if (page_mapped(frame->page[i]))
-			break;
-	if (i < frame->count)
-		unmap_mapping_pages(frame->page[i]->mapping, frame->page[i]->index,
-				    frame->count - i, false);
+	for (i = 0; i < frame->count; i++) {
+		struct folio *folio = page_folio(frame->page[i]);
+
+		if (!folio_mapped(folio))
+			continue;
+		unmap_mapping_pages(folio->mapping, folio->index, frame->count - i, false);
+		return;
+	}
 }
 
 /**
@@ -307,12 +331,58 @@ void kz_frame_copy(struct kz_frame *to, const struct kz_frame *from)
 		copy_highpage(to->page[i], from->page[i]);
 }
 
+/* The page of an index, locked and with a reference; NULL also if it is locked already. */
+static struct page *page_trylock(struct kz_frames *frames, pgoff_t index)
+{
+	struct page *page;
+
+	xa_lock(&frames->pages);
+	page = xa_load(&frames->pages, index);
+	if (page)
+		get_page(page);
+	xa_unlock(&frames->pages);
+	if (!page)
+		return NULL;
+	if (trylock_page(page)) {
+		if (xa_load(&frames->pages, index) == page)
+			return page;
+		unlock_page(page);
+	}
+	put_page(page);
+	return NULL;
+}
+
+/*
+ * Map the frames that follow, as the units of a range get theirs one after the other.  As in
+ * the fault itself, each is mapped under its page lock and only while it has its index.
+ */
+static void view_around(struct kz_frames *frames, struct vm_fault *vmf)
+{
+	unsigned long addr = vmf->address;
+	bool mapped = true;
+	u32 i;
+
+	for (i = 1; mapped && i < KZ_AROUND_PAGES; i++) {
+		struct page *page;
+
+		addr += PAGE_SIZE;
+		if (addr >= vmf->vma->vm_end || !(addr & ~PMD_MASK))
+			return;
+		page = page_trylock(frames, vmf->pgoff + i);
+		if (!page)
+			return;
+		mapped = !vm_insert_page(vmf->vma, addr, page);
+		unlock_page(page);
+		put_page(page);
+	}
+}
+
 /**
  * kz_view_fault() - the daemon touches a frame
  * @frames: the set
  * @vmf: the fault; its pgoff is the index
  *
- * Never allocates.  Return: VM_FAULT_LOCKED, or VM_FAULT_SIGBUS where there is no frame.
+ * Allocates no frame.  Return: VM_FAULT_LOCKED, or VM_FAULT_SIGBUS where there is no frame.
  */
 vm_fault_t kz_view_fault(struct kz_frames *frames, struct vm_fault *vmf)
 {
@@ -331,6 +401,7 @@ vm_fault_t kz_view_fault(struct kz_frames *frames, struct vm_fault *vmf)
 		put_page(page);
 		return VM_FAULT_SIGBUS;
 	}
+	view_around(frames, vmf);
 	vmf->page = page;
 	return VM_FAULT_LOCKED;
 }

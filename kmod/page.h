@@ -91,7 +91,8 @@ enum kz_page_event_type {
  * @flags: KHAZANA_CMDF_*
  * @token: see there
  * @version: COMMIT: what the frame will be at
- * @version_held: COMMIT with HELD: version of the frame to use
+ * @version_held: COMMIT with HELD: version of the frame to use; with ZERO: version
+ *	that the zeros replace, 0 or KHAZANA_VERSION_NONE if there is none
  */
 struct kz_page_event {
 	__u32 type;
@@ -128,6 +129,7 @@ void kz_page_init(struct kz_page *page, __u64 floor);
 int kz_page_step(struct kz_page *page, const struct kz_page_event *event, __u32 *actions);
 int kz_page_check(const struct kz_page *page);
 bool kz_page_droppable(const struct kz_page *page);
+bool kz_page_blank(const struct kz_page *page);
 
 /* The right that a FAULT can use at this moment. */
 static inline bool kz_page_usable(const struct kz_page *page, __u32 want)

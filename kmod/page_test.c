@@ -222,6 +222,29 @@ static void lease_ends(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, page.handoff_dirty);
 }
 
+static void zeros_are_stores(struct kunit *test)
+{
+	struct kz_page page, again;
+	u32 act;
+
+	kz_page_init(&page, 0);
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_FRAME));
+	again = page;
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_WRITE, .token = 4,
+				      .version = 4, .version_held = 3,
+				      .flags = KHAZANA_CMDF_ZERO | KHAZANA_CMDF_OWNED));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_EXPIRE));
+	KUNIT_EXPECT_EQ(test, KHAZANA_STATE_EXPIRED_DIRTY, page.state);
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_LOST, .token = 4));
+	KUNIT_EXPECT_TRUE(test, act & KZ_ACT_POISON);
+	/* A unit that nobody had written has nothing to lose. */
+	page = again;
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_WRITE, .token = 4,
+				      .version = 4, .flags = KHAZANA_CMDF_ZERO | KHAZANA_CMDF_OWNED));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_EXPIRE));
+	KUNIT_EXPECT_EQ(test, KHAZANA_STATE_STABLE, page.state);
+}
+
 static void references(struct kunit *test)
 {
 	struct kz_page page;
@@ -309,6 +332,7 @@ static struct kunit_case page_cases[] = {
 	KUNIT_CASE(handoff),
 	KUNIT_CASE(locks),
 	KUNIT_CASE(lease_ends),
+	KUNIT_CASE(zeros_are_stores),
 	KUNIT_CASE(references),
 	KUNIT_CASE(khd_dies),
 	KUNIT_CASE(random_walk),

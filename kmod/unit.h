@@ -5,8 +5,10 @@
 #ifndef KZ_UNIT_H
 #define KZ_UNIT_H
 
+#include <linux/atomic.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -43,17 +45,21 @@ enum kz_unit_request {
  * @resident_ns: no revoke before; under @lock
  * @fresh: granted to somebody who waits and has not got it yet; under @lock
  * @referenced: used since reclaim looked last
+ * @mark: khd wants to hear when somebody gets to it; a hint
  * @fail_seq: counts failures; under @lock
  * @error: negative errno of the last failure; under @lock
  * @error_until: jiffies until which a retried fault finds @error; under @lock
  * @lru: in the reclaim list, under its lock
- * @revoke: a revoke that goes on; under @mutex
+ * @revoke: a revoke that goes on; under @mutex, with a reference
+ * @ref: one of the region's table, one of each user; 0 while it comes or goes
+ * @rcu: frees the structure
  */
 struct kz_unit {
 	struct kz_page page;
 	spinlock_t lock;	/* inside page locks */
 	bool fresh;
 	bool referenced;
+	bool mark;
 	struct mutex mutex;	/* outside page locks */
 	struct kz_region *region;
 	u64 index;
@@ -71,10 +77,20 @@ struct kz_unit {
 	unsigned long error_until;
 	struct list_head lru;
 	struct kz_revoke *revoke;
+	atomic_t ref;
+	struct rcu_head rcu;
 };
+
+/* A further reference of a unit that somebody, or its frame, keeps from going. */
+static inline void kz_unit_hold(struct kz_unit *unit)
+{
+	atomic_inc(&unit->ref);
+}
 
 struct kz_unit *kz_unit_find(struct kz_region *region, u64 index);
 struct kz_unit *kz_unit_get(struct kz_region *region, u64 index);
+struct kz_unit *kz_unit_next(struct kz_region *region, u64 *index);
+void kz_unit_put(struct kz_unit *unit);
 void kz_unit_free(struct kz_unit *unit);
 
 int kz_unit_step(struct kz_unit *unit, const struct kz_page_event *event);
@@ -86,6 +102,17 @@ void kz_unit_set_error(struct kz_unit *unit, int error);
 int kz_unit_frame(struct kz_unit *unit, u32 flags);
 void kz_unit_kill(struct kz_unit *unit);
 void kz_unit_zap(struct kz_unit *unit);
+void kz_unit_mark_met(struct kz_unit *unit);
 struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit);
+
+/**
+ * kz_unit_touched() - somebody gets to a unit
+ * @unit: its lock is not held
+ */
+static inline void kz_unit_touched(struct kz_unit *unit)
+{
+	if (unlikely(READ_ONCE(unit->mark)))
+		kz_unit_mark_met(unit);
+}
 
 #endif /* KZ_UNIT_H */

@@ -15,6 +15,7 @@
 #include "core.h"
 
 #define READY_MAX 64 /* units whose COMMITs wait for each other */
+#define READY_PREFETCH 32 /* the same, of a prefetch: its reader shall have something to do */
 #define KH_SURPRISE (1000 * KH_MS) /* no descriptor of the module is under way for longer */
 
 static struct kh_ask *ask_find(struct kh_node *node, uint64_t id)
@@ -377,9 +378,25 @@ static uint32_t ask_flags(const struct khazana_request *req)
 	       (req->flags & KHAZANA_REQF_LOCK ? KH_REQ_LOCK : 0);
 }
 
+/*
+ * A prefetch may have answered what a descriptor asks for while that was on its way here.
+ * Return: so it is; else @cmd shows the unit.
+ */
+static bool answered(struct kh_node *node, const struct khazana_request *req,
+		     struct khazana_cmd *cmd)
+{
+	*cmd = (struct khazana_cmd){ .op = KHAZANA_CMD_UNIT_GET,
+				     .region = req->region,
+				     .unit = req->unit };
+	return !kh_command(node, cmd) && cmd->state == KHAZANA_STATE_STABLE &&
+	       cmd->right >= req->want;
+}
+
 /* The module wants a right for somebody. */
 void kh_ask_fault(struct kh_node *node, struct kh_region *region, const struct khazana_request *req)
 {
+	bool surprised = node->now - region->surprise_ns <= KH_SURPRISE;
+	struct khazana_cmd cmd;
 	struct kh_ask *ask;
 	uint64_t i;
 
@@ -399,12 +416,17 @@ void kh_ask_fault(struct kh_node *node, struct kh_region *region, const struct k
 		kh_prefetch_fault(node, region, req->unit);
 		return;
 	}
+	if (surprised && req->count == 1 && answered(node, req, &cmd)) {
+		if (req->want == KHAZANA_RIGHT_READ)
+			kh_prefetch_fault(node, region, req->unit);
+		return;
+	}
 	ask = ask_new(region, req->unit, (uint32_t)req->count, req->want, ask_flags(req),
 		      req->timeout_ms);
 	for (i = 0; i < req->count; i++)
 		ask->units[i].module_request = req->id;
 	/* The descriptor may be older than a prefetch that was committed just now. */
-	if (req->count == 1 && node->now - region->surprise_ns > KH_SURPRISE) {
+	if (req->count == 1 && !surprised) {
 		ask->units[0].known = true;
 		ask->units[0].held = req->version;
 		if (req->flags & KHAZANA_REQF_FRAME)
@@ -531,6 +553,9 @@ static void commit_cmd(const struct kh_ask_unit *u, struct khazana_cmd *cmd)
 		cmd->flags |= KHAZANA_CMDF_OWNED;
 	else if (u->right == KHAZANA_RIGHT_READ)
 		cmd->flags |= KHAZANA_CMDF_DROPPABLE;
+	if ((u->ask->flags & KH_REQ_PREFETCH) && !u->module_request &&
+	    !((u - u->ask->units) % kh_prefetch_part(u->ask->region)))
+		cmd->flags |= KHAZANA_CMDF_MARK;
 	if (u->kind == KH_SOURCE_ZERO)
 		cmd->flags |= KHAZANA_CMDF_ZERO;
 	else if (u->kind == KH_SOURCE_HELD || u->frame == KH_NO_FRAME)
@@ -553,17 +578,23 @@ static void commit_answer(struct kh_ask_unit *u, const struct khazana_cmd *cmd)
 	unit_again(u, true);
 }
 
-/* COMMIT all units of @ask that are ready; @ask may be gone afterwards. */
+/*
+ * COMMIT all units of @ask that are ready; @ask may be gone afterwards.  The last one first: who
+ * waits for the first finds the others when it wakes up.
+ */
 static void commit_ready(struct kh_ask *ask)
 {
-	struct kh_node *node = ask->region->owner;
+	struct kh_region *region = ask->region;
+	struct kh_node *node = region->owner;
 	struct khazana_cmd *cmds = kh_zalloc(ask->count * 2 * sizeof(*cmds));
+	bool read_on = false;
+	uint64_t last = 0;
 	uint32_t i, n = 0;
 
 	for (i = 0; !kh_lease_ready(node, ask->region->lease) && i < ask->count; i++)
 		if (!ask->units[i].over)
 			unit_again(&ask->units[i], false);
-	for (i = 0; i < ask->count; i++) {
+	for (i = ask->count; i--;) {
 		struct kh_ask_unit *u = &ask->units[i];
 
 		if (!unit_ready(u))
@@ -573,6 +604,11 @@ static void commit_ready(struct kh_ask *ask)
 							  .region = ask->region->handle,
 							  .unit = ask->first + i };
 		commit_cmd(u, &cmds[n++]);
+		if (!(ask->flags & KH_REQ_PREFETCH))
+			continue;
+		if (last < unit_number(u))
+			last = unit_number(u);
+		read_on |= u->module_request != 0;
 	}
 	kh_commands(node, cmds, n);
 	ask->ready = 0;
@@ -585,6 +621,9 @@ static void commit_ready(struct kh_ask *ask)
 		ask_free(ask);
 	else if (!ask->retry_ns)
 		push(ask);
+	/* Who waited for one of them will use all: what follows need not wait for his next miss. */
+	if (read_on)
+		kh_prefetch_fault(node, region, last);
 }
 
 /* The unit's waiters were told that their stores are lost: nobody wants to overwrite it now. */
@@ -611,7 +650,8 @@ static void unit_arrived(struct kh_ask_unit *u)
 	if (!unit_ready(u))
 		return;
 	ask->ready++;
-	if (ask->ready >= ask->left || ask->ready >= READY_MAX) {
+	if (ask->ready >= ask->left ||
+	    ask->ready >= (ask->flags & KH_REQ_PREFETCH ? READY_PREFETCH : READY_MAX)) {
 		commit_ready(ask);
 		return;
 	}
@@ -637,11 +677,36 @@ static void unknown(struct kh_region *region, const struct kh_wire_head *h, uint
 	send_done(region, h->request, unit, token, 0, KH_DONE_ABORTED);
 }
 
+/* Frames for all that the DATA of a range will bring, by one call of the module. */
+static void frames_get(struct kh_ask *ask, const struct kh_wire_head *h)
+{
+	const struct kh_wire_grant *e = kh_entries(h);
+	struct khazana_cmd *cmds = kh_zalloc(h->count * sizeof(*cmds));
+	uint32_t i, n = 0;
+
+	for (i = 0; i < h->count; i++, e++) {
+		const struct kh_ask_unit *u = ask_unit(ask, e->unit);
+
+		if (u && !u->over && u->asked && h->attempt == u->attempt && !u->granted &&
+		    e->source == KH_SOURCE_DATA && u->frame == KH_NO_FRAME)
+			cmds[n++] = (struct khazana_cmd){ .op = KHAZANA_CMD_FRAMES,
+							  .region = ask->region->handle,
+							  .unit = e->unit,
+							  .frame = KH_NO_FRAME };
+	}
+	kh_commands(ask->region->owner, cmds, n);
+	while (n--)
+		if (!cmds[n].result)
+			ask_unit(ask, cmds[n].unit)->frame = cmds[n].frame;
+	free(cmds);
+}
+
 void kh_on_grant(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		 const void *data)
 {
 	const struct kh_wire_grant *e = kh_entries(h);
 	struct kh_region *region = kh_region_of(node, h);
+	struct kh_ask *ask;
 	uint32_t i;
 
 	if (!region || region->home_id != from->id || h->party != node->config.id ||
@@ -652,9 +717,14 @@ void kh_on_grant(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 		return;
 	}
 	kh_region_epoch(region, h->epoch);
+	ask = ask_find(node, h->request);
+	if (ask && ask->region == region && h->count > 1)
+		frames_get(ask, h);
 	for (i = 0; i < h->count; i++, e++) {
-		struct kh_ask *ask = ask_find(node, h->request);
-		struct kh_ask_unit *u = ask_unit(ask, e->unit);
+		struct kh_ask_unit *u;
+
+		ask = ask_find(node, h->request);
+		u = ask_unit(ask, e->unit);
 
 		if (!u || u->over || ask->region != region) {
 			unknown(region, h, e->unit, e->token);

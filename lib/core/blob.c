@@ -114,21 +114,30 @@ int kh_generation_take(struct kh_node *node, uint64_t *generation)
 	return 0;
 }
 
-/* Remember which modules there are: a new one has lost what the old one held. */
-int kh_boots_save(struct kh_node *node)
+static int boots_save(struct kh_node *node)
 {
 	struct boots_blob b = { .blob.kind = KH_BLOB_BOOTS };
 	unsigned int i;
 
 	for (i = 0; i < node->peer_count; i++) {
-		if (node->peers[i].boot)
-			node->boots[i] = node->peers[i].boot;
-		node->peers[i].lost = false;
 		b.items[i].node = node->peers[i].id;
 		b.items[i].boot = node->boots[i];
 	}
 	b.count = node->peer_count;
 	return kh_blob_save(node, "boots", &b, sizeof(b));
+}
+
+/* Remember which module @peer has: a new one will have lost what this one holds. */
+void kh_boots_learn(struct kh_node *node, struct kh_peer *peer)
+{
+	uint64_t *boot = &node->boots[peer - node->peers], before = *boot;
+
+	peer->lost = false;
+	if (!peer->boot || *boot == peer->boot)
+		return;
+	*boot = peer->boot;
+	if (boots_save(node))
+		*boot = before;
 }
 
 static int restore_space(struct kh_node *node, const void *blob, size_t len)

@@ -13,6 +13,7 @@
 #include "cm.h"
 
 #define CENSUS_JUDGED 1 /* an END of the home: all verdicts have been sent */
+#define CENSUS_HEARD 2 /* the answer: they have come */
 
 /* A record of one party, kept until the home has recovered. */
 struct kh_listed {
@@ -48,7 +49,7 @@ void kh_census_start(struct kh_node *node, struct kh_peer *peer)
 		return;
 	if (!peer->census && peer->asked)
 		return;
-	peer->census = false;
+	peer->census = peer->heard = false;
 	peer->asked = true;
 	peer->ask_id = ++node->next_ask;
 	e = kh_out(node, peer, KH_WIRE_ASK, &head);
@@ -109,9 +110,11 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	uint64_t version = has_copy(r) ? r->version : r->version_handoff;
 
 	bool is_lost = kh_unit_known_lost(unit);
+	/* Nobody was left who had what was granted last, and here it is. */
+	bool found = !unit->owner.party && !unit->busy && version && version == unit->version;
 
-	if (unit->granted || (unit->owner.party && version <= unit->version) ||
-	    (is_lost && !has_copy(r)) || kh_unit_rolled(unit, version) ||
+	if ((unit->granted && !found) || (unit->owner.party && version <= unit->version) ||
+	    (is_lost && !has_copy(r) && !found) || kh_unit_rolled(unit, version) ||
 	    (unit->stored_known && version < unit->stored))
 		return;
 	unit->unsure = !is_owned(r);
@@ -119,6 +122,8 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 		kh_unit_found(unit);
 	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
 	    unit->owner.party != peer->id) {
+		if (unit->backup.party && unit->backup.party != peer->id)
+			kh_unit_hdone(unit, unit->backup.party);
 		unit->backup = unit->owner;
 		unit->backup_version = unit->version;
 	}
@@ -128,6 +133,11 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 							     KHAZANA_RIGHT_WRITE;
 	unit->version = version;
 	unit->seen = version;
+	if (unit->backup.party == peer->id)
+		unit->backup = (struct kh_holder){ 0 };
+	kh_unit_copy_del(unit, peer->id);
+	unit->guarded = true; /* who else has written it is not known */
+	kh_unit_review(unit);
 	kh_unit_dirty(unit);
 }
 
@@ -159,7 +169,7 @@ static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
 		unit->backup_version = unit->version;
 		unit->seen = unit->version;
 	}
-	unit->fresh = !old.party;
+	unit->fresh = !old.party && !unit->version;
 	unit->version = r->version;
 	kh_unit_dirty(unit);
 }
@@ -199,10 +209,34 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 		lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 }
 
+/* Of a lost unit the newest frame that there is is kept: it may be the last, when all are heard. */
+static void keep_newest(struct kh_unit *unit, const struct kh_peer *peer,
+			const struct kh_wire_record *r)
+{
+	struct kh_holder old = unit->backup;
+
+	if (!unit->token)
+		unit->token = kh_token_new(unit->region);
+	if (!unit->version)
+		unit->version = unit->seen = unit->token;
+	if (old.party && old.party != peer->id && unit->backup_version >= r->version_handoff) {
+		kh_unit_release(unit, peer->id);
+		return;
+	}
+	unit->backup = holder_of(unit, peer, r->token);
+	unit->backup_version = r->version_handoff;
+	if (old.party && old.party != peer->id)
+		kh_unit_release(unit, old.party);
+	kh_unit_review(unit);
+}
+
 static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 			      const struct kh_wire_record *r)
 {
-	if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
+	if (!unit->owner.party && kh_unit_known_lost(unit) &&
+	    !kh_unit_rolled(unit, r->version_handoff)) {
+		keep_newest(unit, peer, r);
+	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
 		refresh(unit, &unit->owner, peer->ask_id);
 		if (kh_service_resume(unit, peer->id))
 			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
@@ -211,7 +245,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 	} else if (lost_handoff(unit, r->version_handoff)) {
 		verdict(unit, peer->id, r->token, KH_VERDICT_LOST);
 	} else if (unit->token >= r->token_handoff) {
-		kh_unit_hdone(unit, peer->id);
+		kh_unit_release(unit, peer->id);
 	} else {
 		verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
 	}
@@ -280,6 +314,7 @@ static void sweep_unit(struct kh_unit *unit, const struct kh_peer *peer)
 		kh_unit_copy_del(unit, peer->id);
 	if (unit->backup.party == peer->id && unit->backup.mark != peer->ask_id)
 		unit->backup = (struct kh_holder){ 0 };
+	kh_unit_review(unit);
 	if (unit->owner.party == peer->id && unit->owner.mark != peer->ask_id &&
 	    !(s && s->asker == peer->id)) {
 		kh_unit_forget(unit, peer->id);
@@ -361,7 +396,8 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 
 static void rebuild_copy(struct kh_unit *unit, const struct kh_listed *l)
 {
-	kh_unit_copy_add(unit, l->party, l->record.token);
+	kh_unit_copy_add(unit, l->party, l->record.token)->owned = l->record.uflags &
+								   KHAZANA_UNIT_OWNED;
 	if (l->record.right == KHAZANA_RIGHT_NONE)
 		verdict(unit, l->party, l->record.token, KH_VERDICT_RESUME);
 }
@@ -414,15 +450,19 @@ static void rebuild(struct kh_unit *unit, bool missing)
 		return;
 	}
 	best = choose_owner(unit);
-	if (kh_unit_known_lost(unit)) {
-		if (!has_copy(&best->record))
-			return; /* older than what was lost: still lost */
-		kh_unit_found(unit);
-	}
 	unit->token = kh_token_new(unit->region);
-	rebuild_owner(unit, best);
-	unit->unsure = !is_owned(&best->record);
-	backup = choose_backup(unit, best->party);
+	if (!kh_unit_known_lost(unit)) {
+		rebuild_owner(unit, best);
+		unit->unsure = !is_owned(&best->record);
+	} else if (has_copy(&best->record)) {
+		kh_unit_found(unit);
+		rebuild_owner(unit, best);
+		unit->unsure = !is_owned(&best->record);
+	} else {
+		/* Older than what was lost, which nobody has: kept as the backup. */
+		unit->version = unit->seen = unit->token;
+	}
+	backup = choose_backup(unit, unit->owner.party);
 	if (backup) {
 		unit->backup = listed_holder(unit, backup);
 		unit->backup_version = backup->record.version_handoff;
@@ -435,7 +475,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 		if (l == best || l == backup)
 			continue;
 		if (!has_copy(r))
-			kh_unit_hdone(unit, l->party);
+			kh_unit_release(unit, l->party);
 		else if (r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE)
 			rebuild_copy(unit, l);
 		else
@@ -450,36 +490,78 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	if ((unit->copy_count || (backup && unit->backup_version == unit->version)) &&
 	    unit->owner_right == KHAZANA_RIGHT_WRITE)
 		unit->owner_right = KHAZANA_RIGHT_READ;
+	/* Is it known that only one node has written it? */
+	unit->guarded = missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
+			!has_copy(&best->record) || count != unit->listed_count;
+	kh_unit_review(unit);
 	free(unit->listed);
 	unit->listed = NULL;
 	unit->listed_count = 0;
 	kh_unit_dirty(unit);
 }
 
-/* Everybody has been heard: what nobody listed nobody has. */
+/* Everybody has been heard: what nobody listed nobody has, and the newest frame is the truth. */
 static void end_doubt(struct kh_region *region)
 {
+	struct kh_hash *units = &region->home->units;
+	struct kh_hnode *n;
+
 	if (!region->home->doubt.count)
 		return;
+	for (n = kh_hash_first(units); n; n = kh_hash_next(units, n)) {
+		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+
+		if (!unit->owner.party && unit->backup.party &&
+		    kh_intervals_has(&region->home->doubt, unit->node.key)) {
+			unit->owner = unit->backup;
+			unit->owner_right = KHAZANA_RIGHT_NONE;
+			unit->version = unit->seen = unit->backup_version;
+			unit->backup = (struct kh_holder){ 0 };
+			kh_unit_review(unit);
+		}
+	}
 	kh_intervals_remove(&region->home->doubt, 0, region->units);
 	if (kh_region_persist(region))
 		kh_event(region->owner, "persist", "what is found could not be written down");
 }
 
+/* A module is a new one: what a silent node may have had may have been there. */
+static void doubt_gone(struct kh_region *region)
+{
+	struct kh_home *home = region->home;
+	uint32_t i;
+
+	if (!home->doubt.count)
+		return;
+	for (i = 0; i < home->doubt.count; i++)
+		kh_intervals_add(&home->lost, home->doubt.items[i].start, home->doubt.items[i].end);
+	kh_intervals_remove(&home->doubt, 0, region->units);
+	if (kh_region_persist(region))
+		kh_event(region->owner, "persist", "what is lost could not be written down");
+}
+
+void kh_doubt_gone(struct kh_node *node)
+{
+	struct kh_region *region;
+
+	kh_list_each (region, &node->regions, node)
+		if (region->home && !region->home->recovering)
+			doubt_gone(region);
+}
+
 /*
- * More is missing than backups make up for: what nobody listed is lost where there is no store.
- * Where there is one, it goes on from what is stored, and programs that may have seen more are told.
+ * More is missing than backups make up for: what nobody listed of @missed is lost where there is no
+ * store.  Where there is one it goes on from what is stored, and programs that may have seen more are told.
  */
-static void mark_lost(struct kh_region *region, bool gone)
+static void mark_lost(struct kh_region *region, const struct kh_intervals *missed, bool gone)
 {
 	struct kh_home *home = region->home;
 	struct kh_intervals *set = gone ? &home->lost : &home->doubt, volatiles = { 0 };
 	struct kh_node *node = region->owner;
 	uint32_t i;
 
-	for (i = 0; i < home->allocated.count; i++)
-		kh_intervals_add(&volatiles, home->allocated.items[i].start,
-				 home->allocated.items[i].end);
+	for (i = 0; i < missed->count; i++)
+		kh_intervals_add(&volatiles, missed->items[i].start, missed->items[i].end);
 	for (i = 0; i < home->place_count; i++)
 		kh_intervals_remove(&volatiles, home->places[i].start, home->places[i].end);
 	for (i = 0; i < volatiles.count; i++)
@@ -499,10 +581,13 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 			   bool gone)
 {
 	struct kh_home *home = region->home;
+	const struct kh_intervals *missed;
 	struct kh_hnode *n;
 
 	home->recovering = false;
-	if (!missing)
+	if (gone)
+		doubt_gone(region);
+	else if (!missing)
 		end_doubt(region);
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
@@ -512,11 +597,10 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 	}
 	if (silent || (missing && !home->place_count))
 		home->rolled = kh_token_new(region);
-	else if (!missing)
-		kh_rolls_end(region);
-	if (missing < 2)
+	if (!missing || (missing == 1 && !home->thin.count))
 		return;
-	mark_lost(region, gone);
+	missed = missing > 1 ? &home->allocated : &home->thin;
+	mark_lost(region, missed, gone);
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
 
@@ -527,13 +611,13 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 		kh_event(region->owner, "persist", "what is lost could not be written down");
 }
 
-/* Has every peer told what it holds, and holds a lease since? */
+/* Has every peer told what it holds, heard what is lost of that, and holds a lease since? */
 static bool all_heard(struct kh_node *node, const struct kh_region *region)
 {
 	unsigned int i;
 
 	for (i = 0; i < node->peer_count; i++)
-		if (!node->peers[i].census || !kh_grantee_valid(node, region, node->peers[i].id))
+		if (!node->peers[i].heard || !kh_grantee_valid(node, region, node->peers[i].id))
 			return false;
 	return true;
 }
@@ -573,7 +657,9 @@ static void recovery_finish(struct kh_node *node)
 	for (i = 0; i < node->peer_count; i++)
 		if (node->peers[i].census)
 			judged(node, &node->peers[i]);
-	kh_boots_save(node);
+	kh_thin_save(node);
+	for (i = 0; i < node->peer_count; i++)
+		kh_boots_learn(node, &node->peers[i]);
 }
 
 /* When the last lease of a peer is over that has not answered; 0: there is none. */
@@ -607,6 +693,29 @@ static void recovery_check(struct kh_node *node)
 		recovery_finish(node);
 }
 
+/* The home has judged what this node holds. */
+static void on_judged(struct kh_node *node, struct kh_peer *home, uint64_t id)
+{
+	struct kh_wire_head head = { .party = CENSUS_HEARD, .epoch = node->config.incarnation };
+	struct kh_wire_ask *end = kh_out(node, home, KH_WIRE_END, &head);
+
+	end->id = id;
+	kh_lease_judged(node, home, id);
+	/* No HDONE has come since the inventory left. */
+	kh_report_hask(node, home);
+}
+
+/* @peer knows which of its stores are lost. */
+static void on_heard(struct kh_node *node, struct kh_peer *peer)
+{
+	struct kh_region *region;
+
+	peer->heard = true;
+	kh_list_each (region, &node->regions, node)
+		if (region->home && !region->home->recovering && all_heard(node, region))
+			kh_rolls_end(region);
+}
+
 void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 	       const void *data)
 {
@@ -614,7 +723,12 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 	struct kh_region *region;
 
 	if (h->party == CENSUS_JUDGED) {
-		kh_lease_judged(node, from, e->id);
+		on_judged(node, from, e->id);
+		return;
+	}
+	if (h->party == CENSUS_HEARD) {
+		if (e->id == from->ask_id && from->census)
+			on_heard(node, from);
 		return;
 	}
 	if (e->id != from->ask_id || from->census)
@@ -628,10 +742,9 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 		recovery_check(node);
 		return;
 	}
+	kh_thin_save(node);
+	kh_boots_learn(node, from);
 	judged(node, from);
-	kh_list_each (region, &node->regions, node)
-		if (region->home && all_heard(node, region))
-			kh_rolls_end(region);
 	if (!node->silent)
 		return;
 	node->silent &= ~(1ull << (from - node->peers));

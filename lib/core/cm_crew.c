@@ -11,13 +11,15 @@
 
 /*
  * A READ copy that replaces the backup takes over its duty: it is not dropped under memory pressure
- * nor at the end of its lease, which may end because the home, the owner, died.
+ * nor at the end of its lease, which may end because the home, the owner, died.  So does the
+ * first one of a unit that lost its backup.
  */
 static bool guards(const struct kh_unit *unit, const struct kh_service *s)
 {
 	if (unit->stored_known && unit->stored == unit->version)
 		return false;
-	return unit->owner.party == s->asker || unit->backup.party == s->asker;
+	return unit->owner.party == s->asker || unit->backup.party == s->asker ||
+	       kh_unit_alone(unit);
 }
 
 /* Does the asker hold the current version, by its own word and by the directory? */

@@ -126,6 +126,7 @@ struct kh_peer {
 	bool connected;
 	bool census; /* its inventory of this connection's peer state has come */
 	bool asked; /* and is under way */
+	bool heard; /* it has all verdicts about it */
 	bool lost; /* its module is new since the home ran last */
 	uint64_t incarnation;
 	uint64_t boot;
@@ -166,6 +167,7 @@ struct kh_holder {
 	uint32_t gen;
 	uint64_t token;
 	uint64_t mark; /* last census that listed it */
+	bool owned; /* a READ copy that is kept like a backup */
 };
 
 /* An answer that is owed to an INV. */
@@ -203,6 +205,9 @@ struct kh_service {
 	bool confused;
 	bool taken;
 	bool deferred;
+	bool owned; /* granted with OWNED */
+	bool declined; /* the asker says that it did not take it */
+	bool displaced; /* the asker's HANDOFF frame is the backup no more */
 	bool rescue; /* READ copies of a void owner are being kept */
 	bool store; /* the home's own: the unit goes to its place */
 	bool load; /* @source is the unit's place, and reads it from its store */
@@ -211,6 +216,7 @@ struct kh_service {
 	struct kh_owed *owed;
 	unsigned int owed_count, owed_open;
 	struct kh_served *call; /* FREE: whose */
+	bool ready; /* FREE: nobody has a right any more, the other units are waited for */
 };
 
 struct kh_done_mark {
@@ -244,6 +250,7 @@ struct kh_unit {
 	bool granted; /* since this home runs */
 	struct kh_holder backup;
 	uint64_t backup_version;
+	bool guarded; /* it had a backup */
 	struct kh_holder *copies; /* READ, without the owner */
 	unsigned int copy_count, copy_size;
 	struct kh_done_mark *dones;
@@ -309,6 +316,8 @@ struct kh_home {
 	/* EIO where the directory knows nothing; persisted. */
 	struct kh_intervals lost; /* the module that had it is gone */
 	struct kh_intervals doubt; /* a silent node may have it */
+	struct kh_intervals thin; /* one frame, where there were two; persisted */
+	bool unsaved; /* the sets above changed */
 	uint64_t rolled; /* of units that nobody listed, see struct kh_unit */
 	struct kh_roll *rolls; /* whose holders have not been heard since; persisted */
 	uint32_t roll_count;
@@ -464,6 +473,7 @@ struct kh_node {
 	uint64_t next_keep;
 	uint64_t started;
 	uint64_t silent; /* bits: peers that recovery did not hear */
+	bool unsaved; /* some home's sets changed in this step */
 	bool took_over; /* the module held regions when this khd began */
 	bool recovering;
 	struct khazana_addr space_next;
@@ -559,7 +569,7 @@ int kh_space_take(struct kh_node *node, uint64_t length, uint32_t align_shift,
 		  struct khazana_addr *start, uint64_t *generation);
 int kh_blob_save(struct kh_node *node, const char *key, void *blob, size_t len);
 int kh_blob_check(const void *blob, size_t len, uint32_t kind);
-int kh_boots_save(struct kh_node *node);
+void kh_boots_learn(struct kh_node *node, struct kh_peer *peer);
 
 struct kh_blob {
 	uint32_t crc; /* of all that follows this field */
@@ -601,10 +611,14 @@ struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit);
 void kh_unit_free(struct kh_unit *unit);
 bool kh_holder_valid(const struct kh_unit *unit, const struct kh_holder *holder);
 struct kh_holder *kh_unit_copy(struct kh_unit *unit, kh_node_id party);
-void kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token);
+struct kh_holder *kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token);
 void kh_unit_copy_del(struct kh_unit *unit, kh_node_id party);
 enum kh_settled kh_unit_settle(struct kh_unit *unit);
 void kh_unit_hdone(struct kh_unit *unit, kh_node_id party);
+void kh_unit_release(struct kh_unit *unit, kh_node_id party);
+bool kh_unit_alone(const struct kh_unit *unit);
+void kh_unit_review(struct kh_unit *unit);
+int kh_thin_save(struct kh_node *node);
 void kh_unit_forget(struct kh_unit *unit, kh_node_id party);
 void kh_unit_lost(struct kh_unit *unit, bool gone);
 bool kh_unit_known_lost(const struct kh_unit *unit);
@@ -616,6 +630,7 @@ uint64_t kh_token_new(struct kh_region *region);
 void kh_service_next(struct kh_unit *unit);
 void kh_service_run(struct kh_unit *unit);
 void kh_service_cancel(struct kh_unit *unit);
+void kh_service_withdraw(struct kh_unit *unit, const struct kh_served *call);
 void kh_service_complete(struct kh_unit *unit, uint64_t version);
 void kh_service_nack(struct kh_unit *unit, struct kh_service *s, uint32_t error, uint32_t flags);
 void kh_service_free(struct kh_service *s);
@@ -684,6 +699,7 @@ kh_handler kh_on_store, kh_on_look, kh_on_load;
 void kh_census_start(struct kh_node *node, struct kh_peer *peer);
 void kh_census_tick(struct kh_node *node);
 void kh_recovery_start(struct kh_node *node);
+void kh_doubt_gone(struct kh_node *node);
 kh_handler kh_on_inventory, kh_on_end;
 
 /* holder.c */
@@ -717,6 +733,7 @@ kh_handler kh_on_grant, kh_on_nack, kh_on_data;
 
 /* prefetch.c */
 void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t unit);
+uint32_t kh_prefetch_part(const struct kh_region *region);
 
 /* key.c */
 void kh_key_verifier(const uint8_t key[KH_KEY_SIZE], struct khazana_addr start, uint64_t generation,
@@ -742,9 +759,12 @@ kh_handler kh_on_challenge, kh_on_result;
 
 /* serve.c */
 struct kh_served;
-void kh_served_freed(struct kh_node *node, struct kh_served *served, bool refused);
 void kh_served_flushed(struct kh_node *node, struct kh_served *served, uint32_t error);
 void kh_served_placed(struct kh_node *node, struct kh_served *served, uint32_t error);
+void kh_served_ready(struct kh_node *node, struct kh_served *served);
+void kh_served_unready(struct kh_served *served);
+bool kh_served_frees(const struct kh_unit *unit);
+void kh_served_refused(struct kh_node *node, struct kh_served *served);
 void kh_served_tick(struct kh_node *node);
 void kh_served_drop(struct kh_node *node, struct kh_peer *peer);
 void kh_served_free(struct kh_node *node);

@@ -482,6 +482,8 @@ void kh_holder_request(struct kh_node *node, const struct khazana_request *req)
 		unlocked(node, region, req->unit, req->count);
 	} else if (req->op == KHAZANA_REQ_DROPPED) {
 		dropped(node, region, req);
+	} else if (req->op == KHAZANA_REQ_TOUCHED) {
+		kh_prefetch_fault(node, region, req->unit);
 	} else if (req->op == KHAZANA_REQ_CANCELLED) {
 		kh_ask_lost(region, req->unit);
 	} else if (req->op == KHAZANA_REQ_IDLE) {

@@ -40,6 +40,14 @@ void kh_service_free(struct kh_service *s)
 /* The busy request is over; kh_service_next() must follow. */
 void kh_service_end(struct kh_unit *unit)
 {
+	const struct kh_service *s = unit->busy;
+
+	/* What was granted and is given up without a word may have been taken. */
+	if (s->version > unit->version && !s->declined && unit->rolled < s->version)
+		unit->rolled = s->version;
+	kh_unit_review(unit);
+	if (s->displaced && unit->owner.party != s->asker && unit->backup.party != s->asker)
+		kh_unit_hdone(unit, s->asker);
 	kh_service_free(unit->busy);
 	unit->busy = NULL;
 	kh_list_del(&unit->busy_node);
@@ -62,8 +70,6 @@ void kh_service_nack(struct kh_unit *unit, struct kh_service *s, uint32_t error,
 
 void kh_cm_refuse(struct kh_unit *unit, struct kh_service *s, uint32_t error)
 {
-	if (s->call)
-		kh_served_freed(unit->region->owner, s->call, true);
 	kh_service_nack(unit, s, error,
 			error == EAGAIN && !(s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) ?
 				KH_NACK_RETRY :
@@ -167,6 +173,7 @@ void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source
 		owned = true;
 	}
 	s->grant_sent = true;
+	s->owned = owned;
 	unit->granted = true;
 	e = kh_out(node, kh_peer_find(node, s->asker), KH_WIRE_GRANT, &head);
 	e->unit = unit->node.key;
@@ -185,6 +192,15 @@ void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source
 		kh_unit_hdone(unit, unit->owner.party);
 }
 
+/* Nobody has a right to the unit: it stays busy until that is so of all units of the FREE. */
+static void free_ready(struct kh_unit *unit, struct kh_service *s)
+{
+	if (s->ready)
+		return;
+	s->ready = true;
+	kh_served_ready(unit->region->owner, s->call);
+}
+
 /* FREE: everybody gives everything up, then the unit is virgin. */
 static void run_free(struct kh_unit *unit, struct kh_service *s)
 {
@@ -198,7 +214,7 @@ static void run_free(struct kh_unit *unit, struct kh_service *s)
 	for (i = 0; i < n; i++)
 		kh_cm_revoke(unit, s, parties[i], 0);
 	if (!s->owed_open)
-		kh_service_complete(unit, 0);
+		free_ready(unit, s);
 }
 
 void kh_service_token(struct kh_unit *unit, struct kh_service *s)
@@ -267,7 +283,8 @@ void kh_service_run(struct kh_unit *unit)
 	} else if (!kh_grantee_valid(unit->region->owner, unit->region, s->asker)) {
 		kh_cm_refuse(unit, s, EAGAIN);
 	} else if (!kh_intervals_has(&home->allocated, unit->node.key)) {
-		kh_cm_refuse(unit, s, ENXIO);
+		/* A FREE may still be refused. */
+		kh_cm_refuse(unit, s, kh_served_frees(unit) ? EAGAIN : ENXIO);
 	} else if (!unit->owner.party && kh_unit_known_lost(unit)) {
 		kh_cm_refuse(unit, s, EIO);
 	} else {
@@ -314,13 +331,29 @@ void kh_service_cancel(struct kh_unit *unit)
 {
 	bool store = unit->busy->store;
 
-	if (unit->busy->call)
-		kh_served_freed(unit->region->owner, unit->busy->call, true);
 	kh_service_end(unit);
 	unit->looking = false;
 	if (store)
 		kh_store_ended(unit, NULL, EAGAIN);
 	kh_service_next(unit);
+}
+
+/* The FREE @call is given up: the unit is as it was, but for rights that were revoked. */
+void kh_service_withdraw(struct kh_unit *unit, const struct kh_served *call)
+{
+	struct kh_service *w, *tmp;
+
+	if (unit->busy && unit->busy->call == call) {
+		kh_service_cancel(unit);
+		return;
+	}
+	kh_list_each_safe (w, tmp, &unit->waiting, node) {
+		if (w->call != call)
+			continue;
+		unit->waiting_count--;
+		kh_service_free(w);
+		return;
+	}
 }
 
 /* A WRITE went from one node to another: the old owner's frame is the backup from now on. */
@@ -346,9 +379,9 @@ static void done_write(struct kh_unit *unit, const struct kh_service *s, struct 
 
 	move_backup(unit, s);
 	if (unit->owner.party != s->asker) {
-		if (unit->owner.party && s->kind != KH_SOURCE_ZERO)
+		if (unit->version && s->kind != KH_SOURCE_ZERO)
 			unit->seen = unit->version;
-		unit->fresh = !unit->owner.party;
+		unit->fresh = !unit->owner.party && !unit->version;
 		if (unit->owner.party)
 			kh_count(unit->region->owner, KH_STAT_HANDOFFS);
 	}
@@ -366,17 +399,19 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 	if (s->version != unit->version) {
 		move_backup(unit, s);
 		unit->copy_count = 0;
-		unit->fresh = !unit->owner.party;
+		unit->fresh = !unit->owner.party && !unit->version;
 		unit->seen = unit->version;
 		unit->owner = holder;
 		unit->owner_right = KHAZANA_RIGHT_READ;
 		unit->version = s->version;
 		return;
 	}
-	if (!unit->owner.party) {
+	/* The owner may have said meanwhile that it has nothing: then only an OWNED copy is one. */
+	if (!unit->owner.party && (!unit->version || s->owned)) {
 		unit->owner = holder;
 		unit->owner_right = KHAZANA_RIGHT_READ;
-		unit->fresh = true;
+		unit->fresh = !unit->version;
+		unit->seen = unit->version;
 		return;
 	}
 	if (unit->owner.party == s->asker) {
@@ -390,7 +425,7 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 		kh_count(node, KH_STAT_DOWNGRADES);
 	}
 	if (!kh_planted(node, KH_PLANT_FORGET_COPY) || ++node->plant_count & 3)
-		kh_unit_copy_add(unit, s->asker, s->token);
+		kh_unit_copy_add(unit, s->asker, s->token)->owned = s->owned;
 	unit->seen = unit->version;
 	unit->fresh = false;
 }
@@ -425,8 +460,9 @@ static void done_free(struct kh_unit *unit, struct kh_service *s)
 	unit->fresh = false;
 	unit->stored = 0;
 	unit->stored_known = true; /* of the next allocation */
-	unit->unsure = false;
-	kh_served_freed(unit->region->owner, s->call, false);
+	unit->unsure = unit->flush_out = false;
+	unit->guarded = false;
+	kh_unit_found(unit);
 }
 
 /* The busy request happened: the asker is at @version. */
@@ -471,10 +507,22 @@ static void service_confuse(struct kh_unit *unit, struct kh_service *s, uint32_t
 	kh_service_nack(unit, s, EAGAIN, flags);
 }
 
+/* The first FREE that waits for the unit, or NULL. */
+static struct kh_served *free_waiting(const struct kh_unit *unit)
+{
+	const struct kh_service *w;
+
+	kh_list_each (w, &unit->waiting, node)
+		if (w->call)
+			return w->call;
+	return NULL;
+}
+
 /* @s waits for a lock of another node. */
 static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 {
 	struct kh_service *w, *tmp;
+	struct kh_served *call;
 
 	s->deferred = true;
 	kh_count(unit->region->owner, KH_STAT_DEFERRED);
@@ -485,8 +533,12 @@ static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 		unit->waiting_count--;
 		kh_service_free(w);
 	}
+	while ((call = free_waiting(unit))) {
+		kh_service_withdraw(unit, call);
+		kh_served_refused(unit->region->owner, call);
+	}
 	if (s->call) {
-		kh_service_cancel(unit);
+		kh_served_refused(unit->region->owner, s->call);
 	} else if (s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) {
 		service_confuse(unit, s, 0);
 	} else {
@@ -494,11 +546,23 @@ static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 	}
 }
 
+/* @party keeps a frame of the unit's version: it is the backup, if there is none as new. */
+static void kept(struct kh_unit *unit, kh_node_id party, uint32_t gen, uint64_t token)
+{
+	struct kh_service *s = unit->busy;
+	struct kh_holder old = unit->backup;
+
+	unit->backup = (struct kh_holder){ .party = party, .gen = gen, .token = token };
+	unit->backup_version = unit->version;
+	if (s && old.party == s->asker)
+		s->displaced = true; /* its grant ends the HANDOFF */
+	else if (old.party && old.party != party)
+		kh_unit_hdone(unit, old.party);
+}
+
 static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_owed *owed,
 			  uint32_t status)
 {
-	struct kh_holder old = unit->backup;
-
 	if (owed->answered) {
 		owed->kept |= status == KH_ACK_KEPT; /* it was void, and is back */
 		return;
@@ -510,16 +574,10 @@ static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_
 		unit->owner_right = KHAZANA_RIGHT_NONE;
 	} else {
 		kh_unit_copy_del(unit, owed->party);
-		if (owed->kept && (owed->flags & KH_INV_KEEP)) {
-			unit->backup = (struct kh_holder){ .party = owed->party,
-							   .gen = owed->gen,
-							   .token = s->token };
-			unit->backup_version = unit->version;
-			if (old.party && old.party != owed->party && old.party != s->asker)
-				kh_unit_hdone(unit, old.party);
-		} else if (owed->kept) {
+		if (owed->kept && (owed->flags & KH_INV_KEEP))
+			kept(unit, owed->party, owed->gen, s->token);
+		else if (owed->kept)
 			kh_unit_hdone(unit, owed->party);
-		}
 	}
 	if (s->owed_open)
 		return;
@@ -527,30 +585,43 @@ static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_
 		rescued(unit, s);
 		kh_service_next(unit);
 	} else if (s->call) {
-		kh_service_complete(unit, 0);
+		free_ready(unit, s);
 	} else if (!s->confused) {
 		unit->region->home->cm->message(unit, s);
 	}
+}
+
+/* Is the party needed for what goes on at the unit? */
+static bool involved(const struct kh_unit *unit, kh_node_id party)
+{
+	const struct kh_service *s = unit->busy;
+
+	return unit->owner.party == party || unit->backup.party == party ||
+	       (s && (s->asker == party || s->source == party ||
+		      owed_by((struct kh_service *)s, party)));
 }
 
 /* An answer to an INV of a request that was given up since. */
 static void late_iack(struct kh_unit *unit, kh_node_id party, const struct kh_wire_iack *e)
 {
 	struct kh_holder *copy = kh_unit_copy(unit, party);
-	bool reader = copy && copy->token < e->token;
+	bool answers = copy && copy->token < e->token;
+	bool reader = answers && kh_holder_valid(unit, copy);
 
 	if (e->status != KH_ACK_DONE && e->status != KH_ACK_KEPT)
 		return;
-	if (reader)
+	if (answers)
 		kh_unit_copy_del(unit, party);
-	if (e->status == KH_ACK_DONE || unit->busy || unit->owner.party == party ||
-	    unit->backup.party == party)
+	if (e->status == KH_ACK_DONE || unit->owner.party == party || unit->backup.party == party)
 		return;
-	if (reader && !unit->backup.party) {
-		unit->backup = (struct kh_holder){ .party = party, .token = e->token };
-		unit->backup.gen = kh_grantee_gen(unit->region->owner, unit->region, party);
-		unit->backup_version = unit->version;
-	} else {
+	if (reader && (!kh_holder_valid(unit, &unit->backup) ||
+		       unit->backup_version != unit->version)) {
+		kept(unit, party, kh_grantee_gen(unit->region->owner, unit->region, party),
+		     e->token);
+		kh_unit_review(unit);
+	} else if (unit->busy && unit->busy->asker == party) {
+		unit->busy->displaced = true;
+	} else if (!involved(unit, party)) {
 		kh_unit_hdone(unit, party);
 	}
 }
@@ -640,7 +711,8 @@ void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 		if (!s || s->call || s->asker != from->id || (s->request != h->request && !stale) ||
 		    (s->token != e->token && e->token && !stale))
 			continue;
-		if (e->flags & KH_DONE_ABORTED)
+		s->declined = e->flags & KH_DONE_ABORTED;
+		if (s->declined)
 			kh_service_cancel(unit);
 		else
 			kh_service_complete(unit, e->version);
@@ -684,6 +756,9 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 				continue;
 			if (unit->backup.party == from->id)
 				unit->backup = (struct kh_holder){ 0 };
+			kh_unit_review(unit);
+			if (kh_thin_save(node))
+				continue;
 			kh_unit_hdone(unit, from->id);
 		} else if (copy && copy->token == e->token) {
 			kh_unit_copy_del(unit, from->id);
@@ -696,16 +771,6 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 		if (region->home->cm->evict)
 			region->home->cm->evict(unit, from->id);
 	}
-}
-
-/* Is the party needed for what goes on at the unit? */
-static bool involved(const struct kh_unit *unit, kh_node_id party)
-{
-	const struct kh_service *s = unit->busy;
-
-	return unit->owner.party == party || unit->backup.party == party ||
-	       (s && (s->asker == party || s->source == party ||
-		      owed_by((struct kh_service *)s, party)));
 }
 
 void kh_on_hask(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
@@ -755,6 +820,11 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 	}
 	if (b && ((s->flags & KH_REQ_PREFETCH) || (b->deferred && (s->flags & KH_REQ_TRY)))) {
 		kh_service_nack(unit, s, EAGAIN, 0);
+		kh_service_free(s);
+		return;
+	}
+	if (b && b->deferred && s->call) {
+		kh_served_refused(unit->region->owner, s->call);
 		kh_service_free(s);
 		return;
 	}
@@ -888,11 +958,17 @@ bool kh_service_resume(struct kh_unit *unit, kh_node_id owner)
 		send_inv(unit, s, &keep);
 		return false;
 	}
-	if (owed && owed->answered && !owed->kept) {
+	if (owed && owed->answered && (!owed->kept || s->call)) {
 		owed->answered = false;
 		owed->gen = kh_grantee_gen(unit->region->owner, unit->region, owner);
 		s->owed_open++;
 		send_inv(unit, s, owed);
+	} else if (!owed && s->call) {
+		kh_cm_revoke(unit, s, owner, 0);
+	}
+	if (s->ready && s->owed_open) {
+		s->ready = false;
+		kh_served_unready(s->call);
 	}
 	return true;
 }

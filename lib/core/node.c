@@ -121,7 +121,7 @@ static void step_begin(struct kh_node *node, uint64_t now)
 
 static void step_end(struct kh_node *node)
 {
-	while (kh_out_flush(node)) {
+	while (kh_thin_save(node), kh_out_flush(node)) {
 		struct kh_local *local = kh_list_first(&node->local, struct kh_local, node);
 		const struct kh_wire_head *h = (const void *)local->bytes;
 
@@ -256,14 +256,13 @@ static void module_seen(struct kh_node *node, struct kh_peer *peer, uint64_t boo
 	bool other = before && before != boot;
 
 	peer->boot = boot;
-	if (node->recovering) {
+	/* A new module instead of another one is written down when all that was lost is known. */
+	if (node->recovering)
 		peer->lost |= node->boots[i] && node->boots[i] != boot;
-	} else if (node->boots[i] != boot && !kh_boots_save(node)) {
-		node->boots[i] = boot;
-	}
-	/* What a silent node had is gone with its module: the doubt remains. */
+	else if (!node->boots[i])
+		kh_boots_learn(node, peer);
 	if (other && !node->recovering && (node->silent >> i & 1))
-		node->silent |= 1;
+		kh_doubt_gone(node);
 	for (k = 0; other && k < peer->class_count; k++)
 		kh_grantee_expire(node, peer, &peer->classes[k]);
 }

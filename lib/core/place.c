@@ -315,6 +315,9 @@ void kh_place_save(const struct kh_region *region, struct kh_place *items)
 /* Take back what an earlier khd saved. */
 void kh_place_restore(struct kh_region *region, const struct kh_place *items, uint64_t count)
 {
+	struct kh_intervals unused = { 0 };
+	uint32_t i;
+
 	for (; count--; items++) {
 		if (items->start >= items->end || items->end > region->units)
 			continue;
@@ -323,6 +326,14 @@ void kh_place_restore(struct kh_region *region, const struct kh_place *items, ui
 		else
 			move_add(region, items, KH_PLACE_GIVING, NULL);
 	}
+	/* What this home was about to give back when its khd died. */
+	kh_intervals_add(&unused, 0, region->units);
+	for (i = 0; i < region->home->allocated.count; i++)
+		kh_intervals_remove(&unused, region->home->allocated.items[i].start,
+				    region->home->allocated.items[i].end);
+	for (i = 0; i < unused.count; i++)
+		kh_place_give(region, unused.items[i].start, unused.items[i].end, NULL);
+	kh_intervals_free(&unused);
 	if (!kh_list_empty(&region->home->moves))
 		region->home->move_ns = region->owner->now;
 }

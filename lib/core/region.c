@@ -8,12 +8,13 @@
 #include <string.h>
 #include "cm.h"
 
+#define REGION_SETS 4 /* allocated, lost, doubt, thin */
+
 struct region_blob {
 	struct kh_blob blob;
 	struct kh_wire_region desc;
 	uint8_t verifier[KH_VERIFIER_SIZE];
-	uint64_t allocated; /* items */
-	uint64_t lost, doubt; /* items behind them */
+	uint64_t sets[REGION_SETS]; /* items of each, one after the other */
 	uint64_t rolls; /* and struct kh_roll behind those */
 	uint64_t places; /* and struct kh_place behind those */
 	struct kh_interval items[];
@@ -111,6 +112,7 @@ void kh_region_free(struct kh_region *region)
 		free(region->home->rolls);
 		kh_intervals_free(&region->home->lost);
 		kh_intervals_free(&region->home->doubt);
+		kh_intervals_free(&region->home->thin);
 		free(region->home);
 	}
 	kh_list_del(&region->node);
@@ -275,38 +277,48 @@ static void blob_key(const struct kh_region *region, char key[64])
 		 (unsigned long long)region->start.lo, (unsigned long long)region->generation);
 }
 
+/* The sets of units that are written down, in their order. */
+static void region_sets(struct kh_home *home, struct kh_intervals *sets[REGION_SETS])
+{
+	sets[0] = &home->allocated;
+	sets[1] = &home->lost;
+	sets[2] = &home->doubt;
+	sets[3] = &home->thin;
+}
+
 /* Write down what makes this node the region's home. */
 int kh_region_persist(struct kh_region *region)
 {
-	const struct kh_intervals *set = &region->home->allocated, *lost = &region->home->lost,
-				  *doubt = &region->home->doubt;
-	size_t size = sizeof(struct kh_interval);
-	size_t rolls = region->home->roll_count * sizeof(struct kh_roll);
+	struct kh_home *home = region->home;
+	struct kh_intervals *sets[REGION_SETS];
+	size_t rolls = home->roll_count * sizeof(struct kh_roll), items = 0;
 	size_t places = kh_place_blob_count(region);
-	size_t len = sizeof(struct region_blob) + (set->count + lost->count + doubt->count) * size +
-		     rolls + places * sizeof(struct kh_place);
-	struct region_blob *b = kh_zalloc(len);
+	struct region_blob *b;
+	unsigned int i;
 	char key[64];
+	size_t len;
 	int err;
+
+	region_sets(home, sets);
+	for (i = 0; i < REGION_SETS; i++)
+		items += sets[i]->count;
+	len = sizeof(*b) + items * sizeof(b->items[0]) + rolls + places * sizeof(struct kh_place);
+	b = kh_zalloc(len);
 
 	b->blob.kind = KH_BLOB_REGION;
 	kh_region_describe(region, &b->desc);
-	memcpy(b->verifier, region->home->verifier, sizeof(b->verifier));
-	b->allocated = set->count;
-	b->lost = lost->count;
-	b->doubt = doubt->count;
-	b->rolls = region->home->roll_count;
-	b->places = places;
-	if (set->count)
-		memcpy(b->items, set->items, set->count * size);
-	if (lost->count)
-		memcpy(b->items + set->count, lost->items, lost->count * size);
-	if (doubt->count)
-		memcpy(b->items + set->count + lost->count, doubt->items, doubt->count * size);
+	memcpy(b->verifier, home->verifier, sizeof(b->verifier));
+	for (i = 0, items = 0; i < REGION_SETS; items += sets[i++]->count) {
+		b->sets[i] = sets[i]->count;
+		if (sets[i]->count)
+			memcpy(b->items + items, sets[i]->items,
+			       sets[i]->count * sizeof(b->items[0]));
+	}
+	b->rolls = home->roll_count;
 	if (rolls)
-		memcpy(b->items + set->count + lost->count + doubt->count, region->home->rolls,
-		       rolls);
-	kh_place_save(region, (struct kh_place *)((uint8_t *)b + len - places * sizeof(struct kh_place)));
+		memcpy(b->items + items, home->rolls, rolls);
+	b->places = places;
+	kh_place_save(region, (struct kh_place *)((uint8_t *)(b->items + items) + rolls));
 	blob_key(region, key);
 	err = kh_blob_save(region->owner, key, b, len);
 	free(b);
@@ -339,11 +351,27 @@ void kh_region_home(struct kh_region *region, const uint8_t verifier[KH_VERIFIER
 	memcpy(region->home->verifier, verifier, KH_VERIFIER_SIZE);
 }
 
+/* Are the numbers of items those of a blob of @len bytes? */
+static bool counts_ok(const struct region_blob *b, size_t len)
+{
+	size_t size = sizeof(b->items[0]), left = (len - sizeof(*b)) / size;
+	unsigned int i;
+
+	for (i = 0; i < REGION_SETS; left -= b->sets[i++])
+		if (b->sets[i] > left)
+			return false;
+	return b->rolls <= KH_ROLLS_MAX && b->places <= left &&
+	       left == 2 * b->rolls + 2 * b->places && !((len - sizeof(*b)) % size);
+}
+
 int kh_region_restore(struct kh_node *node, const char *key, const void *blob, size_t len)
 {
 	struct region_blob *b;
 	struct kh_region *region;
 	struct kh_attr attr;
+	struct kh_intervals *sets[REGION_SETS];
+	struct kh_interval *item;
+	unsigned int set;
 	uint64_t i;
 	int err = -EINVAL;
 
@@ -352,30 +380,22 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 		return -EINVAL;
 	b = kh_zalloc(len);
 	memcpy(b, blob, len);
-	if (b->allocated > len || b->lost > len || b->doubt > len || b->rolls > len ||
-	    b->places > len ||
-	    b->allocated + b->lost + b->doubt + 2 * b->rolls + 2 * b->places !=
-		    (len - sizeof(*b)) / sizeof(b->items[0]) ||
-	    b->desc.unit_shift < KHAZANA_UNIT_SHIFT_MIN ||
+	if (!counts_ok(b, len) || b->desc.unit_shift < KHAZANA_UNIT_SHIFT_MIN ||
 	    b->desc.unit_shift > KHAZANA_UNIT_SHIFT_MAX || !kh_cm_find(b->desc.protocol))
 		goto out;
 	attr_of(&b->desc, &attr);
 	region = kh_region_new(node, (struct khazana_addr){ b->desc.start_hi, b->desc.start_lo },
 			       b->desc.length, b->desc.generation, &attr);
 	kh_region_home(region, b->verifier);
-	for (i = 0; i < b->allocated + b->lost + b->doubt; i++) {
-		struct kh_home *home = region->home;
-		struct kh_intervals *set = i < b->allocated	      ? &home->allocated :
-					   i < b->allocated + b->lost ? &home->lost :
-									&home->doubt;
-
-		if (b->items[i].end <= region->units)
-			kh_intervals_add(set, b->items[i].start, b->items[i].end);
-	}
+	region_sets(region->home, sets);
+	for (set = 0, item = b->items; set < REGION_SETS; set++)
+		for (i = 0; i < b->sets[set]; i++, item++)
+			if (item->end <= region->units)
+				kh_intervals_add(sets[set], item->start, item->end);
 	region->home->rolls = kh_zalloc((b->rolls + 1) * sizeof(struct kh_roll));
 	region->home->roll_count = b->rolls;
-	memcpy(region->home->rolls, &b->items[i], b->rolls * sizeof(struct kh_roll));
-	kh_place_restore(region, (const struct kh_place *)&b->items[i + 2 * b->rolls], b->places);
+	memcpy(region->home->rolls, item, b->rolls * sizeof(struct kh_roll));
+	kh_place_restore(region, (const struct kh_place *)(item + 2 * b->rolls), b->places);
 	err = 0;
 out:
 	free(b);

@@ -2,6 +2,7 @@
 /*
  * unit.c - the directory's record of one unit: owner, copies, backup
  */
+#include <errno.h>
 #include <stdlib.h>
 #include "cm.h"
 
@@ -67,7 +68,7 @@ struct kh_holder *kh_unit_copy(struct kh_unit *unit, kh_node_id party)
 	return NULL;
 }
 
-void kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token)
+struct kh_holder *kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token)
 {
 	struct kh_holder *copy = kh_unit_copy(unit, party);
 
@@ -84,6 +85,7 @@ void kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token)
 		.gen = kh_grantee_gen(unit->region->owner, unit->region, party),
 		.token = token,
 	};
+	return copy;
 }
 
 void kh_unit_copy_del(struct kh_unit *unit, kh_node_id party)
@@ -169,6 +171,61 @@ static void roll_back(struct kh_unit *unit, struct kh_holder owner, uint64_t ver
 			       "as zero");
 }
 
+/* Where there were two frames there is one (R12). */
+bool kh_unit_alone(const struct kh_unit *unit)
+{
+	unsigned int i;
+
+	for (i = 0; i < unit->copy_count; i++)
+		if (unit->copies[i].owned)
+			return false;
+	return unit->guarded && !unit->backup.party;
+}
+
+/* The same, and there is no store to fall back on. */
+static bool is_thin(const struct kh_unit *unit)
+{
+	return kh_unit_alone(unit) && !kh_place_of(unit->region, unit->node.key);
+}
+
+/* The unit's holders changed: is what is written down of it still true? */
+void kh_unit_review(struct kh_unit *unit)
+{
+	struct kh_home *home = unit->region->home;
+	uint64_t number = unit->node.key;
+
+	unit->guarded |= unit->backup.party != 0;
+	if (is_thin(unit) == kh_intervals_has(&home->thin, number))
+		return;
+	if (is_thin(unit))
+		kh_intervals_add(&home->thin, number, number + 1);
+	else
+		kh_intervals_remove(&home->thin, number, number + 1);
+	home->unsaved = true;
+	unit->region->owner->unsaved = true;
+}
+
+/* Write down which units are thin, before anybody hears of it. */
+int kh_thin_save(struct kh_node *node)
+{
+	struct kh_region *region;
+	int err = 0;
+
+	if (!node->unsaved)
+		return 0;
+	node->unsaved = false;
+	kh_list_each (region, &node->regions, node) {
+		if (!region->home || !region->home->unsaved)
+			continue;
+		region->home->unsaved = false;
+		if (kh_region_persist(region)) {
+			kh_event(node, "persist", "what is thin could not be written down");
+			err = -EIO;
+		}
+	}
+	return err;
+}
+
 /* What is stored is known now: a frame that was called the truth may be older (R26). */
 static void verify(struct kh_unit *unit)
 {
@@ -208,8 +265,7 @@ static enum kh_settled replace_owner(struct kh_unit *unit, uint64_t stored)
 	return KH_SETTLED;
 }
 
-/* Make the owner somebody whose lease is valid, or the store (R14, R26). */
-enum kh_settled kh_unit_settle(struct kh_unit *unit)
+static enum kh_settled settle(struct kh_unit *unit)
 {
 	bool placed = kh_place_of(unit->region, unit->node.key) != NULL;
 	uint64_t stored = placed ? unit->stored : 0;
@@ -233,8 +289,29 @@ enum kh_settled kh_unit_settle(struct kh_unit *unit)
 	return replace_owner(unit, stored);
 }
 
-/* @party may let its HANDOFF frame go. */
+/* Make the owner somebody whose lease is valid, or the store (R14, R26). */
+enum kh_settled kh_unit_settle(struct kh_unit *unit)
+{
+	enum kh_settled settled = settle(unit);
+
+	kh_unit_review(unit);
+	return settled;
+}
+
+/*
+ * @party may let its HANDOFF frame go.  Not while its lease is over or its inventory is not judged:
+ * what is in the frame may have been rolled back, and only the census tells its programs (R9).
+ */
 void kh_unit_hdone(struct kh_unit *unit, kh_node_id party)
+{
+	const struct kh_peer *peer = kh_peer_find(unit->region->owner, party);
+
+	if (peer && peer->census && kh_grantee_valid(unit->region->owner, unit->region, party))
+		kh_unit_release(unit, party);
+}
+
+/* The same as the verdict of a census. */
+void kh_unit_release(struct kh_unit *unit, kh_node_id party)
 {
 	struct kh_node *node = unit->region->owner;
 	struct kh_peer *peer = kh_peer_find(node, party);
@@ -263,6 +340,7 @@ void kh_unit_forget(struct kh_unit *unit, kh_node_id party)
 			unit->fresh = false;
 		}
 	}
+	kh_unit_review(unit);
 }
 
 /*

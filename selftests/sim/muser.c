@@ -115,7 +115,7 @@ static bool fault_in(struct munit *u, uint32_t want, uint32_t flags)
 	if (kz_page_usable(&u->page, want) && (u->mapped || module_lease_valid(u->region)))
 		return true;
 	expire_if_over(u->region);
-	u->exists = true;
+	munit_make(u);
 	if (!u->request)
 		u->request_flags = flags;
 	if (!munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAULT, .right = want }))
@@ -149,6 +149,13 @@ int muser_access(struct att *att, unsigned int unit, uint32_t want, uint32_t fla
 		return -EINPROGRESS;
 	}
 	u->mapped = true;
+	if (u->mark)
+		module_queue(u->region->module,
+			     &(struct khazana_request){ .op = KHAZANA_REQ_TOUCHED,
+							.region = u->region->handle,
+							.unit = u->index,
+							.count = 1 });
+	u->mark = false;
 	if (want == KHAZANA_RIGHT_WRITE)
 		munit_step(u, &(struct kz_page_event){ .type = KZ_EV_STORE });
 	return 0;

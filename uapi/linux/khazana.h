@@ -231,6 +231,7 @@ enum khazana_req_op {
 	KHAZANA_REQ_IDLE	= 9, /* notice: no attachment of the region is left */
 	KHAZANA_REQ_PRESSURE	= 10,/* notice: frames are short; give up backups */
 	KHAZANA_REQ_CANCELLED	= 11,/* notice: nobody waits for request `cookie` any more */
+	KHAZANA_REQ_TOUCHED	= 12,/* notice: a unit that was committed with F_MARK is used */
 };
 
 /* flags of a request */
@@ -297,9 +298,11 @@ enum khazana_cmd_op {
 	KHAZANA_CMD_UNIT_GET	= 14,/* region, unit: all out fields; ENOENT if there is no record */
 	KHAZANA_CMD_INVENTORY	= 15,/* region, unit = cursor: next record at or after it; ENOENT at the end */
 	KHAZANA_CMD_REGION_GET	= 16,/* region = cursor: next region with handle >= it; ENOENT at the end */
-	KHAZANA_CMD_SAFE	= 18,/* region, unit, token, version: a store has it: no longer OWNED nor DIRTY */
-	KHAZANA_CMD_POISON	= 19,/* region: its attachments may have seen what is lost; not with NOPOISON */
 	KHAZANA_CMD_STATE	= 17,/* time_ns out = CLOCK_BOOTTIME now; count out = frames in use */
+	KHAZANA_CMD_PARKED	= 18,/* cookie = cursor: next parked frame with an id at or above it; ENOENT at the end */
+	KHAZANA_CMD_PARKED_DROP	= 19,/* cookie = id: nobody needs that parked frame any more */
+	KHAZANA_CMD_SAFE	= 20,/* region, unit, token, version: a store has it: no longer OWNED nor DIRTY */
+	KHAZANA_CMD_POISON	= 21,/* region: its attachments may have seen what is lost; not with NOPOISON */
 };
 
 /* command flags */
@@ -313,6 +316,7 @@ enum khazana_cmd_op {
 #define KHAZANA_CMDF_TRY	(1u << 7)
 #define KHAZANA_CMDF_NOPOISON	(1u << 8) /* LOST and region attribute: programs go on, by their own wish */
 #define KHAZANA_CMDF_EIO	(1u << 9) /* region attribute: read/write get EIO where a fault gets SIGBUS after the wait limit */
+#define KHAZANA_CMDF_MARK	(1u << 10) /* COMMIT: KHAZANA_REQ_TOUCHED when somebody gets to it */
 
 /**
  * struct khazana_cmd - one command, khd to module
@@ -324,11 +328,12 @@ enum khazana_cmd_op {
  * @count: units; 0 means 1; out of REGION_GET: attached files
  * @token: the grant's; out of UNIT_GET, INVENTORY: the unit's; out of REVOKE: the one before
  * @version: COMMIT: what the unit will be at; out: of the current frame
- * @version_held: COMMIT HELD: version of the frame to use; out: of the HANDOFF frame
+ * @version_held: COMMIT HELD: version of the frame to use; COMMIT ZERO: version that
+ *	the zeros replace, 0 or %KHAZANA_VERSION_NONE: none; out: of the HANDOFF frame
  * @token_handoff: out: token of the HANDOFF frame
  * @floor: out: lowest acceptable token
  * @request: COMMIT, FAIL, ATTACH_DONE: id answered, 0 if none
- * @cookie: REVOKE: comes back in KHAZANA_REQ_REVOKED
+ * @cookie: REVOKE: comes back in KHAZANA_REQ_REVOKED; PARKED: in: lowest id, out: the id found
  * @frame: COMMIT: ignored; out: view index of the frame to send from or receive into
  *	(REVOKE, FRAMES, UNIT_GET), ~0 if none
  * @frame_handoff: out: view index of the HANDOFF frame, ~0 if none
@@ -339,14 +344,19 @@ enum khazana_cmd_op {
  * @addr: REGION_ADD, REGION_GET: the region's start
  * @length: REGION_ADD, REGION_GET: bytes
  * @generation: REGION_ADD, REGION_GET: tells one use of an address from the next
- * @time_ns: LEASE: end; STATE: now
+ * @time_ns: LEASE: end; STATE: now; out of PARKED: when it was parked
  * @lease: REGION_ADD, REGION_SET, LEASE: id of the lease (chosen by khd, not 0)
  * @unit_shift: REGION_ADD, REGION_GET
  * @wait_ms: REGION_ADD, REGION_SET: limit of a wait for khd; 0 means 30000
  * @residency_us: REGION_ADD, REGION_SET: minimum residency, 0 means the module's choice
  *
  * REVOKE answers at once with 0, or EINPROGRESS (see KHAZANA_REQ_REVOKED), EBUSY (explicit lock;
- * KHAZANA_REQ_UNLOCKED will follow), ESTALE (below the floor), ENOENT (no record: floor is raised all the same).
+ * KHAZANA_REQ_UNLOCKED will follow), ESTALE (below the floor), ENOENT (the node holds nothing: floor is raised all the same).
+ *
+ * A parked frame has stores that were lost with their right.  PARKED tells its region, unit, token and
+ * version, and where it is in the view; there it stays, also for the next khd, until PARKED_DROP or the end
+ * of the region.  Parked frames count against the limit of frames; beyond a limit of their own they are
+ * dropped, which the event parked-full tells.
  */
 struct khazana_cmd {
 	__u32 op;
