@@ -181,6 +181,9 @@ static void look(struct kh_ask *ask)
 		if (cmd->result)
 			continue;
 		u->held_token = cmd->token;
+		/* A record that went and came again knows only that its right was below the floor. */
+		if (cmd->right == KHAZANA_RIGHT_NONE && cmd->floor > cmd->token)
+			u->held_token = cmd->floor - 1;
 		if (cmd->version != KHAZANA_VERSION_NONE)
 			u->held = cmd->version;
 		else if (cmd->uflags & KHAZANA_UNIT_HANDOFF)

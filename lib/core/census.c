@@ -111,7 +111,8 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 
 	bool is_lost = kh_unit_known_lost(unit);
 	/* Nobody was left who had what was granted last, and here it is. */
-	bool found = !unit->owner.party && !unit->busy && version && version == unit->version;
+	bool found = !unit->owner.party && !unit->busy && version && version == unit->version &&
+		     !(unit->stored_known && version == unit->stored);
 
 	if ((unit->granted && !found) || (unit->owner.party && version <= unit->version) ||
 	    (is_lost && !has_copy(r) && !found) || kh_unit_rolled(unit, version) ||
@@ -136,6 +137,8 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	if (unit->backup.party == peer->id)
 		unit->backup = (struct kh_holder){ 0 };
 	kh_unit_copy_del(unit, peer->id);
+	if (unit->copy_count && unit->owner_right == KHAZANA_RIGHT_WRITE)
+		unit->owner_right = KHAZANA_RIGHT_READ;
 	unit->guarded = true; /* who else has written it is not known */
 	kh_unit_review(unit);
 	kh_unit_dirty(unit);
