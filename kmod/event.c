@@ -37,49 +37,49 @@ static void put_addr(struct message *message, struct khazana_addr addr)
 		message->err = nla_put(message->skb, KHAZANA_NLA_EVENT_ADDR, sizeof(half), half);
 }
 
-/*
- * Number the event and begin its message. Return: whether somebody listens; then event_end() is
- * due, and the namespace stays until then.
- */
-static bool event_begin(struct message *message, struct kz_events *events, const char *name)
+/* The message of an event, or why there is none. */
+static int message_begin(struct message *message, const char *name, u64 seq)
+{
+	struct kz_events *events = message->events;
+
+	if (READ_ONCE(events->dead) || !kz_netlink_ready() ||
+	    !genl_has_listeners(&kz_nl_family, events->net, KZ_NL_MCGRP_EVENTS))
+		return -ENOMSG;
+	message->skb = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_NOWAIT | __GFP_NOWARN);
+	if (!message->skb)
+		return -ENOMEM;
+	message->head = genlmsg_put(message->skb, 0, 0, &kz_nl_family, 0, KHAZANA_NL_CMD_EVENT);
+	if (!message->head)
+		return -EMSGSIZE;
+	put64(message, KHAZANA_NLA_EVENT_SEQ, seq);
+	put64(message, KHAZANA_NLA_EVENT_TIME_NS, ktime_get_boottime_ns());
+	put32(message, KHAZANA_NLA_EVENT_SOURCE, KHAZANA_NL_SOURCE_MODULE);
+	return message->err ?: nla_put_string(message->skb, KHAZANA_NLA_EVENT_NAME, name);
+}
+
+/* Number the event and begin its message.  The namespace stays until event_end(). */
+static void event_begin(struct message *message, struct kz_events *events, const char *name)
+	__acquires(RCU)
 {
 	u64 seq = atomic64_inc_return(&events->seq);
 
 	*message = (struct message){ .events = events };
 	rcu_read_lock();
-	if (READ_ONCE(events->dead) || !kz_netlink_ready() ||
-	    !genl_has_listeners(&kz_nl_family, events->net, KZ_NL_MCGRP_EVENTS))
-		goto none;
-	message->skb = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_NOWAIT | __GFP_NOWARN);
-	if (!message->skb)
-		goto lost;
-	message->head = genlmsg_put(message->skb, 0, 0, &kz_nl_family, 0, KHAZANA_NL_CMD_EVENT);
-	if (!message->head) {
-		nlmsg_free(message->skb);
-		goto lost;
-	}
-	put64(message, KHAZANA_NLA_EVENT_SEQ, seq);
-	put64(message, KHAZANA_NLA_EVENT_TIME_NS, ktime_get_boottime_ns());
-	put32(message, KHAZANA_NLA_EVENT_SOURCE, KHAZANA_NL_SOURCE_MODULE);
-	if (!message->err)
-		message->err = nla_put_string(message->skb, KHAZANA_NLA_EVENT_NAME, name);
-	return true;
-lost:
-	atomic64_inc(&events->dropped);
-none:
-	rcu_read_unlock();
-	return false;
+	message->err = message_begin(message, name, seq);
 }
 
+/* Send it, if somebody listens. */
 static void event_end(struct message *message)
+	__releases(RCU)
 {
-	if (message->err) {
-		nlmsg_free(message->skb);
-		atomic64_inc(&message->events->dropped);
-	} else {
+	if (!message->err) {
 		genlmsg_end(message->skb, message->head);
 		genlmsg_multicast_netns(&kz_nl_family, message->events->net, message->skb, 0,
 					KZ_NL_MCGRP_EVENTS, GFP_NOWAIT | __GFP_NOWARN);
+	} else {
+		nlmsg_free(message->skb);
+		if (message->err != -ENOMSG)
+			atomic64_inc(&message->events->dropped);
 	}
 	rcu_read_unlock();
 }
@@ -88,8 +88,7 @@ static void event_node(struct kz_events *events, const char *name, u32 node)
 {
 	struct message message;
 
-	if (!event_begin(&message, events, name))
-		return;
+	event_begin(&message, events, name);
 	put32(&message, KHAZANA_NLA_EVENT_NODE, node);
 	event_end(&message);
 }
@@ -126,8 +125,7 @@ void kz_event_region_added(struct kz_events *events, u32 region, struct khazana_
 {
 	struct message message;
 
-	if (!event_begin(&message, events, "region-added"))
-		return;
+	event_begin(&message, events, "region-added");
 	put32(&message, KHAZANA_NLA_EVENT_REGION, region);
 	put_addr(&message, start);
 	put64(&message, KHAZANA_NLA_EVENT_LENGTH, length);
@@ -144,8 +142,7 @@ void kz_event_region_removed(struct kz_events *events, u32 region, struct khazan
 {
 	struct message message;
 
-	if (!event_begin(&message, events, "region-removed"))
-		return;
+	event_begin(&message, events, "region-removed");
 	put32(&message, KHAZANA_NLA_EVENT_REGION, region);
 	put_addr(&message, start);
 	event_end(&message);
@@ -162,8 +159,7 @@ void kz_event_lease_expired(struct kz_events *events, u32 lease, u64 units, u64 
 {
 	struct message message;
 
-	if (!event_begin(&message, events, "lease-expired"))
-		return;
+	event_begin(&message, events, "lease-expired");
 	put32(&message, KHAZANA_NLA_EVENT_LEASE, lease);
 	put64(&message, KHAZANA_NLA_EVENT_UNITS, units);
 	put64(&message, KHAZANA_NLA_EVENT_DIRTY, dirty);
@@ -181,8 +177,7 @@ void kz_event_unit_lost(struct kz_events *events, u32 region, struct khazana_add
 {
 	struct message message;
 
-	if (!event_begin(&message, events, "unit-lost"))
-		return;
+	event_begin(&message, events, "unit-lost");
 	put32(&message, KHAZANA_NLA_EVENT_REGION, region);
 	put_addr(&message, addr);
 	put64(&message, KHAZANA_NLA_EVENT_TOKEN, token);
@@ -201,8 +196,7 @@ void kz_event_attachment_poisoned(struct kz_events *events, u32 region, struct k
 {
 	struct message message;
 
-	if (!event_begin(&message, events, "attachment-poisoned"))
-		return;
+	event_begin(&message, events, "attachment-poisoned");
 	put32(&message, KHAZANA_NLA_EVENT_REGION, region);
 	put_addr(&message, start);
 	put32(&message, KHAZANA_NLA_EVENT_PID, pid);
@@ -219,8 +213,7 @@ void kz_event_frame_orphaned(struct kz_events *events, u32 region, struct khazan
 {
 	struct message message;
 
-	if (!event_begin(&message, events, "frame-orphaned"))
-		return;
+	event_begin(&message, events, "frame-orphaned");
 	put32(&message, KHAZANA_NLA_EVENT_REGION, region);
 	put_addr(&message, addr);
 	event_end(&message);
@@ -235,8 +228,7 @@ void kz_event_frames_exhausted(struct kz_events *events, u64 limit)
 {
 	struct message message;
 
-	if (!event_begin(&message, events, "frames-exhausted"))
-		return;
+	event_begin(&message, events, "frames-exhausted");
 	put64(&message, KHAZANA_NLA_EVENT_LIMIT, limit);
 	event_end(&message);
 }
@@ -254,8 +246,7 @@ void kz_event_parked_full(struct kz_events *events, u32 region, struct khazana_a
 {
 	struct message message;
 
-	if (!event_begin(&message, events, "parked-full"))
-		return;
+	event_begin(&message, events, "parked-full");
 	put32(&message, KHAZANA_NLA_EVENT_REGION, region);
 	put_addr(&message, addr);
 	put64(&message, KHAZANA_NLA_EVENT_TOKEN, token);
@@ -276,8 +267,7 @@ void kz_event_wait_timeout(struct kz_events *events, u32 region, struct khazana_
 {
 	struct message message;
 
-	if (!event_begin(&message, events, "wait-timeout"))
-		return;
+	event_begin(&message, events, "wait-timeout");
 	put32(&message, KHAZANA_NLA_EVENT_REGION, region);
 	put_addr(&message, addr);
 	put32(&message, KHAZANA_NLA_EVENT_PID, pid);

@@ -104,19 +104,17 @@ static vm_fault_t fault_wait(struct kz_acquire *acquire, struct vm_fault *vmf)
 }
 
 /* Map a page that nobody has touched yet, read-only; only if the right is there. */
-static bool map_ahead(struct kz_attachment *attachment, struct vm_area_struct *vma,
-		      pgoff_t pgoff, unsigned long addr)
+static bool unit_map_ahead(struct kz_unit *unit, struct kz_attachment *attachment,
+			   struct vm_area_struct *vma, pgoff_t pgoff, unsigned long addr)
 {
-	struct kz_region *region = attachment->region;
-	struct kz_unit *unit = kz_unit_find(region, pgoff >> unit_order(region));
 	struct page *page;
 	bool mapped;
 
 	/* One that was granted to somebody who waits is his first. */
-	if (!unit || READ_ONCE(unit->fresh))
+	if (READ_ONCE(unit->fresh))
 		return false;
 	page = kz_unit_page_trylock(unit, KHAZANA_RIGHT_READ,
-				    pgoff & (kz_region_pages(region) - 1));
+				    pgoff & (kz_region_pages(unit->region) - 1));
 	if (!page)
 		return false;
 	/* vm_page_prot of a VMA with page_mkwrite() cannot be written: a store asks as ever. */
@@ -124,6 +122,20 @@ static bool map_ahead(struct kz_attachment *attachment, struct vm_area_struct *v
 	unlock_page(page);
 	put_page(page);
 	kz_unit_touched(unit);
+	return mapped;
+}
+
+static bool map_ahead(struct kz_attachment *attachment, struct vm_area_struct *vma,
+		      pgoff_t pgoff, unsigned long addr)
+{
+	struct kz_region *region = attachment->region;
+	struct kz_unit *unit = kz_unit_find(region, pgoff >> unit_order(region));
+	bool mapped;
+
+	if (!unit)
+		return false;
+	mapped = unit_map_ahead(unit, attachment, vma, pgoff, addr);
+	kz_unit_put(unit);
 	return mapped;
 }
 

@@ -387,6 +387,25 @@ static bool unit_continues(struct kz_unit *unit, const struct khazana_request *r
 	       (next.flags & ~KHAZANA_REQF_FRAME) == (req->flags & ~KHAZANA_REQF_FRAME);
 }
 
+/* Take @unit, the next in the queue, along in the descriptor @req, if it fits. */
+static bool unit_join(struct kz_unit *unit, struct khazana_request *req)
+{
+	bool fits;
+
+	/* The order is unit, queue: only try. */
+	if (!spin_trylock(&unit->lock))
+		return false;
+	fits = unit_continues(unit, req);
+	if (fits) {
+		list_del_init(&unit->qnode);
+		unit->request = KZ_REQUEST_FETCHED;
+		unit->req_id = req->id;
+		req->count++;
+	}
+	spin_unlock(&unit->lock);
+	return fits;
+}
+
 /* Take along the units of a range that follow; they get the same id. */
 static void units_extend(struct kz_queue *queue, struct khazana_request *req)
 {
@@ -394,20 +413,9 @@ static void units_extend(struct kz_queue *queue, struct khazana_request *req)
 	bool more = true;
 
 	while (more && req->count < KHAZANA_RANGE_UNITS_MAX) {
-		more = false;
 		spin_lock(&queue->lock);
 		unit = list_first_entry_or_null(&queue->units, struct kz_unit, qnode);
-		/* The order is unit, queue: only try. */
-		if (unit && spin_trylock(&unit->lock)) {
-			more = unit_continues(unit, req);
-			if (more) {
-				list_del_init(&unit->qnode);
-				unit->request = KZ_REQUEST_FETCHED;
-				unit->req_id = req->id;
-				req->count++;
-			}
-			spin_unlock(&unit->lock);
-		}
+		more = unit && unit_join(unit, req);
 		spin_unlock(&queue->lock);
 	}
 	if (req->count > 1) {
