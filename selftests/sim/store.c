@@ -112,7 +112,7 @@ static uint32_t reserve(struct store *s, const struct kh_store_cmd *cmd)
 	for (r = s->ranges; r; r = r->next)
 		if (in_range(r, cmd->addr))
 			return r->generation == cmd->generation && r->units == cmd->units ? 0 :
-											     EEXIST;
+											    EEXIST;
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		abort();
@@ -218,7 +218,8 @@ static void end_command(struct sim *sim, uint64_t host, uint64_t id)
 		return;
 	}
 	apply(h->store, p, &result);
-	sim_trace(sim, "node %u: store command %llu code %u addr %llx version %llx -> %u, version %llx",
+	sim_trace(sim,
+		  "node %u: store command %llu code %u addr %llx version %llx -> %u, version %llx",
 		  h->index + 1, (unsigned long long)id, p->cmd.code,
 		  (unsigned long long)p->cmd.addr.lo, (unsigned long long)p->cmd.version,
 		  result.error, (unsigned long long)result.version);
