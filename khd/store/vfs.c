@@ -16,6 +16,7 @@
 #define SUM_AT (KHD_VFS_PAGE - KHD_VFS_RESERVE)
 #define NAME_MAX_BYTES 64
 #define WAL_HEADER 32
+#define INDEX_HEADER 100
 
 /**
  * struct khd_vfs - one disk, as SQLite sees it
@@ -98,33 +99,36 @@ static int file_close(sqlite3_file *file)
 }
 
 /*
- * Of the database only whole pages are read, so that all is verified: SQLite also asks for parts
- * of the first.  An empty file is a new database.
+ * Of the database whole pages are read, and verified.  Before that SQLite looks into the head of
+ * the first, for the size of a page and for a counter; it believes nothing of that before it has
+ * read the page, from here or from the log: this one may be torn by a checkpoint.
  */
-static int read_index(struct vfs_file *f, void *buf, int len, uint64_t offset)
+static int read_index(struct vfs_file *f, void *buf, size_t len, uint64_t offset)
 {
-	uint64_t at = offset & ~(uint64_t)(KHD_VFS_PAGE - 1);
+	bool head = offset + len <= INDEX_HEADER;
 	struct khd_vfs *vfs = f->vfs;
 	const char *what;
 	int64_t n;
 
-	if (offset - at + (uint64_t)len > KHD_VFS_PAGE) {
+	if (!head && (len != KHD_VFS_PAGE || offset % KHD_VFS_PAGE)) {
 		report(vfs, f->file, offset, "page size is not the index's");
 		return SQLITE_IOERR_DATA;
 	}
-	n = vfs->disk->ops->read(vfs->disk, f->file, at, vfs->page, KHD_VFS_PAGE);
+	n = vfs->disk->ops->read(vfs->disk, f->file, offset, vfs->page, len);
 	if (n < 0)
-		return failed(f, at, "read", n, SQLITE_IOERR_READ);
-	if (!n && !at) {
-		memset(buf, 0, (size_t)len);
+		return failed(f, offset, "read", n, SQLITE_IOERR_READ);
+	if (head && n < (int64_t)len) {
+		memset(buf, 0, len);
 		return SQLITE_IOERR_SHORT_READ;
 	}
-	what = n < KHD_VFS_PAGE ? "file is cut off" : verify(vfs->page, number_of(at));
+	what = head		? NULL :
+	       n < (int64_t)len ? "file is cut off" :
+				  verify(vfs->page, number_of(offset));
 	if (what) {
-		report(vfs, f->file, at, what);
+		report(vfs, f->file, offset, what);
 		return SQLITE_IOERR_DATA;
 	}
-	memcpy(buf, vfs->page + (offset - at), (size_t)len);
+	memcpy(buf, vfs->page, len);
 	return SQLITE_OK;
 }
 
@@ -135,7 +139,7 @@ static int file_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 offse
 	int64_t n;
 
 	if (f->file == KHD_FILE_INDEX)
-		return read_index(f, buf, len, (uint64_t)offset);
+		return read_index(f, buf, (size_t)len, (uint64_t)offset);
 	n = disk->ops->read(disk, f->file, (uint64_t)offset, buf, (size_t)len);
 	if (n < 0)
 		return failed(f, (uint64_t)offset, "read", n, SQLITE_IOERR_READ);

@@ -59,6 +59,8 @@ int khd_vfs_open(struct khd_vfs *vfs, uint64_t cache, struct sqlite3 **db);
  * khd_vfs_verify() - check every page of the database file, without SQLite
  * @found: called for each damaged page
  *
+ * The log must be empty (a database that was closed): it may hold what a torn page shall become.
+ *
  * Return: how many are damaged, or a negative errno.
  */
 int64_t khd_vfs_verify(struct khd_disk *disk, khd_vfs_report *found, void *arg);
