@@ -59,7 +59,7 @@ struct khd_disk_io {
 	const struct iovec *iov;
 	unsigned int iovs;
 	void (*done)(struct khd_disk_io *io, int64_t res);
-	void *backend[4]; /* the backend's own */
+	void *backend[12]; /* the backend's own */
 };
 
 #define KHD_DISK_IOVS 64u
@@ -84,9 +84,10 @@ struct khd_disk;
  * @submit: begin @io
  * @job: run @job after all that were given before
  * @read: synchronous; bytes read (fewer only at the end of the file) or a negative errno
- * @write: synchronous; @len or a negative errno
+ * @write: synchronous; @len, less if the device took less, or a negative errno.  Makes the file
+ *	and makes it longer as needed
  * @flush: synchronous; 0 or a negative errno
- * @size: bytes of @file, 0 if it does not exist, or a negative errno
+ * @size: bytes of @file, 0 if it does not exist (an empty file is none), or a negative errno
  * @resize: grow (with zeros, their space allocated and durable with the next flush; -ENOSPC) or cut
  * @remove: delete @file; durable with the next flush.  0 if it is not there
  *
