@@ -3,7 +3,7 @@
  * check_store.c - the page store on a disk that crashes, fails and rots
  *
  *	check_store crash|fault|rot [--seed0 S] [--seeds N] [--points N] [--calls N] [--jobs N]
- *			[--plant NAME] [--stop]
+ *			[--plant NAME] [--stop] [--trace]
  *
  * Everything follows from the seed.  Exit status 1: a violation, each of which has its line.
  */
@@ -129,7 +129,8 @@ static void *shared(size_t bytes)
 static int usage(void)
 {
 	fprintf(stderr, "usage: check_store crash|fault|rot [--seed0 S] [--seeds N] [--points N]\n"
-			"                   [--calls N] [--jobs N] [--plant NAME] [--stop]\n");
+			"                   [--calls N] [--jobs N] [--plant NAME] [--stop]\n"
+			"                   [--trace]\n");
 	return 2;
 }
 
@@ -143,7 +144,7 @@ static bool parse(struct check_options *opt, int argc, char **argv)
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "plant", required_argument, NULL, 'b' },
 		{ "stop", no_argument, NULL, 'x' },
-		{ "verbose", no_argument, NULL, 'v' },
+		{ "trace", no_argument, NULL, 't' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -165,8 +166,8 @@ static bool parse(struct check_options *opt, int argc, char **argv)
 			opt->plant = optarg;
 		else if (c == 'x')
 			opt->stop = true;
-		else if (c == 'v')
-			opt->verbose = true;
+		else if (c == 't')
+			opt->trace = true;
 		else
 			return false;
 	}

@@ -15,12 +15,13 @@
  * @calls: of each life
  * @jobs: processes
  * @stop: at the first violation
+ * @trace: print the hash of everything each life's disk did
  */
 struct check_options {
 	const char *plant;
 	uint64_t seed0, seeds, points;
 	unsigned int calls, jobs;
-	bool stop, verbose;
+	bool stop, trace;
 };
 
 /* Counts of all processes, in shared memory. */

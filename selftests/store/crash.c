@@ -272,6 +272,9 @@ static void live(struct crash *c, struct rng *rng, unsigned int life)
 	check_totals->lives++;
 	check_totals->calls += d.finished;
 	broken(&d, c->sim);
+	if (c->opt->trace)
+		printf("# trace %016llx after %llu points\n", (unsigned long long)c->sim->trace,
+		       (unsigned long long)c->point);
 	next = disk_sim_crash(c->sim, DISK_DRAWN, rng_next(rng));
 	driver_free(&d);
 	disk_sim_free(c->sim);

@@ -65,6 +65,7 @@ void driver_free(struct driver *d)
 	unsigned int i, steps = 0;
 
 	if (d->store) {
+		d->tolerant = true; /* the power is gone */
 		d->sim->dead = true;
 		d->sim->point = NULL;
 		while (disk_sim_step(d->sim) && ++steps < STEPS_MAX)
@@ -131,8 +132,8 @@ static void put_done(struct driver *d, struct driver_op *op)
 		return;
 	}
 	if (op->error) {
-		driver_fail(d, false, "put of unit %u version %llu: %s", op->unit,
-			    (unsigned long long)op->version, strerror(op->error));
+		driver_fail(d, false, "put of unit %u version %llu: %s; last event %s", op->unit,
+			    (unsigned long long)op->version, strerror(op->error), d->event);
 		return;
 	}
 	if (!reserved(u, op->generation))
@@ -196,7 +197,7 @@ static void flush_done(struct driver *d, struct driver_op *op)
 	free(op->dones);
 	op->dones = NULL;
 	if (op->error)
-		driver_fail(d, false, "flush: %s", strerror(op->error));
+		driver_fail(d, false, "flush: %s; last event %s", strerror(op->error), d->event);
 }
 
 static void range_done(struct driver *d, struct driver_op *op)
@@ -207,8 +208,9 @@ static void range_done(struct driver *d, struct driver_op *op)
 	if (op->error == ENOSPC && reserve)
 		d->fulls++;
 	else if (op->error) {
-		driver_fail(d, false, "%s of %u units from %u: %s", reserve ? "reserve" : "release",
-			    op->units, op->unit, strerror(op->error));
+		driver_fail(d, false, "%s of %u units from %u: %s; last event %s",
+			    reserve ? "reserve" : "release", op->units, op->unit,
+			    strerror(op->error), d->event);
 		return;
 	}
 	for (i = op->unit; i < op->unit + op->units; i++) {

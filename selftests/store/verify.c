@@ -144,12 +144,10 @@ static void read_units(struct driver *d, const bool *covered, bool data)
 
 /* ------------------------------------------------------------ parked units */
 
-/* The first with an id of at least @id; its contents are compared. */
-static int next_parked(struct driver *d, uint64_t id, struct khd_parked *found, uint32_t *which)
+/* The first with an id of at least @id, with its contents when @bytes is not 0. */
+static int get_parked(struct driver *d, uint64_t id, size_t bytes, struct khd_parked *found)
 {
-	struct driver_op *op = driver_get(d, DRIVER_PARKED_GET, 1u << KHD_STORE_SHIFT_MAX);
-	struct world *w = d->world;
-	uint32_t i = WORLD_PARKED;
+	struct driver_op *op = driver_get(d, DRIVER_PARKED_GET, bytes);
 	int error;
 
 	op->keep = true;
@@ -158,26 +156,42 @@ static int next_parked(struct driver *d, uint64_t id, struct khd_parked *found, 
 	driver_wait(d, op);
 	error = op->finished ? op->error : EIO;
 	*found = op->found;
-	if (!error) {
-		for (i = 0; i < WORLD_PARKED; i++)
-			if (w->parked[i].state != WORLD_OUT &&
-			    w->parked[i].meta.token == found->meta.token)
-				break;
-		if (i == WORLD_PARKED)
-			driver_fail(d, false, "a parked unit is back");
-		else if (memcmp(&w->parked[i].key.addr, &found->key.addr,
-				sizeof(found->key.addr)) ||
-			 w->parked[i].key.generation != found->key.generation ||
-			 w->parked[i].key.shift != found->key.shift ||
-			 w->parked[i].meta.version != found->meta.version ||
-			 memcmp(&w->parked[i].tag, &found->tag, sizeof(found->tag)))
-			driver_fail(d, true, "a parked unit is another");
-		else if (!world_matches(&found->key, found->meta.token, op->buf))
-			driver_fail(d, true, "a parked unit has other contents");
-	}
-	*which = i;
+	if (!error && bytes && !world_matches(&found->key, found->meta.token, op->buf))
+		driver_fail(d, true, "a parked unit has other contents");
 	driver_put(op);
 	return error;
+}
+
+/* The next one, and which of the world's it is. */
+static int next_parked(struct driver *d, uint64_t id, bool data, struct khd_parked *found,
+		       uint32_t *which)
+{
+	struct world *w = d->world;
+	uint32_t i;
+	int error = get_parked(d, id, 0, found);
+
+	if (error)
+		return error;
+	for (i = 0; i < WORLD_PARKED; i++)
+		if (w->parked[i].state != WORLD_OUT && w->parked[i].meta.token == found->meta.token)
+			break;
+	*which = i;
+	if (i == WORLD_PARKED)
+		driver_fail(d, false, "a parked unit is back");
+	else if (memcmp(&w->parked[i].key.addr, &found->key.addr, sizeof(found->key.addr)) ||
+		 w->parked[i].key.generation != found->key.generation ||
+		 w->parked[i].key.shift != found->key.shift ||
+		 w->parked[i].meta.version != found->meta.version ||
+		 memcmp(&w->parked[i].tag, &found->tag, sizeof(found->tag)))
+		driver_fail(d, true, "a parked unit is another");
+	if (driver_failed(d) || !data)
+		return 0;
+	error = get_parked(d, found->id, 1ull << found->key.shift, found);
+	if (error == EBADMSG && d->tolerant)
+		d->refused++;
+	else if (error)
+		driver_fail(d, false, "a parked unit: %s; %s", strerror(error), d->event);
+	return 0;
 }
 
 static void read_parked(struct driver *d)
@@ -190,7 +204,7 @@ static void read_parked(struct driver *d)
 	uint32_t i;
 	int error = 0;
 
-	while (!driver_failed(d) && !(error = next_parked(d, id, &found, &i))) {
+	while (!driver_failed(d) && !(error = next_parked(d, id, true, &found, &i))) {
 		if (driver_failed(d))
 			return;
 		if (seen[i])
@@ -200,12 +214,8 @@ static void read_parked(struct driver *d)
 		if (++n > PARKED_MOST)
 			driver_fail(d, false, "the list of parked units has no end");
 	}
-	if (error == EBADMSG && d->tolerant) {
-		d->refused++;
-		return;
-	}
 	if (!driver_failed(d) && error != ENOENT)
-		driver_fail(d, error == EBADMSG, "list of parked units: %s", strerror(error));
+		driver_fail(d, false, "list of parked units: %s", strerror(error));
 	for (i = 0; i < WORLD_PARKED; i++) {
 		if (w->parked[i].state == WORLD_IN && !seen[i])
 			driver_fail(d, false, "a parked unit is lost");
@@ -219,7 +229,7 @@ int64_t verify_parked_id(struct driver *d, uint32_t parked)
 	uint64_t id = 0;
 	uint32_t i;
 
-	while (!driver_failed(d) && !next_parked(d, id, &found, &i)) {
+	while (!driver_failed(d) && !next_parked(d, id, false, &found, &i)) {
 		if (i == parked)
 			return (int64_t)found.id;
 		id = found.id + 1;
