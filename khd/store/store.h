@@ -72,6 +72,7 @@ struct khd_meta {
  * @log: bytes of the redo log when the store is made, 0: chosen
  * @cache: bytes of SQLite's cache, 0: 8 MiB
  * @plant: name of a planted bug, NULL: none
+ * @uuid: of the store when it is made; all zero: random
  */
 struct khd_store_config {
 	uint64_t capacity;
@@ -79,6 +80,7 @@ struct khd_store_config {
 	uint64_t log;
 	uint64_t cache;
 	const char *plant;
+	uint8_t uuid[16];
 };
 
 /* Called for every event that an operator wants to know; @text is one line. */
@@ -96,8 +98,8 @@ int khd_store_format(struct khd_disk *disk, const struct khd_store_config *confi
  * @report: out, may be NULL: what recovery did
  *
  * Replays the redo log; its time depends on the log's length, not on the store's size.
- * Return: NULL and @error: ENOENT no store; EBADMSG damaged (text names file and offset; khd_store_rebuild()
- * may help); EPROTONOSUPPORT another format version; EIO; ENOMEM; EINVAL.
+ * Return: NULL and @error: ENOENT no store; EBADMSG damaged (text names file and offset;
+ * khd_store_rebuild() may help); EPROTONOSUPPORT another format version; EIO; ENOMEM; EINVAL.
  */
 struct khd_store_recovery {
 	uint64_t replayed; /* log records */
@@ -108,7 +110,7 @@ struct khd_store *khd_store_open(struct khd_disk *disk, const struct khd_store_c
 				 khd_store_event *event, void *arg, int *error,
 				 struct khd_store_recovery *report);
 
-/* Checkpoint, then free; operations under way must have ended. */
+/* Frees it, after a checkpoint if khd_store_stop() has not made one; nothing may be under way. */
 void khd_store_close(struct khd_store *store);
 
 /**
@@ -123,16 +125,17 @@ struct khd_store_op {
 	struct khd_meta meta; /* get: out */
 	struct iovec iov; /* get, put: one whole unit, aligned to KHD_SECTOR */
 	uint32_t flags;
-	void *priv[16]; /* the store's own */
+	void *priv[12]; /* the store's own */
 };
 
 #define KHD_STORE_SYNC (1u << 0) /* done when durable; else when accepted by the device */
+#define KHD_STORE_MORE (1u << 1) /* more puts follow at once: slots side by side go in one write */
 
 /**
  * khd_store_reserve() - space for every unit of @range and for its overwriting
  *
- * Durable when done.  Errors: ENOSPC, EEXIST (overlaps a reserved range of another generation), EIO, EINVAL.
- * The same range and generation again is no error.
+ * Durable when done.  Errors: ENOSPC, EEXIST (overlaps a reserved range of another generation),
+ * EIO, EINVAL. The same range and generation again is no error.
  */
 void khd_store_reserve(struct khd_store *store, struct khd_store_op *op,
 		       const struct khd_range *range);
@@ -151,7 +154,8 @@ void khd_store_release(struct khd_store *store, struct khd_store_op *op,
  *
  * @op->key, @op->meta, @op->iov and @op->flags are in.  The memory must not change until done.
  * Errors: ENXIO not reserved, ESTALE a newer version is stored (the same version again is
- * stored again), EAGAIN too many under way, EIO.
+ * stored again), EAGAIN too many under way, EINVAL (version 0, or memory that is not aligned),
+ * EBADMSG the index is damaged there, ENOMEM, EIO.
  */
 void khd_store_put(struct khd_store *store, struct khd_store_op *op);
 
@@ -159,8 +163,8 @@ void khd_store_put(struct khd_store *store, struct khd_store_op *op);
  * khd_store_get() - read one unit and check it
  *
  * @op->meta is filled in; a unit that was never stored reads as zero, version 0.  A put under way
- * may or may not be seen.  Errors: ENXIO not reserved, EBADMSG damaged: the event names the place and the contents
- * are not given out, EIO.
+ * may or may not be seen.  Errors: ENXIO not reserved, EBADMSG damaged: the event names the place
+ * and the contents are of no use, EAGAIN too many under way, EINVAL, ENOMEM, EIO.
  */
 void khd_store_get(struct khd_store *store, struct khd_store_op *op);
 
@@ -171,10 +175,20 @@ void khd_store_lookup(struct khd_store *store, struct khd_store_op *op);
 void khd_store_flush(struct khd_store *store, struct khd_store_op *op);
 
 /**
+ * khd_store_stop() - the last call before khd_store_close()
+ *
+ * What was begun ends, a checkpoint is made, the store is marked as closed in order; when it is
+ * done, the disk has nothing of the store's any more.  What is called after it is EIO.  A disk
+ * that dies (a simulated crash) ends all that is under way with an error; then the store can be
+ * stopped, or closed, at once.  Errors: EIO out of service, EALREADY.
+ */
+void khd_store_stop(struct khd_store *store, struct khd_store_op *op);
+
+/**
  * khd_store_park() - keep stores aside whose right was lost before they were safe
  *
- * Like a put, but beside the unit's contents, by its token; it needs no reserved range, and is never read by
- * khd_store_get().  Errors: ENOSPC, EIO.
+ * Like a put, but beside the unit's contents, by its token; it needs no reserved range, and is
+ * never read by khd_store_get().  Errors: ENOSPC, EIO.
  */
 void khd_store_park(struct khd_store *store, struct khd_store_op *op, const struct khd_tag *tag);
 
@@ -184,7 +198,8 @@ struct khd_parked {
 	struct khd_meta meta;
 	struct khd_tag tag;
 };
-/* The first of them with an id of at least @id; ENOENT at the end.  @op->iov, if it is set, gets the contents. */
+/* The first of them with an id of at least @id; ENOENT at the end.  @op->iov, if it is set, gets
+ * the contents. */
 void khd_store_parked_get(struct khd_store *store, struct khd_store_op *op, uint64_t id,
 			  struct khd_parked *out);
 void khd_store_parked_discard(struct khd_store *store, struct khd_store_op *op, uint64_t id);
@@ -197,9 +212,10 @@ void khd_store_ranges(struct khd_store *store, struct khd_store_op *op, struct k
 struct khd_store_stats {
 	uint64_t capacity; /* of the segments */
 	uint64_t reserved; /* promised to ranges */
-	uint64_t used; /* by the newest versions */
+	uint64_t used; /* by the newest versions, and by older ones until the next checkpoint */
 	uint64_t parked; /* units */
-	uint64_t puts, gets, flushes, groups; /* operations since start; groups: flushes of the device */
+	uint64_t puts, gets, flushes,
+		groups; /* operations since start; groups: flushes of the device */
 	uint64_t checkpoints;
 	uint64_t damaged; /* units found damaged */
 	uint64_t scrubbed; /* units checked by scrubs since start */

@@ -30,3 +30,11 @@ check-store: check-store-all
 check-store-all: $(O)/selftests/store/check_store
 	TAP_TIMEOUT=3600 scripts/tap store -- selftests/store/check $< $(STORE_MODE) $(SEED0)
 endif
+
+$(eval $(call kh_test,selftests/store/store_test,selftests/store/store_test.c \
+	$(kh_disk_sim_srcs),khdstore,cmocka sqlite3))
+
+.PHONY: check-unit-store
+check-unit: check-unit-store
+check-unit-store: $(O)/selftests/store/store_test
+	scripts/tap store -- $<
