@@ -471,6 +471,9 @@ static void growth_run(struct khd_job *job)
 
 	g->ret = store->disk->ops->resize(store->disk, KHD_FILE_SLOTS,
 					  khd_space_segment_at(store, g->segments));
+	/* No record may name a slot that the file might not have. */
+	if (!g->ret)
+		g->ret = store->disk->ops->flush(store->disk);
 }
 
 static void growth_done(struct khd_job *job)
