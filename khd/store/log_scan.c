@@ -246,9 +246,33 @@ int khd_log_scan(struct khd_store *store, const struct khd_index_meta *meta, boo
 	return ret;
 }
 
+/* Is everything there that the record refers to?  0, or a negative errno of the device. */
+static int complete(struct khd_store *store, const struct khd_record *rec, const char **wrong)
+{
+	struct khd_expect expect = { .lsn = rec->lsn, .slot = rec->slot };
+
+	*wrong = NULL;
+	if (rec->type == KHD_RECORD_DISCARD)
+		return 0;
+	/* the file may not have grown */
+	if (khd_space_segment_of(store, rec->slot) < 0 ||
+	    (rec->type == KHD_RECORD_RELEASE && rec->token &&
+	     khd_space_segment_of(store, rec->token) < 0))
+		*wrong = "the file ends";
+	if (*wrong || (rec->type != KHD_RECORD_PUT && rec->type != KHD_RECORD_PARK))
+		return 0;
+	expect.kind = rec->type == KHD_RECORD_PUT ? KHD_BLOCK_DATA : KHD_BLOCK_PARKED;
+	expect.key = (struct khd_key){ .addr = { .hi = rec->addr_hi, .lo = rec->addr_lo },
+				       .generation = rec->generation,
+				       .shift = rec->shift };
+	expect.version = rec->version;
+	expect.crc = rec->data_crc;
+	return khd_slot_read_now(store, &expect, NULL, wrong);
+}
+
 /*
- * Of the last group not everything may have been written: it ends before the first slot that does
- * not verify.  @last: the number of the last record that counts.
+ * Of the last group not everything may have been written: it ends before the first record of which
+ * something is missing.  @last: the number of the last record that counts.
  */
 int khd_log_cut(struct khd_store *store, struct khd_log_scan *scan, uint64_t *last)
 {
@@ -257,20 +281,12 @@ int khd_log_cut(struct khd_store *store, struct khd_log_scan *scan, uint64_t *la
 	*last = scan->last;
 	for (i = 0; i < scan->records.count; i++) {
 		const struct khd_record *rec = &scan->records.at[i];
-		struct khd_expect expect = { .lsn = rec->lsn, .slot = rec->slot };
 		const char *wrong;
 		int ret;
 
-		if (rec->lsn <= scan->durable ||
-		    (rec->type != KHD_RECORD_PUT && rec->type != KHD_RECORD_PARK))
+		if (rec->lsn <= scan->durable)
 			continue;
-		expect.kind = rec->type == KHD_RECORD_PUT ? KHD_BLOCK_DATA : KHD_BLOCK_PARKED;
-		expect.key = (struct khd_key){ .addr = { .hi = rec->addr_hi, .lo = rec->addr_lo },
-					       .generation = rec->generation,
-					       .shift = rec->shift };
-		expect.version = rec->version;
-		expect.crc = rec->data_crc;
-		ret = khd_slot_read_now(store, &expect, NULL, &wrong);
+		ret = complete(store, rec, &wrong);
 		if (ret)
 			return ret;
 		if (!wrong)

@@ -326,11 +326,14 @@ int khd_history_add(struct khd_store *store, uint64_t first, uint64_t last)
 int khd_history_close(struct khd_store *store)
 {
 	uint64_t first = store->lsn_applied + 1;
+	int ret;
 
 	if (store->lsn_next < first)
 		store->lsn_next = first;
 	store->lsn_next += KHD_LSN_GAP;
-	return khd_history_add(store, first, store->lsn_next - 1);
+	ret = khd_history_add(store, first, store->lsn_next - 1);
+	/* before the superblock, which counts them */
+	return ret ? ret : store->disk->ops->flush(store->disk);
 }
 
 /* ---------------------------------------------------------------- format */
