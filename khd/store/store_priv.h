@@ -3,6 +3,9 @@
  * store_priv.h - the store's own structures, and what its files offer one another
  *
  *	store.c		the calls, and how an operation goes through the store
+ *	event.c		the disk's callbacks, and what they set going
+ *	ask.c		units are asked for, and read
+ *	assign.c	operations get numbers, slots and records
  *	range.c		reserved ranges, in RAM
  *	unit.c		what is known of units in RAM: newest, and not yet in the index
  *	space.c		segments, their bitmaps, who may take a slot
@@ -13,6 +16,7 @@
  *	parked.c	units set aside
  *	recover.c	format and open
  *	log_scan.c	what the log says after a crash
+ *	walk.c		every slot on the disk
  *	check.c, rebuild.c, scrub.c
  *
  * Order of everything: each change has a sequence number (lsn).  Numbers are given out in the
@@ -324,8 +328,6 @@ struct khd_store {
 
 /* ---------------------------------------------------------------- store.c */
 
-void khd_store_enter(struct khd_store *store);
-void khd_store_leave(struct khd_store *store);
 void khd_store_fail(struct khd_store *store, int err, const char *what, uint64_t offset);
 void khd_store_say(struct khd_store *store, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -335,17 +337,31 @@ void khd_op_start(struct khd_store *store, struct khd_store_op *api, enum khd_op
 bool khd_op_admit(struct khd_op *op); /* false: it is finished */
 void khd_op_stall(struct khd_op *op);
 void khd_op_number(struct khd_op *op, bool written); /* it has its lsn */
-bool khd_op_promise(struct khd_op *op, unsigned int class, uint64_t units, bool *done);
 void khd_op_finish(struct khd_op *op, int error); /* done is called soon */
 bool khd_key_valid(const struct khd_key *key);
 bool khd_iov_valid(const struct khd_store_op *api);
-void khd_store_leave_call(struct khd_store *store, bool submit);
 void khd_op_written(struct khd_op *op, bool ok);
-void khd_store_advance(struct khd_store *store);
+void khd_store_advance(struct khd_store *store); /* applies what is written, in order */
+void khd_store_finish_durable(struct khd_store *store);
+
+/* ---------------------------------------------------------------- event.c */
+
+void khd_store_enter(struct khd_store *store); /* a callback of the disk */
+void khd_store_leave(struct khd_store *store);
+void khd_store_leave_call(struct khd_store *store, bool submit); /* a call; nothing is done in it */
 void khd_io(struct khd_store *store, struct khd_disk_io *io);
 void khd_job(struct khd_store *store, struct khd_job *job);
 void khd_pump(struct khd_store *store);
-void khd_unit_answer(struct khd_store *store, struct khd_unit *unit); /* now it is known */
+
+/* ---------------------------------------------------------------- assign.c */
+
+void khd_assign_stalled(struct khd_store *store);
+bool khd_op_promise(struct khd_op *op, unsigned int class, uint64_t units, bool *done);
+
+/* ---------------------------------------------------------------- ask.c */
+
+void khd_op_ask(struct khd_op *op); /* put, get, lookup: goes on when its unit is known */
+void khd_ask_next(struct khd_store *store);
 
 /* ---------------------------------------------------------------- range.c */
 
