@@ -39,6 +39,8 @@ enum khadm_exit {
  * @attr: of a region to be made
  * @key: from a file, or zero
  * @count: events to wait for; 0 is no limit
+ * @id: of a parked frame; 0 if not given
+ * @file: to be written, or NULL
  * @addr: the ADDR word
  */
 struct khadm_args {
@@ -53,6 +55,8 @@ struct khadm_args {
 	struct kh_attr attr;
 	uint8_t key[KH_KEY_SIZE];
 	uint64_t count;
+	uint32_t id;
+	const char *file;
 	struct khazana_addr addr;
 };
 
@@ -72,7 +76,7 @@ struct khadm_command {
 	int (*run)(const struct khadm_args *args);
 };
 
-/* node.c, region.c, page.c, stats.c, status.c, event.c */
+/* node.c, region.c, page.c, parked.c, stats.c, status.c, event.c */
 int khadm_status(const struct khadm_args *args);
 int khadm_node_list(const struct khadm_args *args);
 int khadm_region_create(const struct khadm_args *args);
@@ -80,6 +84,10 @@ int khadm_region_list(const struct khadm_args *args);
 int khadm_region_show(const struct khadm_args *args);
 int khadm_region_destroy(const struct khadm_args *args);
 int khadm_page_show(const struct khadm_args *args);
+int khadm_parked_list(const struct khadm_args *args);
+int khadm_parked_show(const struct khadm_args *args);
+int khadm_parked_export(const struct khadm_args *args);
+int khadm_parked_discard(const struct khadm_args *args);
 int khadm_stats(const struct khadm_args *args);
 int khadm_event_watch(const struct khadm_args *args);
 

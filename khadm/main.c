@@ -16,6 +16,13 @@ static const struct khadm_command commands[] = {
 	{ "region show", "", true, "show the region that holds ADDR", khadm_region_show },
 	{ "region destroy", "kf", true, "give a region back", khadm_region_destroy },
 	{ "page show", "", true, "show who holds the unit that holds ADDR", khadm_page_show },
+	{ "parked list", "", false, "list the lost stores that this node has put aside",
+	  khadm_parked_list },
+	{ "parked show", "i", false, "show whose they were", khadm_parked_show },
+	{ "parked export", "io", false, "write a unit with lost stores to a file",
+	  khadm_parked_export },
+	{ "parked discard", "i", false, "throw a unit with lost stores away",
+	  khadm_parked_discard },
 	{ "stats", "", false, "show the counters of daemon and module", khadm_stats },
 	{ "event watch", "n", false, "print events as they happen", khadm_event_watch },
 };

@@ -35,6 +35,8 @@ static const struct option_row rows[] = {
 	{ 'f', "force", NULL,
 	  "revoke what is mapped or locked; CAP_NET_ADMIN needs no key for it" },
 	{ 'n', "count", "N", "end after N events" },
+	{ 'i', "id", "N", "of a parked unit, as parked list prints it (needed)" },
+	{ 'o', "output", "FILE", "a new file for the contents (needed)" },
 	{ 'j', "json", NULL, "print JSON" },
 	{ 's', "socket", "PATH", "khd's socket ($KHAZANA_SOCKET, " KH_CTL_SOCKET ")" },
 	{ 't', "timeout", "MS", "how long to wait for an answer, 30000 if not given" },
@@ -195,6 +197,11 @@ static int take(char letter, const char *arg, struct khadm_args *args)
 	case 'S':
 		args->has_size = true;
 		return size(arg, &args->size) || !args->size ? -EINVAL : 0;
+	case 'i':
+		return take_u32(arg, &args->id) || !args->id ? -EINVAL : 0;
+	case 'o':
+		args->file = arg;
+		return *arg ? 0 : -EINVAL;
 	case 'U':
 		return unit_shift(arg, &args->attr.unit_shift);
 	case 'P':
@@ -270,6 +277,10 @@ static int words_take(const struct khadm_command *command, int count, char **wor
 		return usage("'%s' is not an address (hi:lo in hexadecimal)", words[0]);
 	if (strchr(command->options, 'S') && !args->has_size)
 		return usage("%s: --size is needed", command->words);
+	if (strchr(command->options, 'i') && !args->id)
+		return usage("%s: --id is needed", command->words);
+	if (strchr(command->options, 'o') && !args->file)
+		return usage("%s: --output is needed", command->words);
 	return 0;
 }
 

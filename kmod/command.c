@@ -41,6 +41,31 @@ static void unit_report(struct kz_unit *unit, struct khazana_cmd *cmd)
 	spin_unlock(&unit->lock);
 }
 
+/* The same of a unit without a record. */
+static void nothing_report(struct khazana_cmd *cmd)
+{
+	cmd->right = KHAZANA_RIGHT_NONE;
+	cmd->version = KHAZANA_VERSION_NONE;
+	cmd->version_held = KHAZANA_VERSION_NONE;
+	cmd->frame = ~0u;
+	cmd->frame_handoff = ~0u;
+	cmd->uflags = 0;
+	cmd->state = KHAZANA_STATE_STABLE;
+}
+
+/* Make a whole transition of a unit that has a record. */
+static int unit_step(struct kz_region *region, u64 index, const struct kz_page_event *event)
+{
+	struct kz_unit *unit = kz_unit_find(region, index);
+	int err;
+
+	if (!unit)
+		return -ENOENT;
+	err = kz_unit_step(unit, event);
+	kz_unit_put(unit);
+	return err;
+}
+
 static int region_add(struct kz_instance *instance, struct kz_region *unused,
 		      struct khazana_cmd *cmd)
 {
@@ -109,6 +134,7 @@ static int commit(struct kz_instance *instance, struct kz_region *region,
 	}
 	mutex_unlock(&unit->mutex);
 	kz_unit_finish(unit, act | more);
+	kz_unit_put(unit);
 	if (!err)
 		kz_stat_inc(instance, KZ_STAT_COMMITS);
 	else if (err == -ESTALE)
@@ -123,20 +149,17 @@ static int revoke_unit(struct kz_region *region, struct khazana_cmd *cmd, u64 in
 		.type = KZ_EV_REVOKE, .right = cmd->right, .flags = cmd->flags,
 		.token = cmd->token,
 	};
-	const struct kz_page_event floor = { .type = KZ_EV_EPOCH, .token = cmd->token };
 	struct kz_unit *unit = kz_unit_find(region, index);
 	u32 act = 0;
 	int err;
 
-	if (!unit) {
+	while (!unit) {
 		/* The floor must be remembered all the same. */
-		unit = kz_unit_get(region, index);
-		if (IS_ERR(unit))
-			return PTR_ERR(unit);
-		err = cmd->token < unit->page.floor ? -ESTALE : -ENOENT;
-		kz_unit_step(unit, &floor);
-		unit_report(unit, before);
-		return err;
+		if (kz_region_raise_floor(region, index, cmd->token)) {
+			nothing_report(before);
+			return -ENOENT;
+		}
+		unit = kz_unit_find(region, index);
 	}
 	mutex_lock(&unit->mutex);
 	unit_report(unit, before);
@@ -150,6 +173,7 @@ static int revoke_unit(struct kz_region *region, struct khazana_cmd *cmd, u64 in
 	}
 	mutex_unlock(&unit->mutex);
 	kz_unit_finish(unit, act);
+	kz_unit_put(unit);
 	return err;
 }
 
@@ -216,9 +240,8 @@ static int release(struct kz_instance *instance, struct kz_region *region,
 		   struct khazana_cmd *cmd)
 {
 	const struct kz_page_event event = { .type = KZ_EV_RELEASE, .token = cmd->token };
-	struct kz_unit *unit = kz_unit_find(region, cmd->unit);
 
-	return unit ? kz_unit_step(unit, &event) : -ENOENT;
+	return unit_step(region, cmd->unit, &event);
 }
 
 static int fail(struct kz_instance *instance, struct kz_region *region,
@@ -242,6 +265,8 @@ static int fail(struct kz_instance *instance, struct kz_region *region,
 		struct kz_unit *unit = kz_unit_find(region, cmd->unit + i);
 
 		err = unit ? kz_unit_fail(unit, cmd->request, -(int)cmd->error) : -ENOENT;
+		if (unit)
+			kz_unit_put(unit);
 		result = result_merge(result, err);
 	}
 	return result;
@@ -259,6 +284,7 @@ static int frames(struct kz_instance *instance, struct kz_region *region,
 	err = kz_unit_frame(unit, cmd->flags);
 	unit_report(unit, cmd);
 	mutex_unlock(&unit->mutex);
+	kz_unit_put(unit);
 	return err;
 }
 
@@ -267,17 +293,18 @@ static int epoch(struct kz_instance *instance, struct kz_region *region,
 {
 	const struct kz_page_event event = { .type = KZ_EV_EPOCH, .token = cmd->token };
 	struct kz_unit *unit;
-	unsigned long index;
+	u64 index = 0;
 
-	mutex_lock(&region->unit_alloc);
+	xa_lock(&region->units);
 	if (cmd->token < region->floor) {
-		mutex_unlock(&region->unit_alloc);
+		xa_unlock(&region->units);
 		return -ESTALE;
 	}
 	region->floor = cmd->token;
-	mutex_unlock(&region->unit_alloc);
-	xa_for_each(&region->units, index, unit) {
+	xa_unlock(&region->units);
+	while ((unit = kz_unit_next(region, &index))) {
 		kz_unit_step(unit, &event);
+		kz_unit_put(unit);
 		cond_resched();
 	}
 	return 0;
@@ -293,11 +320,8 @@ static int resume(struct kz_instance *instance, struct kz_region *region,
 		  struct khazana_cmd *cmd)
 {
 	const struct kz_page_event event = { .type = KZ_EV_RESUME, .token = cmd->token };
-	struct kz_unit *unit = kz_unit_find(region, cmd->unit);
 
-	if (!unit)
-		return -ENOENT;
-	return kz_region_valid(region) ? kz_unit_step(unit, &event) : -ESTALE;
+	return kz_region_valid(region) ? unit_step(region, cmd->unit, &event) : -ESTALE;
 }
 
 static int lost(struct kz_instance *instance, struct kz_region *region,
@@ -306,9 +330,8 @@ static int lost(struct kz_instance *instance, struct kz_region *region,
 	const struct kz_page_event event = {
 		.type = KZ_EV_LOST, .token = cmd->token, .flags = cmd->flags,
 	};
-	struct kz_unit *unit = kz_unit_find(region, cmd->unit);
 
-	return unit ? kz_unit_step(unit, &event) : -ENOENT;
+	return unit_step(region, cmd->unit, &event);
 }
 
 static int unit_get(struct kz_instance *instance, struct kz_region *region,
@@ -319,19 +342,21 @@ static int unit_get(struct kz_instance *instance, struct kz_region *region,
 	if (!unit)
 		return -ENOENT;
 	unit_report(unit, cmd);
+	kz_unit_put(unit);
 	return 0;
 }
 
 static int inventory(struct kz_instance *instance, struct kz_region *region,
 		     struct khazana_cmd *cmd)
 {
-	unsigned long index = cmd->unit;
-	struct kz_unit *unit = xa_find(&region->units, &index, ULONG_MAX, XA_PRESENT);
+	u64 index = cmd->unit;
+	struct kz_unit *unit = kz_unit_next(region, &index);
 
 	if (!unit)
 		return -ENOENT;
-	cmd->unit = index;
+	cmd->unit = unit->index;
 	unit_report(unit, cmd);
+	kz_unit_put(unit);
 	return 0;
 }
 
@@ -368,6 +393,33 @@ static int state(struct kz_instance *instance, struct kz_region *unused,
 	return 0;
 }
 
+static int parked(struct kz_instance *instance, struct kz_region *unused,
+		  struct khazana_cmd *cmd)
+{
+	struct kz_parked *entry = NULL;
+
+	mutex_lock(&instance->parked.lock);
+	if (cmd->cookie <= U32_MAX)
+		entry = kz_parked_next(&instance->parked, cmd->cookie);
+	if (entry) {
+		cmd->cookie = entry->id;
+		cmd->region = entry->region->handle;
+		cmd->unit = entry->unit;
+		cmd->token = entry->token;
+		cmd->version = entry->version;
+		cmd->time_ns = entry->time_ns;
+		cmd->frame = frame_index(entry->frame);
+	}
+	mutex_unlock(&instance->parked.lock);
+	return entry ? 0 : -ENOENT;
+}
+
+static int parked_drop(struct kz_instance *instance, struct kz_region *unused,
+		       struct khazana_cmd *cmd)
+{
+	return cmd->cookie <= U32_MAX ? kz_parked_drop(instance, cmd->cookie) : -ENOENT;
+}
+
 /**
  * struct command - how a command is run
  * @run: the command; the region has a reference and is NULL if not @region
@@ -402,6 +454,8 @@ static const struct command commands[] = {
 	[KHAZANA_CMD_INVENTORY] = { inventory, 0, true },
 	[KHAZANA_CMD_REGION_GET] = { region_get },
 	[KHAZANA_CMD_STATE] = { state },
+	[KHAZANA_CMD_PARKED] = { parked },
+	[KHAZANA_CMD_PARKED_DROP] = { parked_drop },
 };
 
 static int command_run(struct kz_instance *instance, struct khazana_cmd *cmd)

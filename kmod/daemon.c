@@ -11,6 +11,7 @@
 #include <linux/vmalloc.h>
 
 #include "instance.h"
+#include "plant.h"
 #include "region.h"
 #include "trace.h"
 #include "unit.h"
@@ -119,14 +120,17 @@ static void units_requeue(struct kz_region *region)
 {
 	const struct kz_page_event gone = { .type = KZ_EV_DAEMON_GONE };
 	struct kz_unit *unit;
-	unsigned long index;
+	u64 index = 0;
 
-	xa_for_each(&region->units, index, unit) {
+	if (kz_planted(KZ_PLANT_NO_REQUEUE))
+		return;
+	while ((unit = kz_unit_next(region, &index))) {
 		const struct kz_page *page = &unit->page;
 
 		if (READ_ONCE(page->want) ||
 		    (READ_ONCE(page->frames) && !READ_ONCE(page->right)))
 			kz_unit_step(unit, &gone);
+		kz_unit_put(unit);
 		cond_resched();
 	}
 }

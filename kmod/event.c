@@ -242,6 +242,28 @@ void kz_event_frames_exhausted(struct kz_events *events, u64 limit)
 }
 
 /**
+ * kz_event_parked_full() - lost stores could not be parked
+ * @events: of the instance
+ * @region: handle
+ * @addr: of the unit
+ * @token: of the right that was lost
+ * @limit: pages that may be parked
+ */
+void kz_event_parked_full(struct kz_events *events, u32 region, struct khazana_addr addr,
+			  u64 token, u64 limit)
+{
+	struct message message;
+
+	if (!event_begin(&message, events, "parked-full"))
+		return;
+	put32(&message, KHAZANA_NLA_EVENT_REGION, region);
+	put_addr(&message, addr);
+	put64(&message, KHAZANA_NLA_EVENT_TOKEN, token);
+	put64(&message, KHAZANA_NLA_EVENT_LIMIT, limit);
+	event_end(&message);
+}
+
+/**
  * kz_event_wait_timeout() - a thread gave up waiting for khd
  * @events: of the instance
  * @region: handle

@@ -74,6 +74,10 @@ void kz_event_frame_orphaned(struct kz_events *events, u32 region, struct khazan
 /* The limit of frames is reached; the caller says so at most once a second. */
 void kz_event_frames_exhausted(struct kz_events *events, u64 limit);
 
+/* Stores to the unit at @addr are lost, and not parked: there is no room, or no memory. */
+void kz_event_parked_full(struct kz_events *events, u32 region, struct khazana_addr addr,
+			  u64 token, u64 limit);
+
 /* A thread gave up waiting for khd after @waited_ms: it gets SIGBUS or an errno. */
 void kz_event_wait_timeout(struct kz_events *events, u32 region, struct khazana_addr addr, u32 pid,
 			   u32 waited_ms);

@@ -5,8 +5,8 @@
  * fault() runs with mmap_lock held (there is no map_pages(), so the core never
  * calls it under the lock of a VMA).  With the right there, it returns the page
  * locked, and the core installs it under that lock.  Else it asks, and where it may, gives
- * up mmap_lock, waits and returns VM_FAULT_RETRY.  From then on the VMA may be gone; the
- * file reference keeps attachment, region and unit.
+ * up mmap_lock, waits and returns VM_FAULT_RETRY.  From then on the VMA may be gone; a
+ * file reference keeps attachment and region, and ends after that of the unit.
  *
  * page_mkwrite() cannot give up mmap_lock.  For an upgrade it asks, unmaps the
  * one page and returns VM_FAULT_NOPAGE: the store comes back as a miss.
@@ -71,7 +71,10 @@ static int wait_state(unsigned int flags)
 	return TASK_INTERRUPTIBLE;
 }
 
-/* Wait with or without mmap_lock. 0: look again; else what fault() returns. */
+/*
+ * Wait with or without mmap_lock.  0: look again; else what fault() returns, and then the
+ * reference of the unit may have been given back: acquire->unit is NULL.
+ */
 static vm_fault_t fault_wait(struct kz_acquire *acquire, struct vm_fault *vmf)
 {
 	struct kz_unit *unit = acquire->unit;
@@ -92,6 +95,8 @@ static vm_fault_t fault_wait(struct kz_acquire *acquire, struct vm_fault *vmf)
 		kz_unit_set_error(unit, err);
 		spin_unlock(&unit->lock);
 	}
+	kz_unit_put(unit);
+	acquire->unit = NULL;
 	fput(file);
 	return VM_FAULT_RETRY;
 }
@@ -117,6 +122,36 @@ static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
 	return VM_FAULT_LOCKED;
 }
 
+/* The right is not there: get it. */
+static vm_fault_t fault_miss(struct kz_acquire *acquire, u32 offset,
+			     struct kz_attachment *attachment, struct vm_fault *vmf)
+{
+	struct kz_unit *unit = acquire->unit;
+	u32 want = acquire->want;
+	vm_fault_t ret;
+	int err;
+
+	if (kz_attachment_check(attachment))
+		return VM_FAULT_SIGBUS;
+	if (vmf->flags & FAULT_FLAG_USER)
+		kz_pair_miss(attachment, unit);
+	for (;;) {
+		err = kz_acquire_request(acquire);
+		if (err && err != -EINPROGRESS)
+			return fault_error(unit, err);
+		if (err) {
+			ret = fault_wait(acquire, vmf);
+			if (ret)
+				return ret;
+			if (kz_attachment_check(attachment))
+				return VM_FAULT_SIGBUS;
+		}
+		ret = fault_settled(unit, want, offset, attachment, vmf);
+		if (ret)
+			return ret;
+	}
+}
+
 static vm_fault_t user_fault(struct vm_fault *vmf)
 {
 	struct kz_attachment *attachment = vma_attachment(vmf->vma);
@@ -131,34 +166,17 @@ static vm_fault_t user_fault(struct vm_fault *vmf)
 	unit = kz_unit_get(region, vmf->pgoff >> unit_order(region));
 	if (IS_ERR(unit))
 		return VM_FAULT_OOM;
-	err = retried_error(unit, vmf->flags);
-	if (unlikely(err))
-		return fault_error(unit, err);
-	ret = fault_settled(unit, want, offset, attachment, vmf);
-	if (likely(ret)) {
-		kz_stat_inc(region->instance, KZ_STAT_SETTLED);
-		return ret;
-	}
-	if (kz_attachment_check(attachment))
-		return VM_FAULT_SIGBUS;
-	if (vmf->flags & FAULT_FLAG_USER)
-		kz_pair_miss(attachment, unit);
 	kz_acquire_init(&acquire, unit, want, 0, 0);
-	for (;;) {
-		err = kz_acquire_request(&acquire);
-		if (err && err != -EINPROGRESS)
-			return fault_error(unit, err);
-		if (err) {
-			ret = fault_wait(&acquire, vmf);
-			if (ret)
-				return ret;
-			if (kz_attachment_check(attachment))
-				return VM_FAULT_SIGBUS;
-		}
-		ret = fault_settled(unit, want, offset, attachment, vmf);
-		if (ret)
-			return ret;
-	}
+	err = retried_error(unit, vmf->flags);
+	ret = unlikely(err) ? fault_error(unit, err) :
+	      fault_settled(unit, want, offset, attachment, vmf);
+	if (likely(ret == VM_FAULT_LOCKED))
+		kz_stat_inc(region->instance, KZ_STAT_SETTLED);
+	else if (!ret)
+		ret = fault_miss(&acquire, offset, attachment, vmf);
+	if (acquire.unit)
+		kz_unit_put(acquire.unit);
+	return ret;
 }
 
 /* Ask for WRITE, and let the store come back as a miss. */
@@ -185,6 +203,7 @@ static vm_fault_t user_mkwrite(struct vm_fault *vmf)
 	const struct kz_page_event store = { .type = KZ_EV_STORE };
 	struct page *page = vmf->page;
 	struct kz_unit *unit;
+	vm_fault_t ret;
 	int err = -EAGAIN;
 	u32 act;
 
@@ -193,17 +212,23 @@ static vm_fault_t user_mkwrite(struct vm_fault *vmf)
 		unlock_page(page);
 		return VM_FAULT_NOPAGE;
 	}
+	/* A unit keeps its record while it has a frame, and the page lock keeps the frame. */
 	unit = kz_frame_owner(page);
+	kz_unit_hold(unit);
 	spin_lock(&unit->lock);
 	/* Still the page of the unit, with the right? Then it stays so while it is locked. */
 	if (likely(unit->cur && unit->page.state != KHAZANA_STATE_REVOKING &&
 		   unit->cur->page[vmf->pgoff & (kz_region_pages(region) - 1)] == page))
 		err = kz_page_step(&unit->page, &store, &act);
 	spin_unlock(&unit->lock);
-	if (likely(!err))
-		return VM_FAULT_LOCKED;
-	unlock_page(page);
-	return mkwrite_miss(unit, vmf);
+	if (likely(!err)) {
+		ret = VM_FAULT_LOCKED;
+	} else {
+		unlock_page(page);
+		ret = mkwrite_miss(unit, vmf);
+	}
+	kz_unit_put(unit);
+	return ret;
 }
 
 static const struct vm_operations_struct user_vm_ops = {

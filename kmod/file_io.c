@@ -13,6 +13,7 @@
 #include <linux/uio.h>
 
 #include "acquire.h"
+#include "compat.h"
 #include "file_io.h"
 #include "instance.h"
 #include "region.h"
@@ -39,7 +40,7 @@ static struct place place_of(const struct kz_attachment *attachment, u64 pos)
 	};
 }
 
-/* Get a page for a system call: locked, with a reference. */
+/* Get a page for a system call: locked, with a reference, as the unit is. */
 static int page_get(struct kz_attachment *attachment, const struct place *place, u32 want,
 		    struct kz_unit **unit, struct page **page)
 {
@@ -56,6 +57,8 @@ static int page_get(struct kz_attachment *attachment, const struct place *place,
 		err = -EIO;
 	if (!err)
 		kz_unit_used(*unit);
+	else
+		kz_unit_put(*unit);
 	return err;
 }
 
@@ -84,6 +87,7 @@ ssize_t kz_file_read(struct kz_attachment *attachment, struct kiocb *iocb, struc
 		if (err)
 			break;
 		unlock_page(page);
+		kz_unit_put(unit);
 		copied = copy_page_to_iter(page, place.offset,
 					   min_t(size_t, place.rest, iov_iter_count(to)), to);
 		put_page(page);
@@ -116,10 +120,11 @@ static ssize_t write_page(struct kz_attachment *attachment, loff_t pos, struct i
 	spin_lock(&unit->lock);
 	kz_page_step(&unit->page, &store, &act);
 	spin_unlock(&unit->lock);
-	copied = copy_page_from_iter_atomic(page, place.offset, bytes, from);
+	copied = kz_page_copy_from(page, place.offset, bytes, from);
 	flush_dcache_page(page);
 	unlock_page(page);
 	put_page(page);
+	kz_unit_put(unit);
 	return copied;
 }
 

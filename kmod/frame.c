@@ -105,16 +105,24 @@ static void index_put(struct kz_frames *frames, u32 index, u32 count)
 	spin_unlock(&frames->lock);
 }
 
+/* Say where a page belongs: to a unit in the users' mapping, or (NULL) nowhere. */
+static void page_bind(struct page *page, struct kz_unit *owner, pgoff_t index)
+{
+	struct folio *folio = page_folio(page);
+
+	folio->mapping = owner ? owner->region->inode->i_mapping : NULL;
+	folio->index = index;
+	folio->private = owner;
+}
+
 /* Take a page out of the view for good. */
 static void page_retire(struct kz_frames *frames, struct page *page, u32 index)
 {
 	xa_erase(&frames->pages, index);
 	lock_page(page);
-	if (page_mapped(page))
+	if (folio_mapped(page_folio(page)))
 		unmap_mapping_pages(frames->view->i_mapping, index, 1, false);
-	page->mapping = NULL;
-	page->index = 0;
-	page->private = 0;
+	page_bind(page, NULL, 0);
 	ClearPageDirty(page);
 	unlock_page(page);
 	put_page(page);
@@ -150,14 +158,11 @@ struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner)
 
 		if (!page)
 			goto fail;
-		page->mapping = region->inode->i_mapping;
-		page->index = owner->index * count + i;
-		page->private = (unsigned long)owner;
+		page_bind(page, owner, owner->index * count + i);
 		SetPageUptodate(page);
 		frame->page[i] = page;
 		if (xa_err(xa_store(&frames->pages, frame->index + i, page, GFP_KERNEL))) {
-			page->mapping = NULL;
-			page->private = 0;
+			page_bind(page, NULL, 0);
 			put_page(page);
 			goto fail;
 		}
@@ -191,6 +196,23 @@ void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame)
 	index_put(frames, frame->index, frame->count);
 	atomic_sub(frame->count, &frames->in_use);
 	kfree(frame);
+}
+
+/**
+ * kz_frame_park() - a frame belongs to no unit any more, but stays in the view
+ * @frame: no user maps it
+ *
+ * Context: may sleep.
+ */
+void kz_frame_park(struct kz_frame *frame)
+{
+	u32 i;
+
+	for (i = 0; i < frame->count; i++) {
+		lock_page(frame->page[i]);
+		page_bind(frame->page[i], NULL, 0);
+		unlock_page(frame->page[i]);
+	}
 }
 
 /**
@@ -245,12 +267,14 @@ void kz_frame_zap(struct kz_frame *frame)
 {
 	u32 i;
 
-	for (i = 0; i < frame->count; i++)
-		if (page_mapped(frame->page[i]))
-			break;
-	if (i < frame->count)
-		unmap_mapping_pages(frame->page[i]->mapping, frame->page[i]->index,
-				    frame->count - i, false);
+	for (i = 0; i < frame->count; i++) {
+		struct folio *folio = page_folio(frame->page[i]);
+
+		if (!folio_mapped(folio))
+			continue;
+		unmap_mapping_pages(folio->mapping, folio->index, frame->count - i, false);
+		return;
+	}
 }
 
 /**

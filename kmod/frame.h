@@ -6,7 +6,7 @@
 #define KZ_FRAME_H
 
 #include <linux/list.h>
-#include <linux/mm_types.h>
+#include <linux/mm.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
@@ -47,15 +47,16 @@ struct kz_frames {
 };
 
 /* The unit whose frame a page is; the page is locked and has its mapping. */
-static inline struct kz_unit *kz_frame_owner(const struct page *page)
+static inline struct kz_unit *kz_frame_owner(struct page *page)
 {
-	return (struct kz_unit *)page->private;
+	return page_folio(page)->private;
 }
 
 int kz_frames_init(struct kz_frames *frames);
 void kz_frames_exit(struct kz_frames *frames);
 struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner);
 void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame);
+void kz_frame_park(struct kz_frame *frame);
 void kz_frame_lock(struct kz_frame *frame);
 bool kz_frame_trylock(struct kz_frame *frame);
 void kz_frame_unlock(struct kz_frame *frame);

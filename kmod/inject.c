@@ -25,6 +25,7 @@ static const char * const point_name[KZ_POINT_MAX] = {
 	[KZ_POINT_CALL]		= "call",
 	[KZ_POINT_REVOKE]	= "revoke",
 	[KZ_POINT_LOCK]		= "lock",
+	[KZ_POINT_PARKED]	= "parked",
 	[KZ_POINT_FAULT]	= "fault",
 	[KZ_POINT_COMMIT]	= "commit",
 	[KZ_POINT_ZAP]		= "zap",

@@ -18,6 +18,7 @@ enum kz_point {
 	KZ_POINT_CALL,		/* allocation of a call or a notice */
 	KZ_POINT_REVOKE,	/* allocation of an asynchronous revoke */
 	KZ_POINT_LOCK,		/* allocation of a range lock */
+	KZ_POINT_PARKED,	/* allocation of what remembers a parked frame */
 	KZ_POINT_FAULT,		/* a fault between its check and its page lock; delay only */
 	KZ_POINT_COMMIT,	/* a COMMIT before its transition; delay only */
 	KZ_POINT_ZAP,		/* between a transition and its zap; delay only */

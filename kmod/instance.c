@@ -31,6 +31,7 @@ const char * const kz_stat_name[KZ_STAT_MAX] = {
 	[KZ_STAT_DROPPED]	= "dropped",
 	[KZ_STAT_EXPIRED]	= "expired",
 	[KZ_STAT_PARKED]	= "parked",
+	[KZ_STAT_NOT_PARKED]	= "not-parked",
 	[KZ_STAT_POISONED]	= "poisoned",
 	[KZ_STAT_FAILED]	= "failed",
 	[KZ_STAT_TIMEOUTS]	= "timeouts",
@@ -65,6 +66,7 @@ static void instance_free(struct kref *ref)
 	free_percpu(instance->stats);
 	mutex_destroy(&instance->lock);
 	mutex_destroy(&instance->lock_table.lock);
+	kz_parked_exit(&instance->parked);
 	kfree(instance);
 }
 
@@ -90,6 +92,7 @@ static struct kz_instance *instance_new(struct net *net)
 	kz_events_init(&instance->events, net);
 	kz_reclaim_init(&instance->reclaim);
 	mutex_init(&instance->lock_table.lock);
+	kz_parked_init(&instance->parked);
 	INIT_LIST_HEAD(&instance->lock_table.locks);
 	spin_lock(&instances_lock);
 	list_add_tail(&instance->node, &instances);

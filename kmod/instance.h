@@ -14,6 +14,7 @@
 
 #include "event.h"
 #include "frame.h"
+#include "parked.h"
 #include "queue.h"
 #include "reclaim.h"
 
@@ -32,6 +33,7 @@ enum kz_stat {
 	KZ_STAT_DROPPED,	/* copies dropped by reclaim */
 	KZ_STAT_EXPIRED,	/* rights ended by a lease */
 	KZ_STAT_PARKED,		/* dirty units lost and put aside */
+	KZ_STAT_NOT_PARKED,	/* beyond the limit, or without memory for it */
 	KZ_STAT_POISONED,	/* attachments poisoned */
 	KZ_STAT_FAILED,		/* requests answered by an error */
 	KZ_STAT_TIMEOUTS,	/* waits that reached their limit */
@@ -66,6 +68,7 @@ struct kz_stats {
  * @queue: requests for khd
  * @events: for listeners
  * @reclaim: copies that may be dropped
+ * @parked: frames with lost stores
  * @lock_table: range locks of all regions, see lock.c
  * @transfer_ns: running mean of the time from a request to its COMMIT
  * @stats: counters
@@ -85,6 +88,7 @@ struct kz_instance {
 	struct kz_queue queue;
 	struct kz_events events;
 	struct kz_reclaim reclaim;
+	struct kz_parked_table parked;
 	struct {
 		struct mutex lock;	/* of @locks */
 		struct list_head locks;

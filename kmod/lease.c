@@ -11,6 +11,7 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "instance.h"
 #include "lease.h"
 #include "region.h"
@@ -31,20 +32,20 @@ struct tally {
 static void region_expire(struct kz_region *region, struct tally *tally)
 {
 	const struct kz_page_event expire = { .type = KZ_EV_EXPIRE };
+	bool valid = false;
 	struct kz_unit *unit;
-	unsigned long index;
+	u64 index = 0;
 
-	xa_for_each(&region->units, index, unit) {
-		if (READ_ONCE(unit->page.right) == KHAZANA_RIGHT_NONE)
-			continue;
+	while (!valid && (unit = kz_unit_next(region, &index))) {
 		/* A renewal that came meanwhile saves the rest. */
-		if (kz_region_valid(region))
-			return;
-		if (kz_unit_step(unit, &expire))
-			continue;
-		kz_stat_inc(region->instance, KZ_STAT_EXPIRED);
-		tally->units++;
-		tally->dirty += READ_ONCE(unit->page.state) == KHAZANA_STATE_EXPIRED_DIRTY;
+		if (READ_ONCE(unit->page.right) != KHAZANA_RIGHT_NONE)
+			valid = kz_region_valid(region);
+		if (!valid && !kz_unit_step(unit, &expire)) {
+			kz_stat_inc(region->instance, KZ_STAT_EXPIRED);
+			tally->units++;
+			tally->dirty += READ_ONCE(unit->page.state) == KHAZANA_STATE_EXPIRED_DIRTY;
+		}
+		kz_unit_put(unit);
 	}
 }
 
@@ -132,8 +133,7 @@ struct kz_lease *kz_lease_get(struct kz_instance *instance, u32 id)
 	lease->zap_ns = KZ_ZAP_MIN_NS;
 	lease->expired = true;
 	kthread_init_work(&lease->work, lease_work);
-	hrtimer_init(&lease->timer, CLOCK_BOOTTIME, HRTIMER_MODE_ABS);
-	lease->timer.function = lease_timer;
+	hrtimer_setup(&lease->timer, lease_timer, CLOCK_BOOTTIME, HRTIMER_MODE_ABS);
 	if (xa_err(xa_store(&instance->leases, id, lease, GFP_KERNEL))) {
 		kfree(lease);
 		return NULL;

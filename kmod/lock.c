@@ -218,6 +218,7 @@ static bool units_unpin(struct lock *lock, u64 count)
 		kz_reclaim_update(unit);
 		spin_unlock(&unit->lock);
 		kz_unit_finish(unit, act);
+		kz_unit_put(unit);
 		cond_resched();
 	}
 	return lost || !kz_region_valid(region);
@@ -241,6 +242,7 @@ static int units_request(struct lock *lock, u32 req_flags)
 		kz_acquire_init(&acquire, unit, lock_right(lock), req_flags, 0);
 		acquire.quiet = true;
 		err = kz_acquire_request(&acquire);
+		kz_unit_put(unit);
 		if (err && err != -EINPROGRESS)
 			break;
 		err = 0;
@@ -270,7 +272,7 @@ static int unit_pin(struct lock *lock, u64 index, u32 req_flags, unsigned long l
 	do {
 		err = kz_acquire(&acquire, lock->attachment);
 		if (err)
-			return err;
+			break;
 		spin_lock(&unit->lock);
 		err = kz_page_step(&unit->page, &event, &act);
 		if (!err) {
@@ -281,6 +283,7 @@ static int unit_pin(struct lock *lock, u64 index, u32 req_flags, unsigned long l
 	} while (err == -EAGAIN);
 	if (!err)
 		kz_unit_used(unit);
+	kz_unit_put(unit);
 	return err;
 }
 
@@ -290,6 +293,8 @@ static void unit_zero(struct lock *lock, u64 index)
 	struct kz_unit *unit = kz_unit_find(lock->attachment->region, index);
 	u32 act;
 
+	if (WARN_ON_ONCE(!unit))
+		return;
 	mutex_lock(&unit->mutex);
 	if (unit->cur && unit->page.right == KHAZANA_RIGHT_WRITE) {
 		kz_frame_lock(unit->cur);
@@ -298,6 +303,7 @@ static void unit_zero(struct lock *lock, u64 index)
 		kz_frame_unlock(unit->cur);
 	}
 	mutex_unlock(&unit->mutex);
+	kz_unit_put(unit);
 }
 
 static int units_pin(struct lock *lock, u32 req_flags, unsigned long limit)

@@ -8,13 +8,15 @@
  * seen or not, but nothing is told twice.  Attachments and calls go on by position and may
  * be, when others come and go meanwhile.
  */
+#include <linux/highmem.h>
 #include <linux/module.h>
-#include <linux/version.h>
 #include <net/sock.h>
 
+#include "compat.h"
 #include "instance.h"
 #include "netlink.h"
 #include "netlink_gen.h"
+#include "parked.h"
 #include "region.h"
 #include "unit.h"
 
@@ -27,6 +29,8 @@ struct cursor {
 
 static_assert(sizeof(struct cursor) <= sizeof_field(struct netlink_callback, ctx));
 
+#define KZ_PARKED_DATA	4096	/* bytes of a parked frame in one message */
+
 static bool ready;
 
 static struct cursor *cursor_of(struct netlink_callback *cb)
@@ -36,7 +40,7 @@ static struct cursor *cursor_of(struct netlink_callback *cb)
 
 static struct nlattr **dump_attrs(struct netlink_callback *cb)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#if KZ_LINUX_SINCE(6, 6)
 	return genl_info_dump(cb)->attrs;
 #else
 	return genl_dumpit_info(cb)->attrs;
@@ -307,19 +311,20 @@ static int unit_each(struct sk_buff *skb, struct netlink_callback *cb, struct kz
 {
 	struct nlattr *only = dump_attrs(cb)[KHAZANA_NLA_UNIT_REGION];
 	struct cursor *cursor = cursor_of(cb);
+	u64 index = cursor->index;
 	struct kz_unit *unit;
-	unsigned long index;
 	void *head;
 	int err;
 
 	if (only && nla_get_u32(only) != region->handle)
 		return 0;
-	xa_for_each_start(&region->units, index, unit, cursor->index) {
+	while ((unit = kz_unit_next(region, &index))) {
 		head = dump_put(skb, cb, KHAZANA_NL_CMD_UNIT_GET);
 		err = head ? dump_end(skb, head, put_unit(skb, unit)) : -EMSGSIZE;
+		kz_unit_put(unit);
 		if (err)
 			return err;
-		cursor->index = index + 1;
+		cursor->index = index;
 	}
 	return 0;
 }
@@ -393,12 +398,133 @@ int kz_nl_unit_get_doit(struct sk_buff *skb, struct genl_info *info)
 		goto put;
 	}
 	unit = kz_unit_find(region, index);
-	if (unit)
+	if (unit) {
 		err = unit_reply(info, unit);
-	else
-		NL_SET_ERR_MSG(info->extack, "this node has never used the unit");
+		kz_unit_put(unit);
+	} else {
+		NL_SET_ERR_MSG(info->extack, "this node has nothing of the unit");
+	}
 	kz_region_put(region);
 put:
+	kz_instance_put(instance);
+	return err;
+}
+
+static int put_parked(struct sk_buff *skb, const struct kz_parked *entry)
+{
+	const struct kz_region *region = entry->region;
+	u64 age_ns = ktime_get_boottime_ns() - entry->time_ns;
+
+#define PUT(name, value) nla_put_u32(skb, KHAZANA_NLA_PARKED_##name, value)
+#define PUT64(name, value) \
+	nla_put_u64_64bit(skb, KHAZANA_NLA_PARKED_##name, value, KHAZANA_NLA_PARKED_PAD)
+	return PUT(ID, entry->id) ?:
+	       PUT(REGION, region->handle) ?:
+	       put_addr(skb, KHAZANA_NLA_PARKED_ADDR, kz_region_addr(region, entry->unit)) ?:
+	       PUT(SHIFT, region->unit_shift) ?:
+	       PUT64(TOKEN, entry->token) ?:
+	       PUT64(VERSION, entry->version) ?:
+	       PUT64(AGE_MS, div_u64(age_ns, NSEC_PER_MSEC));
+}
+
+int kz_nl_parked_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct kz_instance *instance = instance_of(skb);
+	struct cursor *cursor = cursor_of(cb);
+	struct kz_parked *entry;
+	int err = 0;
+	void *head;
+
+	if (!instance)
+		return -ESHUTDOWN;
+	mutex_lock(&instance->parked.lock);
+	while (!err && (entry = kz_parked_next(&instance->parked, cursor->index))) {
+		head = dump_put(skb, cb, KHAZANA_NL_CMD_PARKED_GET);
+		err = head ? dump_end(skb, head, put_parked(skb, entry)) : -EMSGSIZE;
+		if (!err)
+			cursor->index = entry->id + 1;
+	}
+	mutex_unlock(&instance->parked.lock);
+	kz_instance_put(instance);
+	return dump_result(skb, err);
+}
+
+/* A machine page of an entry behind what is said of it. */
+static int put_parked_data(struct sk_buff *skb, const struct kz_parked *entry, u64 offset)
+{
+	struct page *page = entry->frame->page[offset >> PAGE_SHIFT];
+	int err = put_parked(skb, entry) ?: PUT64(OFFSET, offset);
+	void *data;
+
+#undef PUT64
+#undef PUT
+	if (err)
+		return err;
+	data = kmap_local_page(page);
+	err = nla_put(skb, KHAZANA_NLA_PARKED_DATA, KZ_PARKED_DATA, data + offset_in_page(offset));
+	kunmap_local(data);
+	return err;
+}
+
+static int parked_reply(struct kz_instance *instance, struct genl_info *info, u32 id, u64 offset)
+{
+	struct sk_buff *reply = genlmsg_new(GENLMSG_DEFAULT_SIZE + KZ_PARKED_DATA, GFP_KERNEL);
+	struct kz_parked *entry;
+	void *head;
+	int err;
+
+	if (!reply)
+		return -ENOMEM;
+	head = genlmsg_put_reply(reply, info, &kz_nl_family, 0, KHAZANA_NL_CMD_PARKED_GET);
+	mutex_lock(&instance->parked.lock);
+	entry = xa_load(&instance->parked.entries, id);
+	if (!entry)
+		err = -ENOENT;
+	else if (offset >> entry->region->unit_shift)
+		err = -ERANGE;
+	else
+		err = head ? put_parked_data(reply, entry, offset) : -EMSGSIZE;
+	mutex_unlock(&instance->parked.lock);
+	if (err) {
+		nlmsg_free(reply);
+		return err;
+	}
+	genlmsg_end(reply, head);
+	return genlmsg_reply(reply, info);
+}
+
+int kz_nl_parked_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	const struct nlattr *at = info->attrs[KHAZANA_NLA_PARKED_OFFSET];
+	u64 offset = at ? nla_get_u64(at) : 0;
+	struct kz_instance *instance;
+	int err;
+
+	if (GENL_REQ_ATTR_CHECK(info, KHAZANA_NLA_PARKED_ID) || offset % KZ_PARKED_DATA)
+		return -EINVAL;
+	instance = kz_instance_get_net(genl_info_net(info));
+	if (!instance)
+		return -ESHUTDOWN;
+	err = parked_reply(instance, info, nla_get_u32(info->attrs[KHAZANA_NLA_PARKED_ID]), offset);
+	if (err == -ENOENT)
+		NL_SET_ERR_MSG(info->extack, "nothing is parked under this id");
+	kz_instance_put(instance);
+	return err;
+}
+
+int kz_nl_parked_discard_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct kz_instance *instance;
+	int err;
+
+	if (GENL_REQ_ATTR_CHECK(info, KHAZANA_NLA_PARKED_ID))
+		return -EINVAL;
+	instance = kz_instance_get_net(genl_info_net(info));
+	if (!instance)
+		return -ESHUTDOWN;
+	err = kz_parked_drop(instance, nla_get_u32(info->attrs[KHAZANA_NLA_PARKED_ID]));
+	if (err)
+		NL_SET_ERR_MSG(info->extack, "nothing is parked under this id");
 	kz_instance_put(instance);
 	return err;
 }
@@ -456,39 +582,46 @@ static int put_request(struct sk_buff *skb, struct netlink_callback *cb,
 	return dump_end(skb, head, err);
 }
 
-static int request_each(struct sk_buff *skb, struct netlink_callback *cb, struct kz_region *region)
+/* The unit's request, if it has one. */
+static int put_unit_request(struct sk_buff *skb, struct netlink_callback *cb, struct kz_unit *unit)
 {
-	struct kz_queue *queue = &region->instance->queue;
-	struct cursor *cursor = cursor_of(cb);
-	struct kz_unit *unit;
-	unsigned long index;
+	struct kz_queue *queue = &unit->region->instance->queue;
+	struct khazana_request req = {
+		.op = KHAZANA_REQ_FAULT,
+		.region = unit->region->handle,
+		.unit = unit->index,
+		.count = 1,
+	};
 	u32 where;
 	u64 since;
+
+	spin_lock(&unit->lock);
+	req.want = unit->page.want;
+	req.flags = unit->req_flags;
+	since = unit->queued_ns;
+	spin_lock(&queue->lock);
+	where = unit->request;
+	req.id = unit->req_id;
+	spin_unlock(&queue->lock);
+	spin_unlock(&unit->lock);
+	if (where == KZ_REQUEST_NONE)
+		return 0;
+	return put_request(skb, cb, &req, where == KZ_REQUEST_FETCHED, since);
+}
+
+static int request_each(struct sk_buff *skb, struct netlink_callback *cb, struct kz_region *region)
+{
+	struct cursor *cursor = cursor_of(cb);
+	u64 index = cursor->index;
+	struct kz_unit *unit;
 	int err;
 
-	xa_for_each_start(&region->units, index, unit, cursor->index) {
-		struct khazana_request req = {
-			.op = KHAZANA_REQ_FAULT,
-			.region = region->handle,
-			.unit = index,
-			.count = 1,
-		};
-
-		spin_lock(&unit->lock);
-		req.want = unit->page.want;
-		req.flags = unit->req_flags;
-		since = unit->queued_ns;
-		spin_lock(&queue->lock);
-		where = unit->request;
-		req.id = unit->req_id;
-		spin_unlock(&queue->lock);
-		spin_unlock(&unit->lock);
-		cursor->index = index;
-		err = where != KZ_REQUEST_NONE ?
-		      put_request(skb, cb, &req, where == KZ_REQUEST_FETCHED, since) : 0;
+	while ((unit = kz_unit_next(region, &index))) {
+		err = put_unit_request(skb, cb, unit);
+		kz_unit_put(unit);
 		if (err)
 			return err;
-		cursor->index = index + 1;
+		cursor->index = index;
 	}
 	return 0;
 }

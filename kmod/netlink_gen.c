@@ -11,6 +11,15 @@ static const struct nla_policy kz_nl_unit_get_policy[KHAZANA_NLA_UNIT_ADDR + 1] 
 	[KHAZANA_NLA_UNIT_ADDR] = NLA_POLICY_EXACT_LEN(16),
 };
 
+static const struct nla_policy kz_nl_parked_get_policy[KHAZANA_NLA_PARKED_OFFSET + 1] = {
+	[KHAZANA_NLA_PARKED_ID] = { .type = NLA_U32 },
+	[KHAZANA_NLA_PARKED_OFFSET] = { .type = NLA_U64 },
+};
+
+static const struct nla_policy kz_nl_parked_discard_policy[KHAZANA_NLA_PARKED_ID + 1] = {
+	[KHAZANA_NLA_PARKED_ID] = { .type = NLA_U32 },
+};
+
 static const struct genl_ops kz_nl_ops[] = {
 	{
 		.cmd = KHAZANA_NL_CMD_INSTANCE_GET,
@@ -40,6 +49,21 @@ static const struct genl_ops kz_nl_ops[] = {
 	{
 		.cmd = KHAZANA_NL_CMD_REQUEST_GET,
 		.dumpit = kz_nl_request_get_dumpit,
+		.flags = GENL_UNS_ADMIN_PERM,
+	},
+	{
+		.cmd = KHAZANA_NL_CMD_PARKED_GET,
+		.policy = kz_nl_parked_get_policy,
+		.maxattr = KHAZANA_NLA_PARKED_OFFSET,
+		.doit = kz_nl_parked_get_doit,
+		.dumpit = kz_nl_parked_get_dumpit,
+		.flags = GENL_UNS_ADMIN_PERM,
+	},
+	{
+		.cmd = KHAZANA_NL_CMD_PARKED_DISCARD,
+		.policy = kz_nl_parked_discard_policy,
+		.maxattr = KHAZANA_NLA_PARKED_ID,
+		.doit = kz_nl_parked_discard_doit,
 		.flags = GENL_UNS_ADMIN_PERM,
 	},
 };

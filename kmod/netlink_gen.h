@@ -14,6 +14,9 @@ int kz_nl_unit_get_doit(struct sk_buff *skb, struct genl_info *info);
 int kz_nl_unit_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb);
 int kz_nl_stats_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb);
 int kz_nl_request_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb);
+int kz_nl_parked_get_doit(struct sk_buff *skb, struct genl_info *info);
+int kz_nl_parked_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb);
+int kz_nl_parked_discard_doit(struct sk_buff *skb, struct genl_info *info);
 
 enum {
 	KZ_NL_MCGRP_EVENTS,

@@ -22,7 +22,8 @@
  * receive into.
  *
  * Tokens: whatever is below @floor, or below the token of a right granted
- * since, is refused.  Losing a right raises the floor above its token, so
+ * since, is refused.  @floor is at least what the unit's own transitions made it, and more if
+ * the record is not the unit's first one, see kz_unit_put().  Losing a right raises the floor above its token, so
  * that its COMMIT cannot run again.  RESUME, LOST and RELEASE name a token of
  * the past and are compared with that one only.
  *
@@ -34,6 +35,7 @@
 #include <errno.h>
 #endif
 #include "page.h"
+#include "plant.h"
 
 /**
  * kz_page_init() - make the record of a unit that the node does not hold
@@ -52,6 +54,23 @@ void kz_page_init(struct kz_page *page, __u64 floor)
 static bool has_copy(const struct kz_page *p)
 {
 	return (p->frames & KZ_FRAME_CURRENT) && p->version != KHAZANA_VERSION_NONE;
+}
+
+/* Neither a right nor contents; perhaps a frame to receive into. */
+static bool holds_nothing(const struct kz_page *p)
+{
+	return p->right == KHAZANA_RIGHT_NONE && !has_copy(p) &&
+	       !(p->flags & KHAZANA_UNIT_HANDOFF);
+}
+
+/**
+ * kz_page_blank() - does the record say nothing but its floor?
+ * @page: the record
+ */
+bool kz_page_blank(const struct kz_page *page)
+{
+	return holds_nothing(page) && page->state == KHAZANA_STATE_STABLE &&
+	       page->want == KHAZANA_RIGHT_NONE && !page->frames && !page->flags;
 }
 
 static bool may_be_last(const struct kz_page *p)
@@ -222,7 +241,8 @@ static int commit(struct kz_page *p, const struct kz_page_event *e, __u32 *act)
 		return -EINVAL;
 	if (e->version == KHAZANA_VERSION_NONE)
 		return -EINVAL;
-	if (e->token < p->floor || (p->right != KHAZANA_RIGHT_NONE && e->token < p->token))
+	if ((e->token < p->floor && !kz_planted(KZ_PLANT_SKIP_FLOOR)) ||
+	    (p->right != KHAZANA_RIGHT_NONE && e->token < p->token))
 		return -ESTALE;
 	if (p->right != KHAZANA_RIGHT_NONE && e->token == p->token && e->right <= p->right)
 		return -EALREADY;
@@ -275,6 +295,9 @@ static int revoke(struct kz_page *p, const struct kz_page_event *e, __u32 *act)
 {
 	if (e->right > KHAZANA_RIGHT_READ)
 		return -EINVAL;
+	/* The floor may be that of other units, whose records are gone: but the truth is an answer. */
+	if (e->token < p->floor && holds_nothing(p))
+		return -ENOENT;
 	if (e->token < p->floor || (p->right != KHAZANA_RIGHT_NONE && e->token < p->token))
 		return -ESTALE;
 	if (!(e->flags & KHAZANA_CMDF_LOCK_OK) && p->right > e->right &&
@@ -319,7 +342,8 @@ static int refs_over(struct kz_page *p, bool gone, __u32 *act)
 		return -EALREADY;
 	if (!gone)
 		*act |= KZ_ACT_ORPHAN | (p->dispose == KZ_DISPOSE_STAY ? KZ_ACT_ZAP : 0);
-	if (p->dispose == KZ_DISPOSE_FREE)
+	if (p->dispose == KZ_DISPOSE_FREE ||
+	    (p->dispose == KZ_DISPOSE_HANDOFF && kz_planted(KZ_PLANT_EARLY_RELEASE)))
 		free_frame(p, act);
 	else if (p->dispose == KZ_DISPOSE_HANDOFF)
 		move_to_handoff(p, p->floor, act);
@@ -449,6 +473,9 @@ bool kz_page_droppable(const struct kz_page *page)
 {
 	const __u32 never = KHAZANA_UNIT_OWNED | KHAZANA_UNIT_DIRTY | KHAZANA_UNIT_LOCKED;
 
+	if (kz_planted(KZ_PLANT_DROP_OWNED))
+		return page->state == KHAZANA_STATE_STABLE && page->right != KHAZANA_RIGHT_NONE &&
+		       !(page->flags & KHAZANA_UNIT_LOCKED);
 	return page->state == KHAZANA_STATE_STABLE && page->right == KHAZANA_RIGHT_READ &&
 	       (page->flags & KHAZANA_UNIT_DROPPABLE) && !(page->flags & never);
 }
@@ -514,7 +541,7 @@ static int daemon_gone(struct kz_page *p, __u32 *act)
  * Return: 0, or a negative errno: EINPROGRESS (FAULT: wait; REVOKE: one goes
  * on already), EALREADY (nothing to do), ESTALE (token), EBUSY (explicit lock, or
  * not in this state), ENOENT (no frame to grant, no lock), EAGAIN (LOCK without
- * the right), EINVAL.
+ * the right), EINVAL.  ENOENT of REVOKE: below the floor, but there is nothing to take.
  */
 int kz_page_step(struct kz_page *page, const struct kz_page_event *event, __u32 *actions)
 {

@@ -127,6 +127,7 @@ void kz_page_init(struct kz_page *page, __u64 floor);
 int kz_page_step(struct kz_page *page, const struct kz_page_event *event, __u32 *actions);
 int kz_page_check(const struct kz_page *page);
 bool kz_page_droppable(const struct kz_page *page);
+bool kz_page_blank(const struct kz_page *page);
 
 /* The right that a FAULT can use at this moment. */
 static inline bool kz_page_usable(const struct kz_page *page, __u32 want)

@@ -85,9 +85,10 @@ void kz_pair_miss(struct kz_attachment *attachment, struct kz_unit *unit)
 	last->index = unit->index;
 	tries = last->tries;
 	spin_unlock(&pairs->lock);
-	if (other)
-		set_stay(other, other->index < unit->index ?
-			 kz_unit_residency(other) << tries : 0);
+	if (!other)
+		return;
+	set_stay(other, other->index < unit->index ? kz_unit_residency(other) << tries : 0);
+	kz_unit_put(other);
 }
 
 /**
@@ -109,6 +110,8 @@ void kz_pair_hit(struct kz_attachment *attachment, struct kz_unit *unit)
 	if (last->tries && last->index == unit->index && last->key == registers_key())
 		other = kz_unit_find(attachment->region, last->other);
 	spin_unlock(&pairs->lock);
-	if (other)
-		set_stay(other, kz_unit_residency(other));
+	if (!other)
+		return;
+	set_stay(other, kz_unit_residency(other));
+	kz_unit_put(other);
 }

@@ -443,6 +443,8 @@ static bool unit_pop(struct kz_daemon *daemon, struct khazana_request *req)
 		id = ++queue->next_id;
 		unit->request = KZ_REQUEST_FETCHED;
 		unit->req_id = id;
+		/* What is in the queue wants something, so that it cannot go. */
+		kz_unit_hold(unit);
 		spin_unlock(&queue->lock);
 
 		spin_lock(&unit->lock);
@@ -452,6 +454,7 @@ static bool unit_pop(struct kz_daemon *daemon, struct khazana_request *req)
 		spin_unlock(&unit->lock);
 		if (valid && (req->flags & KHAZANA_REQF_LOCK))
 			units_extend(queue, req);
+		kz_unit_put(unit);
 		kz_region_put(region);
 		if (valid)
 			return true;

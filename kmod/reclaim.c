@@ -69,7 +69,7 @@ void kz_reclaim_forget(struct kz_unit *unit)
 	spin_unlock(&unit->lock);
 }
 
-/* The oldest unit, moved to the end, with a reference on its region. */
+/* The oldest unit, moved to the end, with a reference on it and on its region. */
 static struct kz_unit *reclaim_next(struct kz_reclaim *reclaim)
 {
 	struct kz_unit *unit;
@@ -80,6 +80,9 @@ static struct kz_unit *reclaim_next(struct kz_reclaim *reclaim)
 		list_move_tail(&unit->lru, &reclaim->units);
 	else
 		unit = NULL;
+	/* What is in the list has a copy, so that it cannot go. */
+	if (unit)
+		kz_unit_hold(unit);
 	spin_unlock(&reclaim->lock);
 	return unit;
 }
@@ -107,6 +110,7 @@ unsigned long kz_reclaim_run(struct kz_instance *instance, unsigned long pages)
 			WRITE_ONCE(unit->referenced, false);
 		else if (!kz_unit_drop(unit))
 			freed += kz_region_pages(region);
+		kz_unit_put(unit);
 		kz_region_put(region);
 	}
 	return freed;

@@ -3,10 +3,10 @@
  * region.c - a region as one node sees it, and who is attached to it
  *
  * A region exists from khd's REGION_ADD to its REGION_DEL; it keeps rights and
- * frames when khd dies.  Its units live as long as it does, because their token floors
- * must outlive the copies.
+ * frames when khd dies.
  */
 #include <linux/fs.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -78,10 +78,20 @@ static struct kz_region *region_new(struct kz_instance *instance, const struct k
 	region = kzalloc(sizeof(*region), GFP_KERNEL);
 	if (!region)
 		return ERR_PTR(-ENOMEM);
+	region->units_max = cmd->length >> cmd->unit_shift;
+	region->floors_mask = KZ_FLOORS_MAX - 1;
+	if (region->units_max < KZ_FLOORS_MAX)
+		region->floors_mask = roundup_pow_of_two(region->units_max) - 1;
+	region->floors = kcalloc(region->floors_mask + 1, sizeof(u64), GFP_KERNEL);
+	if (!region->floors) {
+		kfree(region);
+		return ERR_PTR(-ENOMEM);
+	}
 	region->inode = kz_inode_new();
 	if (IS_ERR(region->inode)) {
 		void *err = region->inode;
 
+		kfree(region->floors);
 		kfree(region);
 		return err;
 	}
@@ -91,12 +101,9 @@ static struct kz_region *region_new(struct kz_instance *instance, const struct k
 	region->unit_shift = cmd->unit_shift;
 	region->start = cmd->addr;
 	region->length = cmd->length;
-	region->units_max = cmd->length >> cmd->unit_shift;
 	region->generation = cmd->generation;
 	region->inode->i_size = min_t(u64, cmd->length, MAX_LFS_FILESIZE);
 	xa_init(&region->units);
-	xa_init(&region->parked);
-	mutex_init(&region->unit_alloc);
 	mutex_init(&region->lock);
 	INIT_LIST_HEAD(&region->attachments);
 	return region;
@@ -106,19 +113,15 @@ static void region_free(struct kref *ref)
 {
 	struct kz_region *region = container_of(ref, struct kz_region, ref);
 	struct kz_instance *instance = region->instance;
-	struct kz_frame *frame;
 	struct kz_unit *unit;
 	unsigned long index;
 
 	xa_for_each(&region->units, index, unit)
 		kz_unit_free(unit);
 	xa_destroy(&region->units);
-	xa_for_each(&region->parked, index, frame)
-		kz_frame_free(&instance->frames, frame);
-	xa_destroy(&region->parked);
+	kfree(region->floors);
 	kz_inode_put(region->inode);
 	mutex_destroy(&region->lock);
-	mutex_destroy(&region->unit_alloc);
 	kfree_rcu(region, rcu);
 	kz_instance_put(instance);
 }
@@ -268,11 +271,12 @@ int kz_region_set(struct kz_region *region, const struct khazana_cmd *cmd)
 static void region_kill(struct kz_region *region)
 {
 	struct kz_unit *unit;
-	unsigned long index;
+	u64 index = 0;
 
 	kz_locks_wake(region);
-	xa_for_each(&region->units, index, unit) {
+	while ((unit = kz_unit_next(region, &index))) {
 		kz_unit_kill(unit);
+		kz_unit_put(unit);
 		cond_resched();
 	}
 }
@@ -304,6 +308,7 @@ int kz_region_del(struct kz_region *region, bool force)
 	if (err)
 		return err;
 	region_kill(region);
+	kz_parked_forget(region);
 	kz_event_region_removed(&instance->events, region->handle, region->start);
 	trace_khazana_region(region, false);
 	kz_region_put(region);
@@ -355,7 +360,7 @@ void kz_region_poison(struct kz_region *region)
 {
 	struct kz_attachment *attachment;
 	struct kz_unit *unit;
-	unsigned long index;
+	u64 index = 0;
 
 	if (READ_ONCE(region->flags) & KHAZANA_CMDF_NOPOISON)
 		return;
@@ -370,25 +375,32 @@ void kz_region_poison(struct kz_region *region)
 	}
 	mutex_unlock(&region->lock);
 	/* What is mapped already must fault to learn it. */
-	xa_for_each(&region->units, index, unit) {
+	while ((unit = kz_unit_next(region, &index))) {
 		kz_unit_zap(unit);
+		kz_unit_put(unit);
 		cond_resched();
 	}
 }
 
 /**
- * kz_region_park() - put a lost frame aside
+ * kz_region_raise_floor() - raise the floor of a unit that has no record
  * @region: the region
  * @unit: its number
- * @frame: no longer the unit's; an earlier one of the same unit is freed
+ * @floor: the new floor
+ *
+ * Return: whether it is without a record; if not, nothing was done.
  */
-void kz_region_park(struct kz_region *region, u64 unit, struct kz_frame *frame)
+bool kz_region_raise_floor(struct kz_region *region, u64 unit, u64 floor)
 {
-	struct kz_instance *instance = region->instance;
-	struct kz_frame *old = xa_store(&region->parked, unit, frame, GFP_KERNEL);
+	u64 *at = &region->floors[unit & region->floors_mask];
+	bool absent;
 
-	kz_stat_inc(instance, KZ_STAT_PARKED);
-	kz_frame_free(&instance->frames, xa_is_err(old) ? frame : old);
+	xa_lock(&region->units);
+	absent = !xa_load(&region->units, unit);
+	if (absent)
+		*at = max(*at, floor);
+	xa_unlock(&region->units);
+	return absent;
 }
 
 /**

@@ -8,6 +8,7 @@
 #include <linux/kref.h>
 #include <linux/khazana.h>
 #include <linux/list.h>
+#include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
@@ -16,9 +17,10 @@
 #include "pair.h"
 
 struct inode;
-struct kz_frame;
 struct kz_instance;
 struct kz_unit;
+
+#define KZ_FLOORS_MAX	512	/* a page of them */
 
 /**
  * struct kz_region - a region of which the node may hold units
@@ -32,17 +34,19 @@ struct kz_unit;
  * @units_max: number of units
  * @generation: tells one use of an address from the next
  * @inode: its mapping is the users' mapping
- * @units: unit number to struct kz_unit; units live as long as the region
- * @unit_alloc: one unit's record is made at a time
+ * @units: unit number to struct kz_unit; changed under its own lock
+ * @floors: by unit number modulo @floors_mask + 1: no record of these units had a higher
+ *	floor when it went; under the lock of @units
+ * @floors_mask: how many there are, less one
+ * @sweep: where to look for the next record that may go
  * @lease: whose end is the end of all rights, or NULL
- * @floor: lowest token of the home's epoch
+ * @floor: lowest token of the home's epoch; changed under the lock of @units
  * @wait_ms: limit of a wait for khd
  * @residency_ns: minimum residency, 0 is the module's choice
  * @flags: KHAZANA_CMDF_NOPOISON, KHAZANA_CMDF_EIO
  * @dead: deleted; nobody may wait for it any more
- * @lock: protects @attachments and @parked
+ * @lock: protects @attachments
  * @attachments: struct kz_attachment
- * @parked: frames with lost stores, by unit
  */
 struct kz_region {
 	struct kref ref;
@@ -56,7 +60,9 @@ struct kz_region {
 	u64 generation;
 	struct inode *inode;
 	struct xarray units;
-	struct mutex unit_alloc;	/* of @units and @floor */
+	u64 *floors;
+	u32 floors_mask;
+	u64 sweep;
 	struct kz_lease *lease;
 	u64 floor;
 	u32 wait_ms;
@@ -65,7 +71,6 @@ struct kz_region {
 	bool dead;
 	struct mutex lock;	/* of @attachments */
 	struct list_head attachments;
-	struct xarray parked;
 };
 
 /**
@@ -98,6 +103,12 @@ static inline u32 kz_region_pages(const struct kz_region *region)
 	return 1u << (region->unit_shift - PAGE_SHIFT);
 }
 
+/* The lowest token for a unit without a record. */
+static inline u64 kz_region_floor(const struct kz_region *region, u64 unit)
+{
+	return max(region->floor, region->floors[unit & region->floors_mask]);
+}
+
 /* The address of a unit. */
 static inline struct khazana_addr kz_region_addr(const struct kz_region *region, u64 unit)
 {
@@ -126,7 +137,7 @@ void kz_region_put(struct kz_region *region);
 void kz_regions_shutdown(struct kz_instance *instance);
 u32 kz_region_attachments(struct kz_region *region);
 void kz_region_poison(struct kz_region *region);
-void kz_region_park(struct kz_region *region, u64 unit, struct kz_frame *frame);
+bool kz_region_raise_floor(struct kz_region *region, u64 unit, u64 floor);
 
 int kz_attachment_new(struct kz_region *region, const struct khazana_attach *arg,
 		      struct kz_attachment **out);

@@ -181,6 +181,82 @@ static void units_and_frames(struct kunit *test)
 	kz_test_region_end(region);
 }
 
+static void floor(struct kz_unit *unit, u64 token)
+{
+	const struct kz_page_event event = { .type = KZ_EV_EPOCH, .token = token };
+
+	kz_unit_step(unit, &event);
+}
+
+static void records_go(struct kunit *test)
+{
+	struct kz_instance *instance = test->priv;
+	struct kz_region *region = kz_test_region(test, instance, 1 << 20, 2 * KZ_FLOORS_MAX, 12);
+	struct kz_unit *unit = kz_unit_get(region, 3), *same;
+	u64 at = 0;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(unit));
+	KUNIT_EXPECT_EQ(test, 0, unit->page.floor);
+	floor(unit, 50);
+	/* Not while somebody uses it. */
+	same = kz_unit_find(region, 3);
+	KUNIT_EXPECT_PTR_EQ(test, unit, same);
+	kz_unit_put(same);
+	KUNIT_EXPECT_FALSE(test, xa_empty(&region->units));
+	KUNIT_EXPECT_FALSE(test, kz_region_raise_floor(region, 3, 60));
+	kz_unit_put(unit);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&region->units));
+	KUNIT_EXPECT_NULL(test, kz_unit_next(region, &at));
+	KUNIT_EXPECT_TRUE(test, kz_region_raise_floor(region, 4, 70));
+	KUNIT_EXPECT_TRUE(test, kz_region_raise_floor(region, 4, 65));
+	/* The floor is that of the record before, and of whoever shares the place. */
+	unit = kz_unit_get(region, 3);
+	KUNIT_EXPECT_EQ(test, 50, unit->page.floor);
+	kz_unit_put(unit);
+	unit = kz_unit_get(region, 4);
+	KUNIT_EXPECT_EQ(test, 70, unit->page.floor);
+	kz_unit_put(unit);
+	unit = kz_unit_get(region, 3 + KZ_FLOORS_MAX);
+	KUNIT_EXPECT_EQ(test, 50, unit->page.floor);
+	kz_unit_put(unit);
+	unit = kz_unit_get(region, 5);
+	KUNIT_EXPECT_EQ(test, 0, unit->page.floor);
+	/* One that has a frame stays, and so does one with an error that nobody has seen. */
+	mutex_lock(&unit->mutex);
+	KUNIT_EXPECT_EQ(test, 0, kz_unit_frame(unit, KHAZANA_CMDF_TRY));
+	mutex_unlock(&unit->mutex);
+	kz_unit_put(unit);
+	KUNIT_EXPECT_FALSE(test, xa_empty(&region->units));
+	KUNIT_EXPECT_EQ(test, 0, kz_unit_fail(unit, 0, -EIO));
+	unit = kz_unit_find(region, 5);
+	KUNIT_ASSERT_NOT_NULL(test, unit);
+	kz_unit_put(unit);
+	KUNIT_EXPECT_FALSE(test, xa_empty(&region->units));
+	unit->error_until = jiffies - 1;
+	/* Making another one looks after it. */
+	kz_unit_put(kz_unit_get(region, 9));
+	KUNIT_EXPECT_TRUE(test, xa_empty(&region->units));
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&instance->frames.in_use));
+	kz_test_region_end(region);
+}
+
+static void small_region_has_its_own_floors(struct kunit *test)
+{
+	struct kz_region *region = kz_test_region(test, test->priv, 1 << 20, 3, 12);
+	struct kz_unit *unit;
+	u64 i;
+
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_TRUE(test, kz_region_raise_floor(region, i, 10 + i));
+	for (i = 0; i < 3; i++) {
+		unit = kz_unit_get(region, i);
+		KUNIT_ASSERT_FALSE(test, IS_ERR(unit));
+		KUNIT_EXPECT_EQ(test, 10 + i, unit->page.floor);
+		kz_unit_put(unit);
+	}
+	kz_test_region_end(region);
+}
+
 static void leases(struct kunit *test)
 {
 	struct kz_instance *instance = test->priv;
@@ -205,6 +281,8 @@ static struct kunit_case region_cases[] = {
 	KUNIT_CASE(walk),
 	KUNIT_CASE(windows),
 	KUNIT_CASE(units_and_frames),
+	KUNIT_CASE(records_go),
+	KUNIT_CASE(small_region_has_its_own_floors),
 	KUNIT_CASE(leases),
 	{}
 };

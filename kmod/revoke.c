@@ -16,6 +16,7 @@
 #include <linux/timekeeping.h>
 
 #include "acquire.h"
+#include "compat.h"
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
@@ -30,7 +31,7 @@
 
 /**
  * struct kz_revoke - a REVOKE of one unit that goes on
- * @unit: which one; with a reference on its region
+ * @unit: which one; with a reference on it and on its region
  * @event: what is done when the residency is over
  * @started: the transition was made, the unit is REVOKING
  * @until_ns: CLOCK_BOOTTIME end of the wait for references
@@ -211,6 +212,7 @@ static void revoke_work(struct kthread_work *work)
 	revoke_end(revoke, err == -EALREADY ? 0 : err);
 	mutex_unlock(&unit->mutex);
 	kz_unit_finish(unit, act);
+	kz_unit_put(unit);
 	hrtimer_cancel(&revoke->timer);
 	kfree(revoke);
 	kz_region_put(region);
@@ -224,9 +226,9 @@ static void revoke_later(struct kz_revoke *revoke, struct kz_unit *unit,
 	revoke->event = *event;
 	INIT_LIST_HEAD(&revoke->groups);
 	kthread_init_work(&revoke->work, revoke_work);
-	hrtimer_init(&revoke->timer, CLOCK_BOOTTIME, HRTIMER_MODE_REL);
-	revoke->timer.function = revoke_timer;
+	hrtimer_setup(&revoke->timer, revoke_timer, CLOCK_BOOTTIME, HRTIMER_MODE_REL);
 	kz_region_get(unit->region);
+	kz_unit_hold(unit);
 	unit->revoke = revoke;
 	revoke_arm(revoke, delay_ns);
 }

@@ -25,6 +25,8 @@
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
+#include "parked.h"
+#include "plant.h"
 #include "region.h"
 #include "trace.h"
 #include "unit.h"
@@ -32,38 +34,57 @@
 #define KZ_FRAME_WAIT_MS	10	/* between attempts when the limit is met */
 #define KZ_RECLAIM_BATCH	32u	/* pages that reclaim frees at a time */
 #define KZ_ERROR_JIFFIES	(HZ)	/* how long a retried fault finds its error */
+#define KZ_SWEEP		2	/* records that are looked at when one is made */
 
 /**
  * kz_unit_find() - look up a unit's record
  * @region: the region, of which the caller has a reference
  * @index: number of the unit
  *
- * Return: the unit, or NULL if it was never used.
+ * Return: a reference, for kz_unit_put(), or NULL if there is none.
  */
 struct kz_unit *kz_unit_find(struct kz_region *region, u64 index)
 {
-	return xa_load(&region->units, index);
+	struct kz_unit *unit;
+
+	rcu_read_lock();
+	unit = xa_load(&region->units, index);
+	if (unit && !atomic_inc_not_zero(&unit->ref))
+		unit = NULL;
+	rcu_read_unlock();
+	return unit;
 }
 
 /**
- * kz_unit_get() - look up or make a unit's record
+ * kz_unit_next() - the next record
  * @region: the region, of which the caller has a reference
- * @index: number of the unit, below the region's units_max
+ * @index: in: lowest number of the unit; out: the number after the one found
  *
- * Context: may sleep.  Return: the unit, or ERR_PTR(-ENOMEM).
+ * Return: a reference, for kz_unit_put(), or NULL at the end.
  */
-struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
+struct kz_unit *kz_unit_next(struct kz_region *region, u64 *index)
 {
-	struct kz_unit *unit = xa_load(&region->units, index);
-	struct kz_unit *old;
+	unsigned long at = *index;
+	struct kz_unit *unit;
 
-	if (likely(unit))
-		return unit;
+	rcu_read_lock();
+	unit = xa_find(&region->units, &at, ULONG_MAX, XA_PRESENT);
+	while (unit && !atomic_inc_not_zero(&unit->ref))
+		unit = xa_find_after(&region->units, &at, ULONG_MAX, XA_PRESENT);
+	rcu_read_unlock();
+	*index = (u64)at + 1;
+	return unit;
+}
+
+static struct kz_unit *unit_new(struct kz_region *region, u64 index)
+{
+	struct kz_unit *unit;
+
 	if (kz_inject_fail(KZ_POINT_UNIT))
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	unit = kzalloc(sizeof(*unit), GFP_KERNEL);
 	if (!unit)
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 	spin_lock_init(&unit->lock);
 	mutex_init(&unit->mutex);
 	init_waitqueue_head(&unit->wait);
@@ -71,15 +92,129 @@ struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
 	INIT_LIST_HEAD(&unit->lru);
 	unit->region = region;
 	unit->index = index;
-	/* Against EPOCH, which raises the region's floor and then that of each unit. */
-	mutex_lock(&region->unit_alloc);
-	kz_page_init(&unit->page, region->floor);
-	old = xa_cmpxchg(&region->units, index, NULL, unit, GFP_KERNEL);
-	mutex_unlock(&region->unit_alloc);
-	if (likely(!old))
+	return unit;
+}
+
+/*
+ * Enter a record into the table.  Until its reference is there nobody can use it, so that
+ * its floor is the one at this moment.  Return: NULL, the other record that is there, or an
+ * error of the table.
+ */
+static struct kz_unit *unit_enter(struct kz_unit *unit)
+{
+	struct kz_region *region = unit->region;
+	struct kz_unit *old;
+
+	xa_lock(&region->units);
+	old = __xa_cmpxchg(&region->units, unit->index, NULL, unit, GFP_KERNEL);
+	if (!old) {
+		kz_page_init(&unit->page, kz_region_floor(region, unit->index));
+		atomic_set_release(&unit->ref, 2);
+	}
+	xa_unlock(&region->units);
+	return old;
+}
+
+/* A record that could not go when it was put may go by now. */
+static void units_sweep(struct kz_region *region)
+{
+	u64 at = READ_ONCE(region->sweep);
+	struct kz_unit *unit;
+	int i;
+
+	for (i = 0; i < KZ_SWEEP; i++) {
+		unit = kz_unit_next(region, &at);
+		if (!unit)
+			at = 0;
+		else
+			kz_unit_put(unit);
+	}
+	WRITE_ONCE(region->sweep, at);
+}
+
+/**
+ * kz_unit_get() - look up or make a unit's record
+ * @region: the region, of which the caller has a reference
+ * @index: number of the unit, below the region's units_max
+ *
+ * Context: may sleep.  Return: a reference, for kz_unit_put(), or ERR_PTR(-ENOMEM).
+ */
+struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
+{
+	struct kz_unit *unit = kz_unit_find(region, index);
+	struct kz_unit *new, *old;
+
+	if (likely(unit))
 		return unit;
-	kfree(unit);
-	return xa_is_err(old) ? ERR_PTR(-ENOMEM) : old;
+	units_sweep(region);
+	new = unit_new(region, index);
+	if (!new)
+		return ERR_PTR(-ENOMEM);
+	while (!unit) {
+		old = unit_enter(new);
+		if (!old)
+			return new;
+		if (xa_is_err(old)) {
+			unit = ERR_PTR(-ENOMEM);
+			break;
+		}
+		/* Another one, unless it is about to go: then it is gone in a moment. */
+		unit = kz_unit_find(region, index);
+		cpu_relax();
+	}
+	mutex_destroy(&new->mutex);
+	kfree(new);
+	return unit;
+}
+
+/* Nothing to remember but the floor, neither for khd nor for a fault that comes back. */
+static bool unit_blank(const struct kz_unit *unit)
+{
+	return kz_page_blank(&unit->page) &&
+	       !(unit->error && time_before(jiffies, unit->error_until));
+}
+
+/* Nobody uses the record and it says nothing: its floor stays. */
+static void unit_prune(struct kz_unit *unit)
+{
+	struct kz_region *region = unit->region;
+	bool gone;
+
+	spin_lock(&unit->lock);
+	gone = unit_blank(unit) && atomic_cmpxchg(&unit->ref, 1, 0) == 1;
+	if (gone) {
+		u64 *floor = &region->floors[unit->index & region->floors_mask];
+
+		xa_lock(&region->units);
+		if (!kz_planted(KZ_PLANT_FORGET_FLOOR))
+			*floor = max(*floor, unit->page.floor);
+		__xa_erase(&region->units, unit->index);
+		xa_unlock(&region->units);
+	}
+	spin_unlock(&unit->lock);
+	if (!gone)
+		return;
+	mutex_destroy(&unit->mutex);
+	kfree_rcu(unit, rcu);
+}
+
+/**
+ * kz_unit_put() - give back a reference
+ * @unit: the unit; the caller has a reference of its region, and none of the unit's locks
+ *
+ * The last user of a blank record removes it.  Its floor is kept in a table of the region,
+ * in which several units share a place, so that their floors only rise: nothing that was refused
+ * with the record is accepted without it.  What is wrongly refused then is what the
+ * home had granted before the floor's own token, to somebody who did not wait with a record; its
+ * khd asks again, with one (Documentation/protocol.rst, "Floors without a record").
+ */
+void kz_unit_put(struct kz_unit *unit)
+{
+	/* Keeps the record while it is looked at. */
+	rcu_read_lock();
+	if (atomic_dec_return(&unit->ref) == 1 && unit_blank(unit))
+		unit_prune(unit);
+	rcu_read_unlock();
 }
 
 /**
@@ -197,6 +332,7 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 	bool unmaps = event_unmaps(event);
 	struct kz_frame *frame = unit->cur;
 	struct dead dead = {};
+	u64 token, version;
 	u8 before, right;
 	int err;
 
@@ -207,6 +343,8 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 	spin_lock(&unit->lock);
 	before = unit->page.state;
 	right = unit->page.right;
+	token = unit->page.token;
+	version = unit->page.version;
 	err = kz_page_step(&unit->page, event, act);
 	if (*act & KZ_ACT_ORPHAN) {
 		dead.frame[dead.count++] = frame;
@@ -224,7 +362,9 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 
 	if (*act & (KZ_ACT_ZAP | KZ_ACT_MKCLEAN))
 		kz_inject_delay(KZ_POINT_ZAP);
-	if (frame && (*act & KZ_ACT_ZAP))
+	if (event->type == KZ_EV_REVOKE && kz_planted(KZ_PLANT_SKIP_ZAP))
+		;
+	else if (frame && (*act & KZ_ACT_ZAP))
 		kz_frame_zap(frame);
 	else if (frame && (*act & KZ_ACT_MKCLEAN))
 		kz_frame_mkclean(frame);
@@ -237,7 +377,7 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 	while (dead.count--)
 		kz_frame_free(&unit->region->instance->frames, dead.frame[dead.count]);
 	if (dead.parked)
-		kz_region_park(unit->region, unit->index, dead.parked);
+		kz_parked_add(unit, dead.parked, token, version);
 	return err;
 }
 
@@ -263,6 +403,21 @@ int kz_unit_step_locked(struct kz_unit *unit, const struct kz_page_event *event,
 	return step(unit, event, act, copy);
 }
 
+static void wake(struct kz_unit *unit)
+{
+	struct wait_queue_entry *first;
+
+	if (!kz_planted(KZ_PLANT_LOSE_WAKE)) {
+		wake_up_all(&unit->wait);
+		return;
+	}
+	spin_lock_irq(&unit->wait.lock);
+	first = list_first_entry_or_null(&unit->wait.head, struct wait_queue_entry, entry);
+	if (first)
+		first->func(first, TASK_NORMAL, 0, NULL);
+	spin_unlock_irq(&unit->wait.lock);
+}
+
 /**
  * kz_unit_finish() - tell those whom a transition concerns
  * @unit: none of its locks is held
@@ -273,7 +428,7 @@ void kz_unit_finish(struct kz_unit *unit, u32 act)
 	struct kz_region *region = unit->region;
 
 	if (act & KZ_ACT_WAKE)
-		wake_up_all(&unit->wait);
+		wake(unit);
 	if (act & KZ_ACT_NOTIFY_UNLOCKED)
 		kz_notice_must(region, KHAZANA_REQ_UNLOCKED, unit->index, 1, unit->page.token);
 	if (act & KZ_ACT_NOTIFY_DROPPED)
@@ -285,7 +440,7 @@ void kz_unit_finish(struct kz_unit *unit, u32 act)
 		kz_event_frame_orphaned(&region->instance->events, region->handle,
 					kz_region_addr(region, unit->index));
 	}
-	if (act & KZ_ACT_POISON) {
+	if ((act & KZ_ACT_POISON) && !kz_planted(KZ_PLANT_NO_POISON)) {
 		kz_event_unit_lost(&region->instance->events, region->handle,
 				   kz_region_addr(region, unit->index), unit->page.token);
 		kz_region_poison(region);

@@ -5,8 +5,10 @@
 #ifndef KZ_UNIT_H
 #define KZ_UNIT_H
 
+#include <linux/atomic.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -47,7 +49,9 @@ enum kz_unit_request {
  * @error: negative errno of the last failure; under @lock
  * @error_until: jiffies until which a retried fault finds @error; under @lock
  * @lru: in the reclaim list, under its lock
- * @revoke: a revoke that goes on; under @mutex
+ * @revoke: a revoke that goes on; under @mutex, with a reference
+ * @ref: one of the region's table, one of each user; 0 while it comes or goes
+ * @rcu: frees the structure
  */
 struct kz_unit {
 	struct kz_page page;
@@ -71,10 +75,20 @@ struct kz_unit {
 	unsigned long error_until;
 	struct list_head lru;
 	struct kz_revoke *revoke;
+	atomic_t ref;
+	struct rcu_head rcu;
 };
+
+/* A further reference of a unit that somebody, or its frame, keeps from going. */
+static inline void kz_unit_hold(struct kz_unit *unit)
+{
+	atomic_inc(&unit->ref);
+}
 
 struct kz_unit *kz_unit_find(struct kz_region *region, u64 index);
 struct kz_unit *kz_unit_get(struct kz_region *region, u64 index);
+struct kz_unit *kz_unit_next(struct kz_region *region, u64 *index);
+void kz_unit_put(struct kz_unit *unit);
 void kz_unit_free(struct kz_unit *unit);
 
 int kz_unit_step(struct kz_unit *unit, const struct kz_page_event *event);

@@ -27,8 +27,10 @@ static struct kz_pdu *cmd_pdu(struct io_uring_cmd *cmd)
 
 static void cmd_complete(struct io_uring_cmd *cmd, unsigned int flags)
 {
-	io_uring_cmd_done(cmd, cmd_pdu(cmd)->result, 0, flags);
+	kz_uring_done(cmd, cmd_pdu(cmd)->result, flags);
 }
+
+KZ_URING_WORK(cmd_work, cmd_complete)
 
 static int fetch(struct kz_daemon *daemon, struct io_uring_cmd *cmd, unsigned int flags)
 {
@@ -58,7 +60,7 @@ static int fetch(struct kz_daemon *daemon, struct io_uring_cmd *cmd, unsigned in
 		kz_uring_kick(daemon->instance);
 		return err;
 	}
-	io_uring_cmd_done(cmd, err, 0, flags);
+	kz_uring_done(cmd, err, flags);
 	return -EIOCBQUEUED;
 }
 
@@ -77,7 +79,7 @@ static void cancel(struct kz_daemon *daemon, struct io_uring_cmd *cmd, unsigned 
 	}
 	spin_unlock(&queue->lock);
 	if (mine)
-		io_uring_cmd_done(cmd, -ENODEV, 0, flags);
+		kz_uring_done(cmd, -ENODEV, flags);
 }
 
 /**
@@ -143,7 +145,7 @@ void kz_uring_kick(struct kz_instance *instance)
 		if (kz_queue_pop(daemon, &req)) {
 			daemon->desc[cmd_pdu(cmd)->tag] = req;
 			cmd_pdu(cmd)->result = 0;
-			io_uring_cmd_complete_in_task(cmd, cmd_complete);
+			io_uring_cmd_complete_in_task(cmd, cmd_work);
 			continue;
 		}
 		spin_lock(&queue->lock);
@@ -155,7 +157,7 @@ void kz_uring_kick(struct kz_instance *instance)
 		spin_unlock(&queue->lock);
 		if (cmd) {
 			cmd_pdu(cmd)->result = -ENODEV;
-			io_uring_cmd_complete_in_task(cmd, cmd_complete);
+			io_uring_cmd_complete_in_task(cmd, cmd_work);
 		}
 	}
 }
@@ -178,7 +180,7 @@ void kz_uring_cancel_all(struct kz_daemon *daemon)
 		spin_unlock(&queue->lock);
 		if (cmd) {
 			cmd_pdu(cmd)->result = -ENODEV;
-			io_uring_cmd_complete_in_task(cmd, cmd_complete);
+			io_uring_cmd_complete_in_task(cmd, cmd_work);
 		}
 	}
 }

@@ -34,6 +34,17 @@ $(KO)/kmod/$(1)/khazana.ko: $(KO)/kmod/$(1)/.mirror
 		$$(if $$(shell command -v pahole),,CONFIG_DEBUG_INFO_BTF_MODULES=) modules
 	@cp $$(@D)/kmod/*.ko $$(@D)/
 
+# The same with bugs to plant, for check-guest-plants.
+$(KO)/kmod/$(1)-plants/.mirror: $$(kmod_sources)
+	@scripts/mirror $$(@D)
+	@touch $$@
+
+$(KO)/kmod/$(1)-plants/khazana.ko: $(KO)/kmod/$(1)-plants/.mirror
+	$$(kh_say) KMOD $$@
+	$$(kh_q)$$(MAKE) -s -C $(call kh_kdir,$(1)) M=$$(CURDIR)/$$(@D) KHAZANA_PLANTS=1 \
+		CONFIG_DEBUG_INFO_BTF_MODULES= modules
+	@cp $$(@D)/kmod/*.ko $$(@D)/
+
 kmod-sparse-$(1): $(KO)/kmod/$(1)/.mirror
 	$$(MAKE) -s -C $(call kh_kdir,$(1)) $(call kh_karch,$(1)) M=$$(CURDIR)/$(KO)/kmod/$(1) \
 		C=2 CF='-D__CHECK_ENDIAN__ -Wsparse-error' CONFIG_DEBUG_INFO_BTF_MODULES= modules

@@ -192,6 +192,7 @@ struct kh_service {
 	struct kh_owed *owed;
 	unsigned int owed_count, owed_open;
 	struct kh_served *call; /* FREE: whose */
+	bool ready; /* FREE: nobody has a right any more, the other units are waited for */
 };
 
 struct kh_done_mark {
@@ -534,6 +535,7 @@ uint64_t kh_token_new(struct kh_region *region);
 void kh_service_next(struct kh_unit *unit);
 void kh_service_run(struct kh_unit *unit);
 void kh_service_cancel(struct kh_unit *unit);
+void kh_service_withdraw(struct kh_unit *unit, const struct kh_served *call);
 void kh_service_complete(struct kh_unit *unit, uint64_t version);
 void kh_service_nack(struct kh_unit *unit, struct kh_service *s, uint32_t error, uint32_t flags);
 void kh_service_free(struct kh_service *s);
@@ -609,7 +611,10 @@ kh_handler kh_on_challenge, kh_on_result;
 
 /* serve.c */
 struct kh_served;
-void kh_served_freed(struct kh_node *node, struct kh_served *served, bool refused);
+void kh_served_ready(struct kh_node *node, struct kh_served *served);
+void kh_served_unready(struct kh_served *served);
+bool kh_served_frees(const struct kh_unit *unit);
+void kh_served_refused(struct kh_node *node, struct kh_served *served);
 void kh_served_tick(struct kh_node *node);
 void kh_served_drop(struct kh_node *node, struct kh_peer *peer);
 void kh_served_free(struct kh_node *node);

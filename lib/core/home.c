@@ -61,8 +61,6 @@ void kh_service_nack(struct kh_unit *unit, struct kh_service *s, uint32_t error,
 
 void kh_cm_refuse(struct kh_unit *unit, struct kh_service *s, uint32_t error)
 {
-	if (s->call)
-		kh_served_freed(unit->region->owner, s->call, true);
 	kh_service_nack(unit, s, error,
 			error == EAGAIN && !(s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) ?
 				KH_NACK_RETRY :
@@ -179,6 +177,15 @@ void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source
 		kh_unit_hdone(unit, unit->owner.party);
 }
 
+/* Nobody has a right to the unit: it stays busy until that is so of all units of the FREE. */
+static void free_ready(struct kh_unit *unit, struct kh_service *s)
+{
+	if (s->ready)
+		return;
+	s->ready = true;
+	kh_served_ready(unit->region->owner, s->call);
+}
+
 /* FREE: everybody gives everything up, then the unit is virgin. */
 static void run_free(struct kh_unit *unit, struct kh_service *s)
 {
@@ -192,7 +199,7 @@ static void run_free(struct kh_unit *unit, struct kh_service *s)
 	for (i = 0; i < n; i++)
 		kh_cm_revoke(unit, s, parties[i], 0);
 	if (!s->owed_open)
-		kh_service_complete(unit, 0);
+		free_ready(unit, s);
 }
 
 static void service_token(struct kh_unit *unit, struct kh_service *s)
@@ -258,7 +265,8 @@ void kh_service_run(struct kh_unit *unit)
 	} else if (!kh_grantee_valid(unit->region->owner, unit->region, s->asker)) {
 		kh_cm_refuse(unit, s, EAGAIN);
 	} else if (!kh_intervals_has(&home->allocated, unit->node.key)) {
-		kh_cm_refuse(unit, s, ENXIO);
+		/* A FREE may still be refused. */
+		kh_cm_refuse(unit, s, kh_served_frees(unit) ? EAGAIN : ENXIO);
 	} else if (!unit->owner.party && kh_unit_known_lost(unit)) {
 		kh_cm_refuse(unit, s, EIO);
 	} else {
@@ -298,10 +306,26 @@ void kh_service_next(struct kh_unit *unit)
 /* The busy request will not be granted; the directory is true as it is. */
 void kh_service_cancel(struct kh_unit *unit)
 {
-	if (unit->busy->call)
-		kh_served_freed(unit->region->owner, unit->busy->call, true);
 	service_end(unit);
 	kh_service_next(unit);
+}
+
+/* The FREE @call is given up: the unit is as it was, but for rights that were revoked. */
+void kh_service_withdraw(struct kh_unit *unit, const struct kh_served *call)
+{
+	struct kh_service *w, *tmp;
+
+	if (unit->busy && unit->busy->call == call) {
+		kh_service_cancel(unit);
+		return;
+	}
+	kh_list_each_safe (w, tmp, &unit->waiting, node) {
+		if (w->call != call)
+			continue;
+		unit->waiting_count--;
+		kh_service_free(w);
+		return;
+	}
 }
 
 /* A WRITE went from one node to another: the old owner's frame is the backup from now on. */
@@ -404,7 +428,6 @@ static void done_free(struct kh_unit *unit, struct kh_service *s)
 	unit->version = 0;
 	unit->seen = 0;
 	unit->fresh = false;
-	kh_served_freed(unit->region->owner, s->call, false);
 }
 
 /* The busy request happened: the asker is at @version. */
@@ -447,10 +470,22 @@ static void service_confuse(struct kh_unit *unit, struct kh_service *s, uint32_t
 	kh_service_nack(unit, s, EAGAIN, flags);
 }
 
+/* The first FREE that waits for the unit, or NULL. */
+static struct kh_served *free_waiting(const struct kh_unit *unit)
+{
+	const struct kh_service *w;
+
+	kh_list_each (w, &unit->waiting, node)
+		if (w->call)
+			return w->call;
+	return NULL;
+}
+
 /* @s waits for a lock of another node. */
 static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 {
 	struct kh_service *w, *tmp;
+	struct kh_served *call;
 
 	s->deferred = true;
 	kh_count(unit->region->owner, KH_STAT_DEFERRED);
@@ -461,8 +496,12 @@ static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 		unit->waiting_count--;
 		kh_service_free(w);
 	}
+	while ((call = free_waiting(unit))) {
+		kh_service_withdraw(unit, call);
+		kh_served_refused(unit->region->owner, call);
+	}
 	if (s->call) {
-		kh_service_cancel(unit);
+		kh_served_refused(unit->region->owner, s->call);
 	} else if (s->flags & (KH_REQ_TRY | KH_REQ_PREFETCH)) {
 		service_confuse(unit, s, 0);
 	}
@@ -501,7 +540,7 @@ static void owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_
 		rescued(unit, s);
 		kh_service_next(unit);
 	} else if (s->call) {
-		kh_service_complete(unit, 0);
+		free_ready(unit, s);
 	} else if (!s->confused) {
 		unit->region->home->cm->message(unit, s);
 	}
@@ -708,6 +747,11 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 		kh_service_free(s);
 		return;
 	}
+	if (b && b->deferred && s->call) {
+		kh_served_refused(unit->region->owner, s->call);
+		kh_service_free(s);
+		return;
+	}
 	if (unit->waiting_count >= KH_WAITING_MAX && !s->call) {
 		kh_count(unit->region->owner, KH_STAT_QUEUE_FULL);
 		kh_service_nack(unit, s, EAGAIN, KH_NACK_RETRY);
@@ -833,11 +877,17 @@ bool kh_service_resume(struct kh_unit *unit, kh_node_id owner)
 		send_inv(unit, s, &keep);
 		return false;
 	}
-	if (owed && owed->answered && !owed->kept) {
+	if (owed && owed->answered && (!owed->kept || s->call)) {
 		owed->answered = false;
 		owed->gen = kh_grantee_gen(unit->region->owner, unit->region, owner);
 		s->owed_open++;
 		send_inv(unit, s, owed);
+	} else if (!owed && s->call) {
+		kh_cm_revoke(unit, s, owner, 0);
+	}
+	if (s->ready && s->owed_open) {
+		s->ready = false;
+		kh_served_unready(s->call);
 	}
 	return true;
 }

@@ -5,8 +5,10 @@
  *   CALL kh_on_call() -> needs no key: executed, RESULT
  *                     -> CHALLENGE ... PROOF kh_on_proof() -> executed, RESULT
  *
- * Two calls take longer.  FREE makes the directory revoke every copy, and is over when the last
- * unit is (kh_served_freed()).  UNRESERVE asks every node whether the region is attached there.
+ * Two calls take longer.  FREE makes the directory revoke every copy and keep each unit busy until
+ * that is done for all (kh_served_ready()); only then are they freed.  If an explicit lock is in
+ * the way of one (kh_served_refused()), all others stay as they are.  UNRESERVE asks every node
+ * whether the region is attached there.
  */
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -21,6 +23,7 @@
 enum kh_served_stage {
 	KH_SERVED_CHALLENGED, /* waits for PROOF */
 	KH_SERVED_FREEING, /* waits for @pending units */
+	KH_SERVED_FREED, /* is over in a moment */
 	KH_SERVED_ASKING, /* waits for @pending nodes */
 };
 
@@ -33,6 +36,8 @@ enum kh_served_stage {
  * @region: what it is about; the region stays while @stage is not CHALLENGED
  * @pending: see the stages; one more while they are being counted
  * @error: of the first part that failed
+ * @counting: FREE: its units are still being gone through
+ * @units: FREE: those that the directory has, @unit_count of them
  */
 struct kh_served {
 	struct kh_list node;
@@ -46,6 +51,9 @@ struct kh_served {
 	struct kh_region *region;
 	unsigned int pending;
 	uint32_t error;
+	bool counting;
+	uint64_t *units;
+	size_t unit_count;
 	uint64_t first, end; /* FREE: units */
 	struct kh_intervals before; /* FREE: what was allocated */
 };
@@ -68,6 +76,7 @@ static void served_end(struct kh_node *node, struct kh_served *served, uint32_t 
 	served->peer->call_count--;
 	kh_list_del(&served->node);
 	kh_intervals_free(&served->before);
+	free(served->units);
 	free(served);
 }
 
@@ -141,15 +150,25 @@ static uint32_t serve_allocate(struct kh_node *node, struct kh_region *region,
 	return 0;
 }
 
-/* The last part of a FREE is over. */
+/* All units are ready, or one was refused: free all, or give all back. */
 static void free_end(struct kh_node *node, struct kh_served *served)
 {
 	struct kh_region *region = served->region;
 	uint32_t error = served->error;
+	size_t i;
 
+	served->stage = KH_SERVED_FREED;
 	if (error)
 		intervals_restore(&region->home->allocated, &served->before);
-	else {
+	for (i = 0; i < served->unit_count; i++) {
+		struct kh_unit *unit = kh_unit_find(region, served->units[i]);
+
+		if (unit && error)
+			kh_service_withdraw(unit, served);
+		else if (unit)
+			kh_service_complete(unit, 0);
+	}
+	if (!error) {
 		kh_intervals_remove(&region->home->lost, served->first, served->end);
 		kh_intervals_remove(&region->home->doubt, served->first, served->end);
 	}
@@ -159,16 +178,51 @@ static void free_end(struct kh_node *node, struct kh_served *served)
 }
 
 /**
- * kh_served_freed() - one unit of a FREE is over
- * @served: the FREE
- * @refused: an explicit lock stood in the way
+ * kh_served_ready() - nobody has a right to one unit of a FREE any more
+ * @served: the FREE, which may be over afterwards
  */
-void kh_served_freed(struct kh_node *node, struct kh_served *served, bool refused)
+void kh_served_ready(struct kh_node *node, struct kh_served *served)
 {
-	if (refused)
-		served->error = EBUSY;
-	if (!--served->pending)
+	if (!--served->pending && !served->error)
 		free_end(node, served);
+}
+
+/**
+ * kh_served_unready() - somebody has, again
+ * @served: the FREE
+ */
+void kh_served_unready(struct kh_served *served)
+{
+	served->pending++;
+}
+
+/**
+ * kh_served_refused() - an explicit lock is in the way of one unit of a FREE
+ * @served: the FREE, which is over afterwards
+ */
+void kh_served_refused(struct kh_node *node, struct kh_served *served)
+{
+	served->error = EBUSY;
+	if (!served->counting)
+		free_end(node, served);
+}
+
+/**
+ * kh_served_frees() - is a FREE of the unit under way?
+ * @unit: the unit
+ */
+bool kh_served_frees(const struct kh_unit *unit)
+{
+	const struct kh_node *node = unit->region->owner;
+	const struct kh_served *served;
+	unsigned int i;
+
+	for (i = 0; i < node->peer_count; i++)
+		kh_list_each (served, &node->peers[i].calls, node)
+			if (served->stage == KH_SERVED_FREEING && served->region == unit->region &&
+			    unit->node.key >= served->first && unit->node.key < served->end)
+				return true;
+	return false;
 }
 
 static void free_unit(struct kh_unit *unit, struct kh_served *served)
@@ -181,7 +235,6 @@ static void free_unit(struct kh_unit *unit, struct kh_served *served)
 	s->held = KHAZANA_VERSION_NONE;
 	served->pending++;
 	kh_service_add(unit, s);
-	kh_service_next(unit);
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -198,8 +251,7 @@ static void serve_free(struct kh_node *node, struct kh_served *served)
 	struct kh_home *home = region->home;
 	uint32_t error = call_units(region, &served->call, &served->first, &served->end);
 	struct kh_hnode *n;
-	uint64_t *keys;
-	size_t count = 0, i;
+	size_t i;
 
 	if (error) {
 		served_end(node, served, error);
@@ -209,15 +261,19 @@ static void serve_free(struct kh_node *node, struct kh_served *served)
 	kh_intervals_remove(&home->allocated, served->first, served->end);
 	served->stage = KH_SERVED_FREEING;
 	served->pending = 1;
-	keys = kh_zalloc((home->units.count + 1) * sizeof(*keys));
+	served->counting = true;
+	served->units = kh_zalloc((home->units.count + 1) * sizeof(*served->units));
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n))
 		if (n->key >= served->first && n->key < served->end)
-			keys[count++] = n->key;
-	qsort(keys, count, sizeof(*keys), compare_keys);
-	for (i = 0; i < count; i++)
-		free_unit(kh_unit_get(region, keys[i]), served);
-	free(keys);
-	kh_served_freed(node, served, false);
+			served->units[served->unit_count++] = n->key;
+	qsort(served->units, served->unit_count, sizeof(*served->units), compare_keys);
+	for (i = 0; i < served->unit_count && !served->error; i++)
+		free_unit(kh_unit_get(region, served->units[i]), served);
+	served->counting = false;
+	if (served->error)
+		free_end(node, served);
+	else
+		kh_served_ready(node, served);
 }
 
 /* Nobody uses the region any more. */

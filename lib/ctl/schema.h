@@ -31,6 +31,7 @@ enum kh_nl_hint {
 	KH_NL_HEX,
 	KH_NL_ADDRESS, /* 16 bytes, big endian */
 	KH_NL_SECRET, /* never shown */
+	KH_NL_DATA, /* contents; not part of a document */
 };
 
 /**

@@ -151,6 +151,24 @@ static const struct kh_nl_set set_counter = {
 	.attrs = attrs_counter,
 };
 
+static const struct kh_nl_attr attrs_parked[] = {
+	[KHAZANA_NLA_PARKED_PAD] = { .name = "pad", .type = KH_NL_PAD },
+	[KHAZANA_NLA_PARKED_ID] = { .name = "id", .type = KH_NL_U32 },
+	[KHAZANA_NLA_PARKED_REGION] = { .name = "region", .type = KH_NL_U32 },
+	[KHAZANA_NLA_PARKED_ADDR] = { .name = "addr", .type = KH_NL_BINARY, .hint = KH_NL_ADDRESS, .size = 16 },
+	[KHAZANA_NLA_PARKED_SHIFT] = { .name = "shift", .type = KH_NL_U32 },
+	[KHAZANA_NLA_PARKED_TOKEN] = { .name = "token", .type = KH_NL_U64, .hint = KH_NL_HEX },
+	[KHAZANA_NLA_PARKED_VERSION] = { .name = "version", .type = KH_NL_U64 },
+	[KHAZANA_NLA_PARKED_AGE_MS] = { .name = "age_ms", .type = KH_NL_U64 },
+	[KHAZANA_NLA_PARKED_OFFSET] = { .name = "offset", .type = KH_NL_U64 },
+	[KHAZANA_NLA_PARKED_DATA] = { .name = "data", .type = KH_NL_BINARY, .hint = KH_NL_DATA, .size = 4096 },
+};
+static const struct kh_nl_set set_parked = {
+	.name = "parked",
+	.count = KHAZANA_NLA_PARKED_MAX + 1,
+	.attrs = attrs_parked,
+};
+
 static const struct kh_nl_attr attrs_request[] = {
 	[KHAZANA_NLA_REQUEST_PAD] = { .name = "pad", .type = KH_NL_PAD },
 	[KHAZANA_NLA_REQUEST_ID] = { .name = "id", .type = KH_NL_U64 },
@@ -292,6 +310,8 @@ const struct kh_nl_op kh_nl_ops[KHAZANA_NL_CMD_MAX + 1] = {
 	[KHAZANA_NL_CMD_STATS_GET] = { .name = "stats-get", .set = &set_counter, .request = 0x0, .khd = false, .dump = true },
 	[KHAZANA_NL_CMD_REQUEST_GET] = { .name = "request-get", .set = &set_request, .request = 0x0, .khd = false, .dump = true },
 	[KHAZANA_NL_CMD_EVENT] = { .name = "event", .set = &set_event, .request = 0x0, .khd = false, .dump = false },
+	[KHAZANA_NL_CMD_PARKED_GET] = { .name = "parked-get", .set = &set_parked, .request = 0x204, .khd = false, .dump = true },
+	[KHAZANA_NL_CMD_PARKED_DISCARD] = { .name = "parked-discard", .set = &set_parked, .request = 0x4, .khd = false, .dump = false },
 	[KHAZANA_NL_CMD_RESERVE] = { .name = "reserve", .set = &set_op, .request = 0x554, .khd = true, .dump = false },
 	[KHAZANA_NL_CMD_UNRESERVE] = { .name = "unreserve", .set = &set_op, .request = 0x51c, .khd = true, .dump = false },
 	[KHAZANA_NL_CMD_ALLOCATE] = { .name = "allocate", .set = &set_op, .request = 0x51c, .khd = true, .dump = false },

@@ -2,10 +2,16 @@
 /*
  * client_test.c - libkhazana against a real khd and a real module
  *
- * Runs on any node of a cluster, as root:  client_test            everything one node can show
- *                                          client_test use ADDR   map, store, then wait for a line
- * on stdin client_test lock ADDR  the same with a WRITE lock The second and third form are started
- * on another node, by the first one's script.  Prints TAP.
+ * Runs on any node of a cluster, as root; prints TAP:
+ *
+ *   client_test              everything one node can show
+ *
+ * and, for its script, which starts them on this or another node:
+ *
+ *   client_test use ADDR     map, store, then wait for a line on stdin
+ *   client_test lock ADDR    the same with a WRITE lock
+ *   client_test store ADDR   map, add one to the first byte
+ *   client_test load ADDR    map, print the first byte
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -164,6 +170,9 @@ static void test_free(void)
 	need("lock", kh_lock(client, addr, PAGE, KH_LOCK_WRITE, 0, 0, &key, &lock));
 	EXPECT("free under a lock", kh_free(client, addr, PAGE, &key), -EBUSY);
 	EXPECT("what is locked is still there", mem[0], 7);
+	EXPECT("free of more than what is locked", kh_free(client, addr, 8 * PAGE, &key), -EBUSY);
+	EXPECT("frees nothing", load_is_bus(mem + PAGE) || load_is_bus(mem + 7 * PAGE), false);
+	EXPECT("and loses nothing", mem[PAGE] + mem[7 * PAGE], 14);
 	EXPECT("free, wrong key", kh_free(client, addr, PAGE, &wrong), -EKEYREJECTED);
 	EXPECT("unlock", kh_unlock(lock), 0);
 	EXPECT("free of mapped pages revokes them", kh_free(client, addr, 2 * PAGE, &key), 0);
@@ -294,6 +303,48 @@ static void test_text(void)
 	EXPECT("and what is not in it", kh_strerror(-99999) != NULL, true);
 }
 
+static void test_null(void)
+{
+	struct kh_attr attr = { .unit_shift = 12, .protocol = "null", .wait_ms = 3000 };
+	struct kh_region_info info;
+	struct khazana_addr addr;
+	struct kh_lock *lock;
+	char *mem;
+
+	need("reserve", kh_reserve(client, 4 * PAGE, &attr, &key, &addr));
+	EXPECT("null: getattr", kh_getattr(client, addr, &info), 0);
+	EXPECT("null: its protocol", strcmp(info.attr.protocol, "null"), 0);
+	need("allocate", kh_allocate(client, addr, 4 * PAGE, &key));
+	need("map", kh_map(client, addr, 0, PROT_READ | PROT_WRITE, &key, (void **)&mem));
+	EXPECT("null: a load of new storage", load_is_bus(mem), false);
+	EXPECT("null: reads as zero", mem[0], 0);
+	memset(mem, 7, 4 * PAGE);
+	EXPECT("null: what was stored is there", mem[3 * PAGE], 7);
+	EXPECT("null: lock", kh_lock(client, addr, PAGE, KH_LOCK_WRITE, 0, 0, &key, &lock), 0);
+	EXPECT("null: unlock", kh_unlock(lock), 0);
+	EXPECT("null: free", kh_free(client, addr, PAGE, &key), 0);
+	EXPECT("null: what was freed is SIGBUS", load_is_bus(mem), true);
+	EXPECT("null: the rest stays", mem[PAGE], 7);
+	kh_unmap(client, mem);
+	EXPECT("null: unreserve", kh_unreserve(client, addr, &key), 0);
+}
+
+/* One access on this node, and no more. */
+static int touch(const char *verb, const char *text)
+{
+	struct khazana_addr addr;
+	char *mem;
+
+	need(text, kh_addr_parse(text, &addr));
+	need("map", kh_map(client, addr, 0, PROT_READ | PROT_WRITE, &key, (void **)&mem));
+	if (!strcmp(verb, "store"))
+		mem[0]++;
+	else
+		printf("%d\n", mem[0]);
+	kh_unmap(client, mem);
+	return 0;
+}
+
 /* On another node: hold the region mapped, or locked, until told to go on. */
 static int hold(const char *verb, const char *text)
 {
@@ -322,6 +373,8 @@ int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	need("khd", kh_client_open(NULL, NULL, &client));
+	if (argc == 3 && (!strcmp(argv[1], "store") || !strcmp(argv[1], "load")))
+		return touch(argv[1], argv[2]);
 	if (argc == 3)
 		return hold(argv[1], argv[2]);
 	test_text();
@@ -332,6 +385,7 @@ int main(int argc, char **argv)
 	test_locks(16);
 	test_map();
 	test_setattr();
+	test_null();
 	kh_client_close(client);
 	printf("1..%u\n", count);
 	return failures != 0;

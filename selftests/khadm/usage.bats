@@ -24,7 +24,8 @@ refused() {
 	run -0 "$KHADM" --help
 	[[ $output == *"event watch"* ]]
 	for words in status "node list" "region create" "region list" "region show" "region destroy" \
-		"page show" stats "event watch"; do
+		"page show" "parked list" "parked show" "parked export" "parked discard" stats \
+		"event watch"; do
 		# shellcheck disable=SC2086
 		run -0 "$KHADM" $words --help
 		[[ $output == *"usage: khadm $words"* ]]
@@ -40,6 +41,16 @@ refused() {
 	refused "did you mean 'stats'?" stat
 	refused "did you mean 'region destroy'?" region destory 1:0
 	refused "did you mean 'event watch'?" event wath
+}
+
+@test "parked units are named by --id" {
+	refused "parked show: --id is needed" parked show
+	refused "parked discard: --id is needed" parked discard
+	refused "'0' is not a valid value" parked discard --id 0
+	refused "'x' is not a valid value" parked discard -i x
+	refused "parked export: --output is needed" parked export --id 1
+	refused "unexpected word '1'" parked show 1
+	refused "did you mean 'parked list'?" parked lst
 }
 
 @test "a word like nothing gets no suggestion" {

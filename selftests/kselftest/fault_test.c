@@ -320,7 +320,10 @@ TEST_F(fault, futex_across_a_revoke)
 	}
 	kzt_sleep_ms(KZT_QUIET_MS);
 	for (i = 0; i < 3; i++) {
-		ASSERT_EQ(0, kzd_revoke(t->d, t->region, 0, RIGHT_NONE, 0));
+		int err = kzd_revoke(t->d, t->region, 0, RIGHT_NONE, 0);
+
+		/* what the server has taken leaves no record */
+		ASSERT_TRUE(!err || (err == -ENOENT && i));
 		kzt_sleep_ms(10);
 	}
 	*word = 1;

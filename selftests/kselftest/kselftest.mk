@@ -26,13 +26,21 @@ endef
 $(foreach t,$(ks_tests),$(eval $(call ks_test,$(t))))
 
 .PHONY: check-guest-kselftest-6.1 check-guest-kselftest-6.12
-ks_programs := $(ks_tests:%=$(O)/$(ks)/%_test) $(O)/$(ks)/kzd
+ks_programs := $(ks_tests:%=$(O)/$(ks)/%_test) $(O)/$(ks)/kzd $(O)/khadm
 
 check-guest-kselftest-6.1 check-guest-kselftest-6.12: check-guest-kselftest-%: $(ks_programs)
 	TAP_TIMEOUT=900 scripts/tap kselftest-$* -- selftests/vm/run --kernel $* --nodes 1 --no-khd -- \
 		$(CURDIR)/$(ks)/run-all $(CURDIR)/$(O)/$(ks)
 
 check-guest: check-guest-kselftest-6.1 check-guest-kselftest-6.12
+
+# Bugs planted in the module, each of which its test must catch.
+.PHONY: check-guest-plants
+ks_plants := $(patsubst %,$(KO)/kmod/%-plants/khazana.ko,$(lastword $(filter 6.1.%,$(KVERS))))
+check-guest-plants: $(ks_programs) $(ks_plants)
+	TAP_TIMEOUT=400 scripts/tap plants -- selftests/vm/run --kernel 6.1 --nodes 1 --no-khd --plants -- \
+		$(CURDIR)/$(ks)/plants $(CURDIR)/$(O)/$(ks)
+check-guest: check-guest-plants
 
 # KASAN, lockdep, kmemleak: slow, so that it takes its time in a run of its own.
 .PHONY: check-guest-kselftest-debug

@@ -164,6 +164,7 @@ void kzd_stop(struct kzd *d);
 int kzd_batch(struct kzd *d, struct khazana_cmd *cmds, unsigned int count);
 int kzd_cmd(struct kzd *d, struct khazana_cmd *cmd);
 int kzd_probe(struct kzd *d, int fd);
+uint64_t kzd_peek(struct kzd *d, uint32_t frame);
 int kzd_region(struct kzd *d, struct khazana_addr addr, uint64_t length, unsigned int shift,
 	       const struct khazana_cmd *attributes);
 int kzd_lease(struct kzd *d, uint32_t lease, int64_t end_ms);

@@ -245,6 +245,20 @@ int kzd_probe(struct kzd *d, int fd)
 }
 
 /**
+ * kzd_peek - let the server read the first word of a frame
+ * @d: the server
+ * @frame: index in the view
+ *
+ * Return: the word.
+ */
+uint64_t kzd_peek(struct kzd *d, uint32_t frame)
+{
+	d->sh->cmds[0].frame = frame;
+	call(d, KZD_CALL_PEEK);
+	return d->sh->cmds[0].token;
+}
+
+/**
  * kzd_region - make a region known to module and server
  * @d: the server
  * @addr: first address

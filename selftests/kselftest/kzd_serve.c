@@ -340,6 +340,8 @@ static bool serve_call(struct server *s, int sock)
 		sh->call_result = pread(sh->call_fd, &byte, 1, 0) < 0 ? -errno : 0;
 	else if (sh->call == KZD_CALL_TAKE)
 		take(s, sh->cmds[0].region, sh->cmds[0].unit);
+	else if (sh->call == KZD_CALL_PEEK)
+		sh->cmds[0].token = *(uint64_t *)(s->v->view + (size_t)sh->cmds[0].frame * 4096);
 	else if (sh->call == KZD_CALL_RELEASE)
 		atomic_store(&sh->hold, 0);
 	return send(sock, &byte, 1, MSG_NOSIGNAL) == 1;

@@ -191,21 +191,29 @@ TEST_F(lease, resume_wakes_waiters)
 	EXPECT_EQ(42, load.value);
 }
 
-static int lose(struct kzt *t, uint32_t flags)
+static int lose_unit(struct kzt *t, uint64_t unit, uint32_t flags)
 {
 	struct khazana_cmd c;
-	int err = kzd_unit(t->d, t->region, 0, &c);
+	int err = kzd_unit(t->d, t->region, unit, &c);
 
 	if (err)
 		return err;
-	kzd_lease(t->d, LEASE, 60000);
 	c = (struct khazana_cmd){
 		.op = KHAZANA_CMD_LOST,
 		.flags = flags,
 		.region = t->region,
+		.unit = unit,
 		.token = c.token,
 	};
-	err = kzd_cmd(t->d, &c);
+	return kzd_cmd(t->d, &c);
+}
+
+static int lose(struct kzt *t, uint32_t flags)
+{
+	int err;
+
+	kzd_lease(t->d, LEASE, 60000);
+	err = lose_unit(t, 0, flags);
 	kzd_release(t->d);
 	return err;
 }
@@ -247,6 +255,185 @@ TEST_F(lease, lost_unit_poisons)
 	munmap(map, KZT_LENGTH);
 	close(fd);
 	close(twin);
+}
+
+static int parked(struct kzt *t, uint64_t cursor, struct khazana_cmd *c)
+{
+	*c = (struct khazana_cmd){ .op = KHAZANA_CMD_PARKED, .cookie = cursor };
+	return kzd_cmd(t->d, c);
+}
+
+static int parked_drop(struct kzt *t, uint64_t id)
+{
+	struct khazana_cmd c = { .op = KHAZANA_CMD_PARKED_DROP, .cookie = id };
+
+	return kzd_cmd(t->d, &c);
+}
+
+static uint64_t frames_used(struct kzt *t)
+{
+	struct khazana_cmd c = { .op = KHAZANA_CMD_STATE };
+
+	return kzd_cmd(t->d, &c) ? ~0ULL : c.count;
+}
+
+static int set_parameter(const char *name, const char *value)
+{
+	char path[80];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "/sys/module/khazana/parameters/%s", name);
+	fd = open(path, O_WRONLY);
+	err = fd < 0 || write(fd, value, strlen(value)) < 0 ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+TEST_F(lease, parked_frames_can_be_read_out)
+{
+	struct kzt *t = &self->t;
+	struct khazana_cmd c, first;
+	uint64_t token[2], used;
+	unsigned int i;
+
+	EXPECT_EQ(-ENOENT, parked(t, 0, &c));
+	*kzt_word(t, 2) = 42;
+	*kzt_word(t, 5) = 43;
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, kzd_unit(t->d, t->region, i ? 5 : 2, &c));
+		token[i] = c.token;
+	}
+	let_it_end(t);
+	kzd_lease(t->d, LEASE, 60000);
+	used = frames_used(t);
+	ASSERT_EQ(0, lose_unit(t, 2, 0));
+	ASSERT_EQ(0, lose_unit(t, 5, 0));
+	EXPECT_EQ(used, frames_used(t));
+
+	/* they outlive the daemon */
+	kzd_kill(t->d);
+	ASSERT_EQ(0, kzd_restart(t->d));
+	ASSERT_EQ(0, parked(t, 0, &first));
+	EXPECT_EQ(t->region, first.region);
+	EXPECT_EQ(2, first.unit);
+	EXPECT_EQ(token[0], first.token);
+	EXPECT_EQ(token[0], first.version);
+	EXPECT_GE(kzd_now_ns(), first.time_ns);
+	EXPECT_EQ(42, kzd_peek(t->d, first.frame));
+	ASSERT_EQ(0, parked(t, first.cookie + 1, &c));
+	EXPECT_EQ(5, c.unit);
+	EXPECT_EQ(token[1], c.token);
+	EXPECT_EQ(43, kzd_peek(t->d, c.frame));
+	EXPECT_EQ(-ENOENT, parked(t, c.cookie + 1, &c));
+	EXPECT_EQ(-ENOENT, parked(t, 1ULL << 32, &c));
+
+	EXPECT_EQ(0, parked_drop(t, first.cookie));
+	EXPECT_EQ(-ENOENT, parked_drop(t, first.cookie));
+	EXPECT_EQ(-ENOENT, parked_drop(t, first.cookie + (1ULL << 32)));
+	EXPECT_EQ(used - 1, frames_used(t));
+	ASSERT_EQ(0, parked(t, 0, &c));
+	EXPECT_EQ(5, c.unit);
+	/* and go with the region */
+	munmap(t->map, KZT_LENGTH);
+	close(t->fd);
+	t->map = NULL;
+	t->fd = -1;
+	c = (struct khazana_cmd){ .op = KHAZANA_CMD_REGION_DEL,
+				  .region = t->region,
+				  .flags = KHAZANA_CMDF_FORCE };
+	EXPECT_EQ(0, kzd_cmd(t->d, &c));
+	EXPECT_EQ(-ENOENT, parked(t, 0, &c));
+	EXPECT_EQ(0, frames_used(t));
+}
+
+TEST_F(lease, parked_frames_have_a_limit)
+{
+	struct kzt *t = &self->t;
+	struct khazana_cmd c;
+	uint64_t used, i;
+
+	for (i = 0; i < 4; i++)
+		*kzt_word(t, i) = i;
+	let_it_end(t);
+	kzd_lease(t->d, LEASE, 60000);
+	used = frames_used(t);
+	ASSERT_EQ(0, set_parameter("parked_max", "2"));
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(0, lose_unit(t, i, 0));
+	EXPECT_EQ(0, set_parameter("parked_max", "0"));
+	EXPECT_EQ(used - 1, frames_used(t));
+	/* without memory for the entry: the same */
+	ASSERT_EQ(0, set_parameter("inject_fail", "parked:1"));
+	EXPECT_EQ(0, lose_unit(t, 3, 0));
+	EXPECT_EQ(used - 2, frames_used(t));
+	ASSERT_EQ(0, parked(t, 0, &c));
+	EXPECT_EQ(0, c.unit);
+	ASSERT_EQ(0, parked(t, c.cookie + 1, &c));
+	EXPECT_EQ(1, c.unit);
+	EXPECT_EQ(-ENOENT, parked(t, c.cookie + 1, &c));
+}
+
+/* Exit status of khadm; its standard output in @out. */
+static int khadm(const char *words, char *out, size_t size)
+{
+	char line[200];
+	size_t len;
+	FILE *f;
+
+	snprintf(line, sizeof(line), "khadm %s 2>&1", words);
+	f = popen(line, "r");
+	if (!f)
+		return -1;
+	len = fread(out, 1, size - 1, f);
+	out[len] = 0;
+	return WEXITSTATUS(pclose(f));
+}
+
+TEST_F(lease, parked_frames_by_khadm)
+{
+	struct kzt *t = &self->t;
+	char out[4096], words[100], file[] = "/tmp/kzt-parked";
+	struct khazana_cmd c;
+	uint64_t word;
+	int fd;
+
+	*kzt_word(t, 1) = 42;
+	let_it_end(t);
+	kzd_lease(t->d, LEASE, 60000);
+	ASSERT_EQ(0, lose_unit(t, 1, 0));
+	ASSERT_EQ(0, parked(t, 0, &c));
+	/* no daemon is needed */
+	kzd_kill(t->d);
+
+	ASSERT_EQ(0, khadm("parked list -j", out, sizeof(out)));
+	EXPECT_NE(NULL, strstr(out, "\"schema\": \"khazana.parked-list/1\""));
+	EXPECT_NE(NULL, strstr(out, "\"addr\": \"6b68617a:10001000\""));
+	EXPECT_NE(NULL, strstr(out, "\"unit\": 4096"));
+	snprintf(words, sizeof(words), "\"token\": \"0x%llx\"", (unsigned long long)c.token);
+	EXPECT_NE(NULL, strstr(out, words));
+	snprintf(words, sizeof(words), "parked show -j --id %llu", (unsigned long long)c.cookie);
+	EXPECT_EQ(0, khadm(words, out, sizeof(out)));
+	EXPECT_NE(NULL, strstr(out, "\"schema\": \"khazana.parked/1\""));
+
+	unlink(file);
+	snprintf(words, sizeof(words), "parked export --id %llu -o %s",
+		 (unsigned long long)c.cookie, file);
+	ASSERT_EQ(0, khadm(words, out, sizeof(out)));
+	fd = open(file, O_RDONLY);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(8, read(fd, &word, 8));
+	EXPECT_EQ(42, word);
+	EXPECT_EQ(KZT_PAGE, lseek(fd, 0, SEEK_END));
+	close(fd);
+	/* an existing file is not overwritten */
+	EXPECT_EQ(1, khadm(words, out, sizeof(out)));
+	unlink(file);
+
+	snprintf(words, sizeof(words), "parked discard --id %llu", (unsigned long long)c.cookie);
+	EXPECT_EQ(0, khadm(words, out, sizeof(out)));
+	EXPECT_EQ(3, khadm(words, out, sizeof(out)));
+	EXPECT_EQ(0, khadm("parked list", out, sizeof(out)));
+	EXPECT_EQ(NULL, strstr(out, "6b68617a"));
 }
 
 TEST_F(lease, lost_unit_of_a_tolerant_region)

@@ -297,9 +297,34 @@ FIXTURE_TEARDOWN(frames)
 	kzd_stop(self->d);
 }
 
+/* How many records the module has of a region. */
+static uint64_t records(struct kzd *d, int region)
+{
+	struct khazana_cmd c[64];
+	uint64_t count = 0, next = 0;
+	unsigned int i;
+
+	for (;;) {
+		for (i = 0; i < 64; i++)
+			c[i] = (struct khazana_cmd){ .op = KHAZANA_CMD_INVENTORY,
+						     .region = region,
+						     .unit = next + i };
+		if (kzd_batch(d, c, 64) != 64)
+			return ~0ULL;
+		for (i = 0; i < 64; i++) {
+			if (c[i].result)
+				return count;
+			if (c[i].unit >= next) {
+				next = c[i].unit + 1;
+				count++;
+			}
+		}
+	}
+}
+
 static void dropped_copies_make_room(struct __test_metadata *_metadata, struct kzd *d)
 {
-	uint64_t units = FRAMES + FRAMES / 2;
+	uint64_t units = 4 * FRAMES, count;
 	int region, fd;
 	uint64_t unit;
 	volatile uint64_t *p;
@@ -312,6 +337,10 @@ static void dropped_copies_make_room(struct __test_metadata *_metadata, struct k
 	ASSERT_NE(NULL, p);
 	for (unit = 0; unit < units; unit++)
 		ASSERT_EQ(KZD_PATTERN_WORD(unit, 7), p[unit * 512 + 7]);
+	/* neither frames nor records of what was dropped are left */
+	count = records(d, region);
+	EXPECT_LE(FRAMES / 2, count);
+	EXPECT_GE(FRAMES, count);
 	close(fd);
 }
 

@@ -260,6 +260,41 @@ TEST_F(dev, commit_after_a_later_revoke)
 	EXPECT_EQ(-ESTALE, dev_cmd(&self->v, commit_of(&req, KZD_EPOCH(1) + 29)));
 }
 
+TEST_F(dev, floor_outlives_the_record)
+{
+	struct khazana_request req = { .region = self->region, .unit = 5 };
+	struct khazana_cmd revoke = { .op = KHAZANA_CMD_REVOKE,
+				      .region = self->region,
+				      .unit = 5,
+				      .token = KZD_EPOCH(1) + 20 };
+	struct khazana_cmd get = { .op = KHAZANA_CMD_UNIT_GET, .region = self->region, .unit = 5 };
+	struct khazana_cmd commit = commit_of(&req, KZD_EPOCH(1) + 10);
+
+	/* a copy that nobody needs: nothing is left of it */
+	commit.flags = KHAZANA_CMDF_ZERO;
+	commit.right = RIGHT_READ;
+	ASSERT_EQ(0, dev_cmd(&self->v, commit));
+	ASSERT_EQ(0, dev_cmd(&self->v, get));
+	ASSERT_EQ(0, dev_cmd(&self->v, revoke));
+	EXPECT_EQ(-ENOENT, dev_cmd(&self->v, get));
+	/* neither the COMMIT again nor what came before the REVOKE is taken */
+	EXPECT_EQ(-ESTALE, dev_cmd(&self->v, commit));
+	commit.token = commit.version = KZD_EPOCH(1) + 19;
+	EXPECT_EQ(-ESTALE, dev_cmd(&self->v, commit));
+	EXPECT_EQ(-ENOENT, dev_cmd(&self->v, get));
+	/* an older REVOKE finds nothing, and is told so */
+	revoke.token = KZD_EPOCH(1) + 15;
+	EXPECT_EQ(-ENOENT, dev_cmd(&self->v, revoke));
+	commit.token = commit.version = KZD_EPOCH(1) + 20;
+	EXPECT_EQ(0, dev_cmd(&self->v, commit));
+	/* a new epoch holds for units without a record, too */
+	ASSERT_EQ(0, dev_cmd(&self->v, (struct khazana_cmd){ .op = KHAZANA_CMD_EPOCH,
+							     .region = self->region,
+							     .token = KZD_EPOCH(2) }));
+	commit.unit = 6;
+	EXPECT_EQ(-ESTALE, dev_cmd(&self->v, commit));
+}
+
 TEST_F(dev, older_epoch_refused)
 {
 	struct khazana_cmd epoch = { .op = KHAZANA_CMD_EPOCH,

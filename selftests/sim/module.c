@@ -367,14 +367,16 @@ static int revoke_unit(struct munit *u, struct mrevoke *whole, struct khazana_cm
 	const struct khazana_cmd *cmd = &whole->cmd;
 	int ret;
 
-	munit_fill(u, before);
 	if (!u->exists) {
-		u->exists = true;
-		ret = cmd->token < u->page.floor ? -ESTALE : -ENOENT;
-		munit_step(u, &(struct kz_page_event){ .type = KZ_EV_EPOCH, .token = cmd->token });
+		struct mregion *r = u->region;
+
+		if (r->pruned_floor < cmd->token)
+			r->pruned_floor = cmd->token;
+		munit_init(u, r, u->index);
 		munit_fill(u, before);
-		return ret;
+		return -ENOENT;
 	}
+	munit_fill(u, before);
 	ret = munit_revoke(u, whole);
 	if (!ret) {
 		struct khazana_cmd after = *before;
@@ -446,7 +448,7 @@ static void cmd_unit(struct module *m, struct munit *u, struct khazana_cmd *cmd)
 		cmd->result = -ENOENT;
 		return;
 	}
-	u->exists = true;
+	munit_make(u);
 	if (cmd->op == KHAZANA_CMD_UNIT_GET) {
 		munit_fill(u, cmd);
 		return;

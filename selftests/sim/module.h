@@ -91,6 +91,7 @@ struct mregion {
 	uint32_t handle;
 	struct khazana_addr addr;
 	uint64_t length, generation, floor;
+	uint64_t pruned_floor; /* no record that went had a higher one */
 	uint32_t unit_shift, lease, wait_ms, residency_us, flags;
 	unsigned int sim_region, attached;
 	struct munit units[SIM_UNITS_MAX];
@@ -143,6 +144,7 @@ int module_region_number(struct module *m, uint32_t handle);
 /* munit.c */
 int munit_step(struct munit *u, const struct kz_page_event *ev);
 void munit_init(struct munit *u, struct mregion *r, unsigned int index);
+void munit_make(struct munit *u);
 void munit_free(struct munit *u);
 void munit_fill(struct munit *u, struct khazana_cmd *cmd);
 int munit_revoke(struct munit *u, struct mrevoke *whole);

@@ -57,6 +57,30 @@ void munit_init(struct munit *u, struct mregion *r, unsigned int index)
 	kz_page_init(&u->page, r->floor);
 }
 
+/*
+ * The unit needs a record.  As in the module its floor is at least that of the record which
+ * went before it; here one floor is that of all units, so that those which are too high are many.
+ */
+void munit_make(struct munit *u)
+{
+	struct mregion *r = u->region;
+
+	if (u->exists)
+		return;
+	u->exists = true;
+	kz_page_init(&u->page, r->floor < r->pruned_floor ? r->pruned_floor : r->floor);
+}
+
+/* A record that says nothing goes. */
+static void prune(struct munit *u)
+{
+	if (!u->exists || !kz_page_blank(&u->page) || u->waiters || u->revokes || u->delayed)
+		return;
+	u->exists = false;
+	if (u->region->pruned_floor < u->page.floor)
+		u->region->pruned_floor = u->page.floor;
+}
+
 void munit_free(struct munit *u)
 {
 	struct mrevoke_part *part;
@@ -288,6 +312,7 @@ int munit_step(struct munit *u, const struct kz_page_event *ev)
 		check_refs(u);
 	if (revoking && u->page.state != KHAZANA_STATE_REVOKING)
 		end_revokes(u, 0);
+	prune(u);
 	return ret;
 }
 
@@ -322,7 +347,7 @@ void munit_commit(struct munit *u, struct khazana_cmd *cmd)
 	};
 	uint32_t before = u->page.right;
 
-	u->exists = true;
+	munit_make(u);
 	if (!module_lease_valid(u->region)) {
 		cmd->result = -ESTALE;
 		return;

@@ -115,7 +115,7 @@ static bool fault_in(struct munit *u, uint32_t want, uint32_t flags)
 	if (kz_page_usable(&u->page, want) && (u->mapped || module_lease_valid(u->region)))
 		return true;
 	expire_if_over(u->region);
-	u->exists = true;
+	munit_make(u);
 	if (!u->request)
 		u->request_flags = flags;
 	if (!munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAULT, .right = want }))

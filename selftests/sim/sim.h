@@ -63,16 +63,41 @@ struct sim_config {
 	FILE *trace; /* where every event is written, NULL: nowhere */
 };
 
-#define SIM_STATS(X)                                                                              \
-	X(histories)                                                                              \
-	X(operations)                                                                             \
-	X(overlapping_pairs) X(messages) X(drops) X(duplicates) X(reorderings) X(disconnects)     \
-		X(partitions) X(pauses) X(crashes) X(reboots) X(expiries) X(resumes) X(losts)     \
-			X(poisons) X(handoffs) X(downgrades) X(upgrades) X(revoking) X(orphans)   \
-				X(residency_waits) X(locks) X(lock_lapses) X(overwrites) X(kills) \
-					X(timeouts) X(io_errors) X(reclaims) X(rollbacks)         \
-						X(forgotten_ops) X(undecided) X(stale_refused)    \
-							X(restarts_with_waiters)
+#define SIM_STATS(X)         \
+	X(histories)         \
+	X(operations)        \
+	X(overlapping_pairs) \
+	X(messages)          \
+	X(drops)             \
+	X(duplicates)        \
+	X(reorderings)       \
+	X(disconnects)       \
+	X(partitions)        \
+	X(pauses)            \
+	X(crashes)           \
+	X(reboots)           \
+	X(expiries)          \
+	X(resumes)           \
+	X(losts)             \
+	X(poisons)           \
+	X(handoffs)          \
+	X(downgrades)        \
+	X(upgrades)          \
+	X(revoking)          \
+	X(orphans)           \
+	X(residency_waits)   \
+	X(locks)             \
+	X(lock_lapses)       \
+	X(overwrites)        \
+	X(kills)             \
+	X(timeouts)          \
+	X(io_errors)         \
+	X(reclaims)          \
+	X(rollbacks)         \
+	X(forgotten_ops)     \
+	X(undecided)         \
+	X(stale_refused)     \
+	X(restarts_with_waiters)
 
 struct sim_stats {
 #define X(name) uint64_t name;

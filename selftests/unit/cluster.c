@@ -561,6 +561,8 @@ void cluster_region(struct cluster *c, unsigned int home, unsigned int units, ui
 	unsigned int i;
 
 	op.attr.lease_ms = lease_ms;
+	if (c->protocol)
+		strncpy(op.attr.protocol, c->protocol, sizeof(op.attr.protocol) - 1);
 	memcpy(op.key, good_key, sizeof(op.key));
 	assert_int_equal(host_op(&c->hosts[home], &op), 0);
 	c->addr = op.addr = c->hosts[home].result.addr;

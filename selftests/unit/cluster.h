@@ -63,6 +63,7 @@ struct cluster {
 	bool cut[NODES]; /* drops everything from and to it */
 	unsigned int sent[KH_WIRE_KINDS];
 	struct khazana_addr addr;
+	const char *protocol; /* of cluster_region(), NULL for the default */
 };
 
 struct cluster *cluster_new(void);

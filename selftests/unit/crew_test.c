@@ -21,6 +21,16 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup_null(void **state)
+{
+	struct cluster *c = cluster_new();
+
+	c->protocol = "null";
+	cluster_region(c, 0, 48, 10000);
+	*state = c;
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	cluster_free(*state);
@@ -195,6 +205,79 @@ static void access_before_allocate_is_refused(void **state)
 	assert_int_equal(host_load(&c->hosts[1], 1), 0);
 }
 
+static void free_is_all_or_nothing(void **state)
+{
+	struct cluster *c = *state;
+	struct host *holder = &c->hosts[1], *other = &c->hosts[2];
+	struct kz_page_event lock = { .type = KZ_EV_LOCK, .right = WRITE };
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = 6 * UNIT };
+	uint32_t act;
+	unsigned int i;
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	for (i = 0; i < 5; i++) {
+		assert_int_equal(host_want(i & 1 ? holder : other, i, 1, WRITE, 0), 0);
+		host_store(i & 1 ? holder : other, i, 100 + i);
+	}
+	assert_int_equal(kz_page_step(&holder->units[3].page, &lock, &act), 0);
+	assert_int_equal(host_op(&c->hosts[0], &op), EBUSY);
+	/* the lock waits for nobody, and nothing of the rest is lost */
+	assert_int_equal(holder->units[3].page.right, WRITE);
+	for (i = 0; i < 5; i++) {
+		if (i == 3)
+			continue;
+		assert_int_equal(host_want(&c->hosts[0], i, 1, READ, 0), 0);
+		assert_int_equal(host_load(&c->hosts[0], i), 100 + i);
+	}
+	assert_int_equal(host_want(other, 5, 1, WRITE, 0), 0);
+
+	/* somebody waits for the lock: a FREE does not */
+	assert_int_equal(host_want(&c->hosts[0], 3, 1, READ, 0), EINPROGRESS);
+	assert_int_equal(host_op(other, &op), EBUSY);
+	assert_int_equal(host_want(other, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_load(other, 0), 100);
+
+	lock.type = KZ_EV_UNLOCK;
+	assert_int_equal(kz_page_step(&holder->units[3].page, &lock, &act), 0);
+	host_request(holder,
+		     &(struct khazana_request){
+			     .op = KHAZANA_REQ_UNLOCKED, .region = 1, .unit = 3, .count = 1 });
+	assert_int_equal(host_load(&c->hosts[0], 3), 103);
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	for (i = 0; i < 6; i++) {
+		assert_int_equal(other->units[i].page.right, KHAZANA_RIGHT_NONE);
+		assert_int_equal(holder->units[i].page.right, KHAZANA_RIGHT_NONE);
+		assert_int_equal(host_want(other, i, 1, READ, 0), ENXIO);
+	}
+	op.code = KH_OP_ALLOCATE;
+	assert_int_equal(host_op(holder, &op), 0);
+	assert_int_equal(host_want(other, 4, 1, READ, 0), 0);
+	assert_int_equal(host_load(other, 4), 0);
+}
+
+static void null_gives_the_owners_contents_of_the_moment(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 1);
+	assert_int_equal(host_want(b, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(b, 0), 1);
+	/* the copy stays, whatever the owner stores */
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 2);
+	assert_int_equal(b->units[0].page.right, READ);
+	assert_int_equal(host_load(b, 0), 1);
+	/* a store elsewhere begins with what the owner has now */
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_load(b, 0), 2);
+	host_store(b, 0, 3);
+	assert_int_equal(host_load(a, 0), 2);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[0], 0), 3);
+}
+
 static void bad_operations_have_their_errnos(void **state)
 {
 	struct cluster *c = *state;
@@ -307,6 +390,9 @@ int test_crew(void)
 		TEST(a_wait_ends_at_its_deadline),
 		TEST(sequential_misses_are_fetched_ahead),
 		TEST(access_before_allocate_is_refused),
+		TEST(free_is_all_or_nothing),
+		cmocka_unit_test_setup_teardown(null_gives_the_owners_contents_of_the_moment,
+						setup_null, teardown),
 		TEST(bad_operations_have_their_errnos),
 		TEST(a_region_in_use_is_not_unreserved),
 		TEST(the_directory_is_shown),

@@ -298,6 +298,8 @@ enum khazana_cmd_op {
 	KHAZANA_CMD_INVENTORY	= 15,/* region, unit = cursor: next record at or after it; ENOENT at the end */
 	KHAZANA_CMD_REGION_GET	= 16,/* region = cursor: next region with handle >= it; ENOENT at the end */
 	KHAZANA_CMD_STATE	= 17,/* time_ns out = CLOCK_BOOTTIME now; count out = frames in use */
+	KHAZANA_CMD_PARKED	= 18,/* cookie = cursor: next parked frame with an id at or above it; ENOENT at the end */
+	KHAZANA_CMD_PARKED_DROP	= 19,/* cookie = id: nobody needs that parked frame any more */
 };
 
 /* command flags */
@@ -326,7 +328,7 @@ enum khazana_cmd_op {
  * @token_handoff: out: token of the HANDOFF frame
  * @floor: out: lowest acceptable token
  * @request: COMMIT, FAIL, ATTACH_DONE: id answered, 0 if none
- * @cookie: REVOKE: comes back in KHAZANA_REQ_REVOKED
+ * @cookie: REVOKE: comes back in KHAZANA_REQ_REVOKED; PARKED: in: lowest id, out: the id found
  * @frame: COMMIT: ignored; out: view index of the frame to send from or receive into
  *	(REVOKE, FRAMES, UNIT_GET), ~0 if none
  * @frame_handoff: out: view index of the HANDOFF frame, ~0 if none
@@ -337,14 +339,19 @@ enum khazana_cmd_op {
  * @addr: REGION_ADD, REGION_GET: the region's start
  * @length: REGION_ADD, REGION_GET: bytes
  * @generation: REGION_ADD, REGION_GET: tells one use of an address from the next
- * @time_ns: LEASE: end; STATE: now
+ * @time_ns: LEASE: end; STATE: now; out of PARKED: when it was parked
  * @lease: REGION_ADD, REGION_SET, LEASE: id of the lease (chosen by khd, not 0)
  * @unit_shift: REGION_ADD, REGION_GET
  * @wait_ms: REGION_ADD, REGION_SET: limit of a wait for khd; 0 means 30000
  * @residency_us: REGION_ADD, REGION_SET: minimum residency, 0 means the module's choice
  *
  * REVOKE answers at once with 0, or EINPROGRESS (see KHAZANA_REQ_REVOKED), EBUSY (explicit lock;
- * KHAZANA_REQ_UNLOCKED will follow), ESTALE (below the floor), ENOENT (no record: floor is raised all the same).
+ * KHAZANA_REQ_UNLOCKED will follow), ESTALE (below the floor), ENOENT (the node holds nothing: floor is raised all the same).
+ *
+ * A parked frame has stores that were lost with their right.  PARKED tells its region, unit, token and
+ * version, and where it is in the view; there it stays, also for the next khd, until PARKED_DROP or the end
+ * of the region.  Parked frames count against the limit of frames; beyond a limit of their own they are
+ * dropped, which the event parked-full tells.
  */
 struct khazana_cmd {
 	__u32 op;

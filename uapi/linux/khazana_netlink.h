@@ -123,6 +123,24 @@ enum khazana_nla_counter {
 	KHAZANA_NLA_COUNTER_MAX = __KHAZANA_NLA_COUNTER_MAX - 1,
 };
 
+/* A unit's frame with stores that were lost with their right. */
+enum khazana_nla_parked {
+	KHAZANA_NLA_PARKED_PAD = 1,
+	KHAZANA_NLA_PARKED_ID,	/* u32: its name */
+	KHAZANA_NLA_PARKED_REGION,	/* u32: handle of its region */
+	KHAZANA_NLA_PARKED_ADDR,	/* binary: first address */
+	KHAZANA_NLA_PARKED_SHIFT,	/* u32: log2 of its size */
+	KHAZANA_NLA_PARKED_TOKEN,	/* u64: of the right that was lost */
+	KHAZANA_NLA_PARKED_VERSION,	/* u64: that the stores were made to */
+	KHAZANA_NLA_PARKED_AGE_MS,	/* u64: how long ago it was parked */
+	KHAZANA_NLA_PARKED_OFFSET,	/* u64: where the data begins, a multiple of 4096 */
+	KHAZANA_NLA_PARKED_DATA,	/* binary: contents from the offset on */
+
+	/* private: */
+	__KHAZANA_NLA_PARKED_MAX,
+	KHAZANA_NLA_PARKED_MAX = __KHAZANA_NLA_PARKED_MAX - 1,
+};
+
 /* A request that khd has not answered. */
 enum khazana_nla_request {
 	KHAZANA_NLA_REQUEST_PAD = 1,
@@ -280,6 +298,10 @@ enum khazana_nl_cmd {
 	 * its subscribers.
 	 */
 	KHAZANA_NL_CMD_EVENT	= 7,
+	/* module: A part of the contents of a parked frame, or a list of all of them. */
+	KHAZANA_NL_CMD_PARKED_GET	= 8,
+	/* module: Nobody needs a parked frame any more. */
+	KHAZANA_NL_CMD_PARKED_DISCARD	= 9,
 	KHAZANA_NL_CMD_RESERVE	= 32,	/* khd: Reserve address space for a new region. */
 	KHAZANA_NL_CMD_UNRESERVE	= 33,	/* khd: Give a region back. */
 	KHAZANA_NL_CMD_ALLOCATE	= 34,	/* khd: Give storage to a range. */
