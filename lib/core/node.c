@@ -374,3 +374,9 @@ const char *kh_node_check(const struct kh_node *node)
 	}
 	return NULL;
 }
+
+/* The node asks nothing of the store yet. */
+void kh_node_stored(struct kh_node *node, uint64_t id, const struct kh_store_result *result,
+		    uint64_t now)
+{
+}

@@ -555,6 +555,9 @@ void kh_op_start(struct kh_node *node, uint64_t op_id, const struct kh_op *op)
 	case KH_OP_STATS:
 		list_stats(node, run);
 		return;
+	case KH_OP_FLUSH:
+		run_end(node, run, EOPNOTSUPP);
+		return;
 	case KH_OP_NULL:
 	case KH_OP_ECHO:
 		ping(node, run);
