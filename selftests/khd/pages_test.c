@@ -126,6 +126,30 @@ static uint64_t give(struct kh_store_cmd cmd)
 	return cmd.id;
 }
 
+/* A disk whose flushes fail: the loop says so in the next pass. */
+static const struct khd_disk_ops *good_ops;
+static struct khd_disk_ops failing_ops;
+static struct khd_disk_io *failing[64];
+static unsigned int failing_count;
+
+static void submit_failing(struct khd_disk *disk, struct khd_disk_io *io)
+{
+	if (io->op != KHD_DISK_FLUSH) {
+		good_ops->submit(disk, io);
+		return;
+	}
+	assert_true(failing_count < 64);
+	failing[failing_count++] = io;
+}
+
+static void disk_fails(struct khd_disk *disk)
+{
+	good_ops = disk->ops;
+	failing_ops = *disk->ops;
+	failing_ops.submit = submit_failing;
+	disk->ops = &failing_ops;
+}
+
 static void pass(void)
 {
 	uint64_t now = khd_now(), next;
@@ -133,7 +157,12 @@ static void pass(void)
 	next = khd_pages_tick(khd.pages, now);
 	if (next > now + 100000000)
 		next = now + 100000000;
-	assert_int_equal(khd_loop_wait(khd.loop, next > now ? next - now : 0), 0);
+	assert_int_equal(khd_loop_wait(khd.loop, next > now && !failing_count ? next - now : 0), 0);
+	while (failing_count) {
+		struct khd_disk_io *io = failing[--failing_count];
+
+		io->done(io, -EIO);
+	}
 }
 
 /* Until all that was given has ended. */
@@ -383,6 +412,52 @@ static void stopping_in_the_middle(void **state)
 	finish();
 }
 
+/* Nothing is acknowledged that is not safe, and nothing hangs. */
+static void a_failed_flush_ends_service(void **state)
+{
+	uint64_t ids[2000], safe, look, end;
+	unsigned int i;
+
+	begin(8 << 20, false);
+	assert_non_null(khd.pages);
+	reserve(2000, 12);
+	safe = put(0, 12, 1, 1);
+	settle();
+	assert_int_equal(ends[safe].error, ENXIO); /* it was there before its space was */
+	safe = put(0, 12, 1, 1);
+	settle();
+	assert_int_equal(ends[safe].error, 0);
+	events = 0;
+	disk_fails(khd.pages->disk);
+	for (i = 0; i < 2000; i++)
+		ids[i] = put(i, 12, 2, 2);
+	settle();
+	for (i = 0; i < 2000; i++)
+		assert_int_equal(ends[ids[i]].error, EIO);
+	assert_true(khd.pages->reason[0] && events);
+	assert_null(khd_pages_store(khd.pages));
+	ids[0] = put(0, 12, 3, 3);
+	ids[1] = give(cmd(KH_STORE_GET, 0, 12));
+	ids[2] = reserve(2000, 12);
+	look = give(cmd(KH_STORE_LOOK, 0, 12));
+	settle();
+	for (i = 0; i < 3; i++)
+		assert_int_equal(ends[ids[i]].error, EIO);
+	assert_int_equal(ends[look].error, EIO);
+	assert_int_equal(khd_arena_used(khd.pages->arena), 0);
+	khd.pages->disk->ops = good_ops;
+	end = khd_now() + 15000000000ull;
+	finish();
+	assert_true(khd_now() < end);
+
+	begin(8 << 20, false);
+	assert_non_null(khd.pages);
+	look = give(cmd(KH_STORE_LOOK, 0, 12));
+	settle();
+	assert_true(!ends[look].error && ends[look].version >= 1);
+	finish();
+}
+
 static void a_store_that_is_not_ours(void **state)
 {
 	char path[128], other[128];
@@ -470,6 +545,7 @@ int main(void)
 		ON_DISK(too_many_commands_are_refused),
 		ON_DISK(every_size_of_unit),
 		ON_DISK(stopping_in_the_middle),
+		ON_DISK(a_failed_flush_ends_service),
 		ON_DISK(a_store_that_is_not_ours),
 	};
 
