@@ -37,7 +37,7 @@ deps:			## install what is missing (Debian packages, test kernels)
 
 # --- tests: a fragment attaches its own, for example "check-unit: check-unit-core"
 
-CHECKS := check-unit check-kunit check-model check-sim check-fuzz check-guest \
+CHECKS := check-unit check-kunit check-model check-sim check-store check-fuzz check-guest \
 	check-guest-quick check-long-extra demo-run bench-run
 .PHONY: check check-quick check-long demo bench vm $(CHECKS)
 
@@ -61,6 +61,9 @@ check-model:		## the protocol models, in spin
 	@scripts/tap --summary
 check-sim:		## simulated clusters (SEEDS=n SEED0=s)
 	@scripts/tap --summary
+check-store:		## the page store on simulated disks (SEED0=s)
+	@scripts/tap --summary; status=$$?; \
+	sed -n 's/^# \([0-9]* crash points.*\)/\1/p' $(O)/tap/store.log; exit $$status
 check-fuzz:		## fuzzers, half a minute each
 	@scripts/tap --summary
 check-guest:		## real module and daemon on real kernels, in QEMU

@@ -102,6 +102,43 @@ int khadm_khd(const struct khadm_args *args, const struct kh_op *op, const char 
 	return code;
 }
 
+int khadm_ask_own(struct kh_ctl *ctl, const struct khadm_args *args, const struct khadm_own *own,
+		  kh_ctl_each_fn each, void *arg)
+{
+	const struct {
+		uint16_t type;
+		uint64_t value;
+	} attrs[] = {
+		{ KHAZANA_NLA_OP_RATE, own->rate },
+		{ KHAZANA_NLA_OP_LENGTH, own->length },
+		{ KHAZANA_NLA_OP_ID, own->id },
+		{ KHAZANA_NLA_OP_OFFSET, own->offset },
+	};
+	uint8_t body[64];
+	struct kh_nlb nlb = { .buf = body, .size = sizeof(body) };
+
+	for (size_t i = 0; i < sizeof(attrs) / sizeof(attrs[0]); i++)
+		if (attrs[i].value != ~0ULL)
+			kh_nlb_u64(&nlb, attrs[i].type, attrs[i].value);
+	return kh_ctl_ask(ctl, own->cmd, body, nlb.len, kh_nl_ops[own->cmd].dump, each, arg,
+			  args->timeout_ms);
+}
+
+int khadm_own(const struct khadm_args *args, const struct khadm_own *own, const char *member,
+	      json_t *list)
+{
+	struct sink sink = { kh_nl_ops[own->cmd].set, member, list };
+	struct kh_ctl *ctl;
+	int err = khadm_open_khd(args, &ctl), code;
+
+	if (err)
+		return khadm_fail(args, err, "khd", NULL);
+	err = khadm_ask_own(ctl, args, own, sink_add, &sink);
+	code = err ? khadm_fail(args, err, "khd", kh_ctl_text(ctl)) : KHADM_OK;
+	kh_ctl_close(ctl);
+	return code;
+}
+
 static enum khadm_exit exit_of(int err)
 {
 	switch (err < 0 ? -err : err) {

@@ -23,6 +23,7 @@ enum khadm_exit {
 	KHADM_NOT_FOUND = 3,
 	KHADM_PERMISSION = 4, /* or a wrong key */
 	KHADM_UNREACHABLE = 5, /* module or khd */
+	KHADM_UNWELL = 6, /* health: something needs the operator; store check: damage */
 	KHADM_TIMEOUT = 7,
 };
 
@@ -39,9 +40,11 @@ enum khadm_exit {
  * @attr: of a region to be made
  * @key: from a file, or zero
  * @count: events to wait for; 0 is no limit
- * @id: of a parked frame; 0 if not given
- * @file: to be written, or NULL
+ * @rate: --rate, or ~0
+ * @output: --output, or NULL
  * @addr: the ADDR word
+ * @id: the ID word
+ * @dir: the DIR word; the SIZE word is in @size
  */
 struct khadm_args {
 	bool json;
@@ -55,28 +58,40 @@ struct khadm_args {
 	struct kh_attr attr;
 	uint8_t key[KH_KEY_SIZE];
 	uint64_t count;
-	uint32_t id;
-	const char *file;
+	uint64_t rate;
+	const char *output;
 	struct khazana_addr addr;
+	uint64_t id;
+	const char *dir;
+};
+
+/* What a command takes behind its words. */
+enum khadm_word {
+	KHADM_NO_WORD,
+	KHADM_ADDR, /* an address */
+	KHADM_SIZE, /* bytes */
+	KHADM_ID, /* a number */
+	KHADM_DIR, /* a path */
 };
 
 /**
  * struct khadm_command - one command
- * @words: one or two words
+ * @words: one to three words
  * @options: letters of the options it takes besides those that all take
- * @addr: takes an ADDR
+ * @word: what it takes behind them
  * @summary: one line
  * @run: does it; its result is the exit status
  */
 struct khadm_command {
 	const char *words;
 	const char *options;
-	bool addr;
+	enum khadm_word word;
 	const char *summary;
 	int (*run)(const struct khadm_args *args);
 };
 
-/* node.c, region.c, page.c, parked.c, stats.c, status.c, event.c */
+/* node.c, region.c, page.c, store.c, offline.c, parked.c, store_parked.c, health.c, stats.c,
+ * status.c, event.c */
 int khadm_status(const struct khadm_args *args);
 int khadm_node_list(const struct khadm_args *args);
 int khadm_region_create(const struct khadm_args *args);
@@ -84,10 +99,20 @@ int khadm_region_list(const struct khadm_args *args);
 int khadm_region_show(const struct khadm_args *args);
 int khadm_region_destroy(const struct khadm_args *args);
 int khadm_page_show(const struct khadm_args *args);
+int khadm_store_status(const struct khadm_args *args);
+int khadm_store_scrub(const struct khadm_args *args);
+int khadm_store_resize(const struct khadm_args *args);
+int khadm_store_check(const struct khadm_args *args);
+int khadm_store_rebuild(const struct khadm_args *args);
 int khadm_parked_list(const struct khadm_args *args);
 int khadm_parked_show(const struct khadm_args *args);
 int khadm_parked_export(const struct khadm_args *args);
 int khadm_parked_discard(const struct khadm_args *args);
+int khadm_store_parked_list(const struct khadm_args *args);
+int khadm_store_parked_show(const struct khadm_args *args);
+int khadm_store_parked_export(const struct khadm_args *args);
+int khadm_store_parked_discard(const struct khadm_args *args);
+int khadm_health(const struct khadm_args *args);
 int khadm_stats(const struct khadm_args *args);
 int khadm_event_watch(const struct khadm_args *args);
 
@@ -111,6 +136,25 @@ int khadm_open_khd(const struct khadm_args *args, struct kh_ctl **ctl);
 /* An operation of khd. With @list, its answers' member @member is appended to it. */
 int khadm_ask_khd(struct kh_ctl *ctl, const struct khadm_args *args, const struct kh_op *op,
 		  const char *member, json_t *list);
+
+/**
+ * struct khadm_own - a request that khd answers without its node
+ * @cmd: KHAZANA_NL_CMD_*
+ * @rate, @length, @id, @offset: its attributes; ~0 is absent
+ */
+struct khadm_own {
+	uint8_t cmd;
+	uint64_t rate, length, id, offset;
+};
+
+/* Such a request over @ctl; its messages go to @each, which may be NULL.  Return: 0 or an errno. */
+int khadm_ask_own(struct kh_ctl *ctl, const struct khadm_args *args, const struct khadm_own *own,
+		  kh_ctl_each_fn each, void *arg);
+
+/* Open khd, ask it, close it; a failure is reported.  With @list, the answers' members @member are
+ * appended to it.  Return: an exit status. */
+int khadm_own(const struct khadm_args *args, const struct khadm_own *own, const char *member,
+	      json_t *list);
 
 /* A request to the module; its messages are appended to @list. */
 int khadm_ask_module(struct kh_ctl *ctl, const struct khadm_args *args, uint8_t cmd,

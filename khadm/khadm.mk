@@ -2,7 +2,7 @@
 #
 # khadm, its fake khd for tests, its manual page.
 
-$(eval $(call kh_prog,khadm,$(wildcard khadm/*.c),ctl khazana,jansson))
+$(eval $(call kh_prog,khadm,$(wildcard khadm/*.c),khstore ctl khazana,jansson sqlite3))
 $(eval $(call kh_test,selftests/khadm/fake-khd,selftests/khadm/fake_khd.c,ctl khazana,))
 
 $(eval $(call kh_test,selftests/khadm/netlink_test,selftests/khadm/netlink_test.c,ctl khazana,))

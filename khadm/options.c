@@ -27,6 +27,7 @@ static const struct option_row rows[] = {
 	{ 'S', "size", "SIZE", "bytes of the region, for example 64M (needed)" },
 	{ 'U', "unit", "SIZE", "unit of coherence, a power of two, 4K if not given" },
 	{ 'P', "protocol", "NAME", "consistency manager, crew if not given" },
+	{ 'D', "durability", "WORD", "async (if not given) or sync: unlock waits for the disk" },
 	{ 'k', "key-file", "FILE", "the region's key: 16 bytes, or 32 hexadecimal digits" },
 	{ 'l', "lease-ms", "MS", "how long a right outlives contact with the home" },
 	{ 'w', "wait-ms", "MS", "how long a fault waits" },
@@ -35,7 +36,7 @@ static const struct option_row rows[] = {
 	{ 'f', "force", NULL,
 	  "revoke what is mapped or locked; CAP_NET_ADMIN needs no key for it" },
 	{ 'n', "count", "N", "end after N events" },
-	{ 'i', "id", "N", "of a parked unit, as parked list prints it (needed)" },
+	{ 'r', "rate", "SIZE", "bytes a second, 16M if not given; 0 stops" },
 	{ 'o', "output", "FILE", "a new file for the contents (needed)" },
 	{ 'j', "json", NULL, "print JSON" },
 	{ 's', "socket", "PATH", "khd's socket ($KHAZANA_SOCKET, " KH_CTL_SOCKET ")" },
@@ -64,9 +65,9 @@ void khadm_options_help(const struct khadm_command *command)
 		else
 			printf("      %-18s %s\n", left, rows[i].help);
 	}
-	if (command->addr)
+	if (command->word == KHADM_ADDR)
 		printf("\nADDR is hi:lo in hexadecimal, as region list prints it.\n");
-	if (strchr(command->options, 'S'))
+	if (command->word == KHADM_SIZE || strpbrk(command->options, "Sr"))
 		printf("\nSIZE is a number of bytes, with K, M, G or T for powers of 1024.\n");
 }
 
@@ -182,6 +183,12 @@ static int protocol(const char *text, struct khadm_args *args)
 	return 0;
 }
 
+static int durability(const char *text, uint32_t *out)
+{
+	*out = !strcmp(text, "sync");
+	return *out || !strcmp(text, "async") ? 0 : -EINVAL;
+}
+
 /* Return: 0, an exit status, or -EINVAL for a bad argument. */
 static int take(char letter, const char *arg, struct khadm_args *args)
 {
@@ -197,15 +204,17 @@ static int take(char letter, const char *arg, struct khadm_args *args)
 	case 'S':
 		args->has_size = true;
 		return size(arg, &args->size) || !args->size ? -EINVAL : 0;
-	case 'i':
-		return take_u32(arg, &args->id) || !args->id ? -EINVAL : 0;
-	case 'o':
-		args->file = arg;
-		return *arg ? 0 : -EINVAL;
 	case 'U':
 		return unit_shift(arg, &args->attr.unit_shift);
 	case 'P':
 		return protocol(arg, args);
+	case 'D':
+		return durability(arg, &args->attr.durability);
+	case 'r':
+		return size(arg, &args->rate);
+	case 'o':
+		args->output = arg;
+		return *arg ? 0 : -EINVAL;
 	case 'k':
 		return key_read(arg, args->key);
 	case 'l':
@@ -265,23 +274,48 @@ static int names_check(const struct khadm_command *command, int argc, char **arg
 	return 0;
 }
 
+/* The word behind those of the command. */
+static int word_take(const struct khadm_command *command, const char *word, struct khadm_args *args)
+{
+	switch (command->word) {
+	case KHADM_ADDR:
+		if (kh_addr_parse(word, &args->addr))
+			return usage("'%s' is not an address (hi:lo in hexadecimal)", word);
+		return 0;
+	case KHADM_SIZE:
+		return size(word, &args->size) || !args->size ? usage("'%s' is not a size", word) :
+								0;
+	case KHADM_ID:
+		return number(word, UINT64_MAX, &args->id) ? usage("'%s' is not an id", word) : 0;
+	case KHADM_DIR:
+		args->dir = word;
+		return *word ? 0 : usage("%s: the directory is empty", command->words);
+	default:
+		return 0;
+	}
+}
+
 /* The words that are not options. */
 static int words_take(const struct khadm_command *command, int count, char **words,
 		      struct khadm_args *args)
 {
-	if (command->addr && !count)
-		return usage("%s: the address is missing", command->words);
-	if (count > command->addr)
-		return usage("unexpected word '%s'", words[command->addr]);
-	if (count && kh_addr_parse(words[0], &args->addr))
-		return usage("'%s' is not an address (hi:lo in hexadecimal)", words[0]);
+	static const char *const missing[] = {
+		[KHADM_ADDR] = "%s: the address is missing",
+		[KHADM_SIZE] = "%s: the size is missing",
+		[KHADM_ID] = "%s: the id is missing",
+		[KHADM_DIR] = "%s: the directory is missing",
+	};
+	const int most = command->word != KHADM_NO_WORD;
+
+	if (count < most)
+		return usage(missing[command->word], command->words);
+	if (count > most)
+		return usage("unexpected word '%s'", words[most]);
 	if (strchr(command->options, 'S') && !args->has_size)
 		return usage("%s: --size is needed", command->words);
-	if (strchr(command->options, 'i') && !args->id)
-		return usage("%s: --id is needed", command->words);
-	if (strchr(command->options, 'o') && !args->file)
+	if (strchr(command->options, 'o') && !args->output)
 		return usage("%s: --output is needed", command->words);
-	return 0;
+	return count ? word_take(command, words[0], args) : 0;
 }
 
 int khadm_options_parse(const struct khadm_command *command, int argc, char **argv,
@@ -293,6 +327,7 @@ int khadm_options_parse(const struct khadm_command *command, int argc, char **ar
 	int letter, err;
 
 	memset(args, 0, sizeof(*args));
+	args->rate = ~0ULL;
 	memset(options, 0, sizeof(options));
 	for (unsigned int i = 0; i < ROWS; i++) {
 		if (!takes(command, rows[i].letter))

@@ -11,7 +11,8 @@ static const struct khadm_column home_columns[] = {
 	{ "owner", "owner", false },	 { "owner's right", "right", false },
 	{ "readers", "readers", false }, { "backup", "backup", false },
 	{ "token", "token", false },	 { "busy", "busy", false },
-	{ "waiting", "waiting", false }, { NULL, NULL, false },
+	{ "waiting", "waiting", false }, { "place", "place", false },
+	{ "stored", "stored", false },	 { NULL, NULL, false },
 };
 
 static const struct khadm_column local_columns[] = {

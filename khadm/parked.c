@@ -69,12 +69,15 @@ static int part_take(void *arg, const struct kh_nl_msg *msg)
 
 static int module_open(const struct khadm_args *args, struct kh_ctl **ctl)
 {
-	int err = kh_ctl_open_module(ctl);
+	int err;
 
+	if (args->id > UINT32_MAX)
+		return khadm_fail(args, -ENOENT, "module", "no such parked unit");
+	err = kh_ctl_open_module(ctl);
 	return err ? khadm_fail(args, err, "module", NULL) : KHADM_OK;
 }
 
-/* A part of the entry --id; the entry itself too. Return: 0 or an errno. */
+/* A part of the entry ID; the entry itself too. Return: 0 or an errno. */
 static int part_get(struct kh_ctl *ctl, const struct khadm_args *args, uint64_t offset,
 		    struct part *part)
 {
@@ -127,7 +130,7 @@ int khadm_parked_show(const struct khadm_args *args)
 	} else if (args->json) {
 		khadm_print_json(json_incref(part.entry), "khazana.parked/1");
 	} else {
-		printf("parked %u\n", args->id);
+		printf("parked %llu\n", (unsigned long long)args->id);
 		khadm_print_fields(part.entry, show_columns);
 	}
 	kh_ctl_close(ctl);
@@ -152,8 +155,8 @@ int khadm_parked_discard(const struct khadm_args *args)
 	if (err)
 		code = khadm_fail(args, err, "module", kh_ctl_text(ctl));
 	else if (args->json)
-		khadm_print_json(json_pack("{s:i}", "id", (int)args->id), "khazana.parked-"
-									  "discarded/1");
+		khadm_print_json(json_pack("{s:I}", "id", (json_int_t)args->id), "khazana.parked-"
+										 "discarded/1");
 	kh_ctl_close(ctl);
 	return code;
 }
@@ -200,17 +203,18 @@ int khadm_parked_export(const struct khadm_args *args)
 
 	if (code)
 		return code;
-	fd = open(args->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = open(args->output, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	err = fd < 0 ? -errno : copy(ctl, args, fd, &part, &module);
 	if (fd >= 0 && close(fd) && !err)
 		err = -errno;
 	if (err && fd >= 0)
-		unlink(args->file);
+		unlink(args->output);
 	if (err)
-		code = khadm_fail(args, err, module ? "module" : args->file,
+		code = khadm_fail(args, err, module ? "module" : args->output,
 				  module ? kh_ctl_text(ctl) : strerror(-err));
 	else if (args->json)
-		khadm_print_json(json_pack("{s:O, s:s}", "parked", part.entry, "file", args->file),
+		khadm_print_json(json_pack("{s:O, s:s}", "parked", part.entry, "file",
+					   args->output),
 				 "khazana.parked-exported/1");
 	kh_ctl_close(ctl);
 	json_decref(part.entry);

@@ -64,6 +64,31 @@ static bool parse_number(struct reader *r, const struct key *key, void *field, c
 	return true;
 }
 
+/* Bytes, with K, M, G or T for powers of 1024. */
+static bool parse_size(struct reader *r, const struct key *key, void *field, const char *value)
+{
+	static const char suffixes[] = "KMGT";
+	unsigned long long n;
+	unsigned int shift = 0;
+	const char *suffix;
+	char *end;
+
+	errno = 0;
+	n = strtoull(value, &end, 10);
+	suffix = *end ? strchr(suffixes, *end) : NULL;
+	if (suffix) {
+		shift = 10 * (suffix - suffixes + 1);
+		end++;
+	}
+	if (value[0] < '0' || value[0] > '9' || *end || errno || n > UINT64_MAX >> shift ||
+	    n << shift < key->min || n << shift > key->max)
+		return fail(r, r->line, "%s must be a size from %llu to %llu bytes, not '%s'",
+			    key->name, (unsigned long long)key->min, (unsigned long long)key->max,
+			    value);
+	*(uint64_t *)field = n << shift;
+	return true;
+}
+
 static bool parse_text(struct reader *r, const struct key *key, void *field, const char *value)
 {
 	if (!value[0])
@@ -141,6 +166,9 @@ static bool parse_addr(struct reader *r, const struct key *key, void *field, con
 	return true;
 }
 
+#define STORE_MIN (16ull << 20)
+#define STORE_MAX (1ull << 50)
+
 #define FIELD(f) offsetof(struct khd_config, f), sizeof(((struct khd_config *)0)->f)
 
 static const struct key keys[] = {
@@ -156,6 +184,12 @@ static const struct key keys[] = {
 	{ "cluster", "lease_ms", parse_number, FIELD(lease_ms), 100, 3600000, false },
 	{ "cluster", "drift_ppm", parse_number, FIELD(drift_ppm), 1, 100000, false },
 	{ "cluster", "zap_budget_ms", parse_number, FIELD(zap_budget_ms), 1, 60000, false },
+	{ "cluster", "flush_ms", parse_number, FIELD(flush_ms), 10, 3600000, false },
+	{ "store", "dir", parse_path, FIELD(store.dir), 0, 0, false },
+	{ "store", "size", parse_size, FIELD(store.size), STORE_MIN, STORE_MAX, false },
+	{ "store", "cache", parse_size, FIELD(store.cache), 1 << 20, 1ull << 40, false },
+	{ "store", "scrub", parse_size, FIELD(store.scrub), 0, 1ull << 40, false },
+	{ "store", "buffers", parse_size, FIELD(store.buffers), 8 << 20, 1ull << 34, false },
 	{ "limits", "clients", parse_number, FIELD(limits.clients), 1, 4096, false },
 	{ "limits", "ops", parse_number, FIELD(limits.ops), 1, 65536, false },
 	{ "limits", "queue_depth", parse_number, FIELD(limits.queue_depth), 1,
@@ -288,6 +322,12 @@ static void check(struct reader *r)
 		if (!config->peers[i].addr.len)
 			fail(r, 0, "[peer %u] addr is missing", config->peers[i].id);
 	}
+	for (i = 0; i < KEYS; i++)
+		if (!strcmp(keys[i].section, "store") && r->seen_line[i] &&
+		    (!config->store.dir[0] || !config->store.size)) {
+			fail(r, r->seen_line[i], "[store] needs dir and size");
+			break;
+		}
 	if (config->peer_count && !config->listen.len)
 		fail(r, 0, "[listen] addr is missing, %s",
 		     accepts ? "and peers of lower ids connect to it" :
@@ -299,6 +339,7 @@ static void defaults(struct khd_config *config)
 	memset(config, 0, sizeof(*config));
 	strcpy(config->socket, "/run/khazana/khd.sock");
 	strcpy(config->device, "/dev/khazana");
+	config->store.buffers = 32 << 20;
 	config->limits = (struct khd_limits){
 		.clients = 64,
 		.ops = 1024,

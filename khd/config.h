@@ -36,6 +36,15 @@ struct khd_limits {
 	uint32_t peer_timeout_ms; /* a silent peer is dead after this time */
 };
 
+/* The page store; no dir: the node keeps pages in memory only. */
+struct khd_store_options {
+	char dir[PATH_MAX];
+	uint64_t size; /* of the slot file, when the store is made */
+	uint64_t cache; /* SQLite's, 0: the engine's choice */
+	uint64_t scrub; /* bytes a second, 0: only when asked for */
+	uint64_t buffers; /* memory for units on their way to and from it */
+};
+
 struct khd_config {
 	kh_node_id id;
 	char state[PATH_MAX];
@@ -49,6 +58,8 @@ struct khd_config {
 	uint32_t lease_ms;
 	uint32_t drift_ppm;
 	uint32_t zap_budget_ms;
+	uint32_t flush_ms;
+	struct khd_store_options store;
 	struct khd_limits limits;
 	unsigned int peer_count;
 	struct khd_peer_config peers[KH_NODES_MAX - 1];

@@ -14,6 +14,7 @@
 #include "khd/conn.h"
 #include "khd/control.h"
 #include "khd/log.h"
+#include "khd/pages.h"
 #include "khd/tcp.h"
 
 #define SEND_BUFFER (1 << 20)
@@ -157,7 +158,10 @@ static bool take(struct target *to, bool privileged, const void *msg, size_t len
 		.port = to->port,
 		.req = req,
 	};
-	kh_node_op(control->khd->node, op->id, &req.op, khd_now());
+	if (req.own)
+		khd_pages_ask(control->khd, op->id, &op->req);
+	else
+		kh_node_op(control->khd->node, op->id, &req.op, khd_now());
 	explicit_bzero(&req, sizeof(req));
 	return true;
 }
@@ -181,16 +185,43 @@ static void reply_stats(struct target *to, const struct kh_ctl_request *req,
 		hang_up(to->client);
 }
 
+static struct op *op_of(struct khd_control *control, uint64_t op_id)
+{
+	return &control->ops[op_id & ((1 << SLOT_BITS) - 1)];
+}
+
 void khd_control_reply(struct khd_control *control, uint64_t op_id,
 		       const struct kh_op_result *result)
 {
-	struct op *op = &control->ops[op_id & ((1 << SLOT_BITS) - 1)];
+	struct op *op = op_of(control, op_id);
 	struct target to = { control, op->client, op->port };
 
 	if (op->req.op.code == KH_OP_STATS && !result->error)
 		reply_stats(&to, &op->req, result);
 	else if (kh_ctl_reply(&op->req, result, emit, &to) < 0 && to.client)
 		hang_up(to.client);
+	explicit_bzero(op, sizeof(*op));
+}
+
+void khd_control_answer(struct khd_control *control, uint64_t op_id, khd_answer_fn *answer,
+			const void *arg)
+{
+	struct op *op = op_of(control, op_id);
+	struct target to = { control, op->client, op->port };
+
+	if (answer(&op->req, arg, emit, &to) < 0 && to.client)
+		hang_up(to.client);
+	explicit_bzero(op, sizeof(*op));
+}
+
+void khd_control_refuse(struct khd_control *control, uint64_t op_id, int error, const char *text)
+{
+	struct op *op = op_of(control, op_id);
+	struct target to = { control, op->client, op->port };
+
+	if (error && !text)
+		text = kh_strerror(error);
+	refuse(&to, &op->req, error, error ? text : NULL);
 	explicit_bzero(op, sizeof(*op));
 }
 
@@ -205,6 +236,8 @@ static void client_gone(struct client *client)
 		if (!op->id || op->client != client)
 			continue;
 		op->client = NULL;
+		if (op->req.own)
+			continue; /* its end will find nobody */
 		kh_node_op_cancel(control->khd->node, op->id, khd_now());
 	}
 	close(client->io.fd);

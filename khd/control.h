@@ -9,6 +9,7 @@
 #ifndef KHD_CONTROL_H
 #define KHD_CONTROL_H
 
+#include "ctl/ctl.h"
 #include "khd/khd.h"
 
 struct khd_control;
@@ -27,6 +28,20 @@ void khd_control_start(struct khd_control *control);
 /* kh_host_ops.reply */
 void khd_control_reply(struct khd_control *control, uint64_t op_id,
 		       const struct kh_op_result *result);
+
+/**
+ * khd_answer_fn - give the whole answer to a request that is khd's own
+ * @arg: as given to khd_control_answer()
+ *
+ * Return: as kh_ctl_reply()
+ */
+typedef int khd_answer_fn(const struct kh_ctl_request *req, const void *arg, kh_ctl_emit emit,
+			  void *ctx);
+
+/* The end of a request that khd_pages_ask() was given: by an answer, or an errno (0: done). */
+void khd_control_answer(struct khd_control *control, uint64_t op_id, khd_answer_fn *answer,
+			const void *arg);
+void khd_control_refuse(struct khd_control *control, uint64_t op_id, int error, const char *text);
 
 /* Send an event to everybody who watches; one who does not read misses it. */
 void khd_control_event(struct khd_control *control, const char *name, const char *text);

@@ -23,6 +23,7 @@
  * @device: the module, NULL with device = none
  * @tcp: the peers
  * @control: the clients
+ * @pages: the page store, NULL without one
  * @node: the core
  * @node_config: what it was born with
  * @incarnation: of this start
@@ -37,6 +38,7 @@ struct khd {
 	struct khd_device *device;
 	struct khd_tcp *tcp;
 	struct khd_control *control;
+	struct khd_pages *pages;
 	struct kh_node *node;
 	struct kh_node_config node_config;
 	uint64_t incarnation;

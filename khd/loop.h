@@ -7,7 +7,8 @@
  * what it points to, until then.  Submitting only notes the operation; it reaches the
  * kernel with all others of the pass in the one system call that also waits.
  *
- * Two backends: io_uring, and poll(2) where io_uring is refused or not wanted.
+ * Two backends: io_uring, and poll(2) where io_uring is refused or not wanted; what it does with
+ * files it does in a thread.
  */
 #ifndef KHD_LOOP_H
 #define KHD_LOOP_H
@@ -26,6 +27,9 @@ enum khd_io_op {
 	KHD_IO_CONNECT, /* fd, buf = address, len */
 	KHD_IO_POLL, /* fd; completes once, when it can be read */
 	KHD_IO_FETCH, /* fd = device, tag; io_uring only */
+	KHD_IO_READV, /* fd = file, buf = struct iovec[len], offset; cannot be cancelled */
+	KHD_IO_WRITEV, /* the same */
+	KHD_IO_FDATASYNC, /* fd = file; cannot be cancelled */
 };
 
 /**
@@ -34,6 +38,7 @@ enum khd_io_op {
  * @fd: on what; blocking mode
  * @buf: data or address
  * @len: bytes of @buf
+ * @offset: in a file
  * @tag: slot of a FETCH
  * @done: called from khd_loop_run() with a result as of the system call, or a negative errno
  * @pending: the loop has it
@@ -44,6 +49,7 @@ struct khd_io {
 	int fd;
 	void *buf;
 	size_t len;
+	uint64_t offset;
 	unsigned int tag;
 	void (*done)(struct khd_io *io, int res);
 	bool pending;
@@ -70,6 +76,11 @@ struct khd_loop {
 	const char *name;
 	bool has_uring_cmd;
 };
+
+static inline bool khd_io_of_file(const struct khd_io *io)
+{
+	return io->op == KHD_IO_READV || io->op == KHD_IO_WRITEV || io->op == KHD_IO_FDATASYNC;
+}
 
 /* A loop over io_uring for about @ios operations at once; NULL and errno when the kernel refuses. */
 struct khd_loop *khd_loop_uring(unsigned int ios);

@@ -5,9 +5,13 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "core/list.h"
 #include "khd/loop.h"
+#include "khd/worker.h"
 
 /*
  * ios[i] belongs to fds[i].  A slot whose io is NULL is free.  A cancelled one has
@@ -21,6 +25,15 @@ struct poll_loop {
 	struct khd_io **ios;
 	unsigned int used, room;
 	bool cancelled; /* some slot is: do not sleep */
+	struct khd_worker *worker; /* for files; NULL: there were none yet */
+	struct khd_io reap; /* of it */
+};
+
+/* An operation on a file, in the worker. */
+struct file_job {
+	struct khd_job job;
+	struct khd_io *io;
+	int res;
 };
 
 static short events_of(const struct khd_io *io)
@@ -45,11 +58,71 @@ static bool grow(struct poll_loop *pl)
 	return true;
 }
 
+static void run_file(struct khd_job *job)
+{
+	struct file_job *fj = (struct file_job *)job;
+	struct khd_io *io = fj->io;
+	ssize_t ret;
+
+	do {
+		if (io->op == KHD_IO_READV)
+			ret = preadv(io->fd, io->buf, (int)io->len, (off_t)io->offset);
+		else if (io->op == KHD_IO_WRITEV)
+			ret = pwritev(io->fd, io->buf, (int)io->len, (off_t)io->offset);
+		else
+			ret = fdatasync(io->fd);
+	} while (ret < 0 && errno == EINTR);
+	fj->res = ret < 0 ? -errno : (int)ret;
+}
+
+static void end_file(struct khd_job *job)
+{
+	struct file_job *fj = (struct file_job *)job;
+	struct khd_io *io = fj->io;
+	int res = fj->res;
+
+	free(fj);
+	io->pending = false;
+	io->done(io, res);
+}
+
+static void reap_files(struct khd_io *io, int res)
+{
+	struct poll_loop *pl = kh_container(io, struct poll_loop, reap);
+
+	khd_loop_submit(&pl->base, io);
+	khd_worker_reap(pl->worker);
+}
+
+static void submit_file(struct poll_loop *pl, struct khd_io *io)
+{
+	struct file_job *fj = calloc(1, sizeof(*fj));
+
+	if (!pl->worker) {
+		pl->worker = khd_worker_new();
+		if (pl->worker) {
+			pl->reap = (struct khd_io){ .op = KHD_IO_POLL,
+						    .fd = khd_worker_fd(pl->worker),
+						    .done = reap_files };
+			khd_loop_submit(&pl->base, &pl->reap);
+		}
+	}
+	if (!fj || !pl->worker)
+		abort(); /* a few bytes and a thread for a store that is open already */
+	*fj = (struct file_job){ .job = { .run = run_file, .done = end_file }, .io = io };
+	io->pending = true;
+	khd_worker_give(pl->worker, &fj->job);
+}
+
 static void poll_submit(struct khd_loop *loop, struct khd_io *io)
 {
 	struct poll_loop *pl = (struct poll_loop *)loop;
 	unsigned int i;
 
+	if (khd_io_of_file(io)) {
+		submit_file(pl, io);
+		return;
+	}
 	for (i = 0; i < pl->used && pl->ios[i]; i++)
 		;
 	if (i == pl->room && !grow(pl))
@@ -72,6 +145,8 @@ static void poll_cancel(struct khd_loop *loop, struct khd_io *io)
 {
 	struct poll_loop *pl = (struct poll_loop *)loop;
 
+	if (khd_io_of_file(io))
+		return;
 	pl->fds[io->slot] = (struct pollfd){ .fd = -1, .events = CANCELLED };
 	pl->cancelled = true;
 }
@@ -157,6 +232,7 @@ static void poll_destroy(struct khd_loop *loop)
 {
 	struct poll_loop *pl = (struct poll_loop *)loop;
 
+	khd_worker_free(pl->worker);
 	free(pl->fds);
 	free(pl->ios);
 	free(pl);

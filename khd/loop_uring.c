@@ -63,6 +63,15 @@ static void uring_submit(struct khd_loop *loop, struct khd_io *io)
 	case KHD_IO_FETCH:
 		prep_fetch(sqe, io);
 		break;
+	case KHD_IO_READV:
+		io_uring_prep_readv(sqe, io->fd, io->buf, (unsigned int)io->len, io->offset);
+		break;
+	case KHD_IO_WRITEV:
+		io_uring_prep_writev(sqe, io->fd, io->buf, (unsigned int)io->len, io->offset);
+		break;
+	case KHD_IO_FDATASYNC:
+		io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
+		break;
 	}
 	io_uring_sqe_set_data(sqe, io);
 	io->pending = true;
@@ -70,8 +79,11 @@ static void uring_submit(struct khd_loop *loop, struct khd_io *io)
 
 static void uring_cancel(struct khd_loop *loop, struct khd_io *io)
 {
-	struct io_uring_sqe *sqe = next_sqe((struct uring_loop *)loop);
+	struct io_uring_sqe *sqe;
 
+	if (khd_io_of_file(io))
+		return;
+	sqe = next_sqe((struct uring_loop *)loop);
 	io_uring_prep_cancel(sqe, io, 0);
 	io_uring_sqe_set_data(sqe, NULL);
 }

@@ -18,6 +18,7 @@
 #include "khd/device.h"
 #include "khd/khd.h"
 #include "khd/log.h"
+#include "khd/pages.h"
 #include "khd/state.h"
 #include "khd/tcp.h"
 
@@ -121,6 +122,13 @@ static void host_event(void *host, const char *name, const char *text)
 	khd_event(host, name, "%s", text);
 }
 
+static void host_store(void *host, const struct kh_store_cmd *cmd)
+{
+	struct khd *khd = host;
+
+	khd_pages_command(khd->pages, cmd);
+}
+
 static const struct kh_host_ops host_ops = {
 	.send = host_send,
 	.command = host_command,
@@ -129,6 +137,7 @@ static const struct kh_host_ops host_ops = {
 	.persist = host_persist,
 	.random = host_random,
 	.event = host_event,
+	.store = host_store,
 };
 
 /* ------------------------------------------------------------ start and stop */
@@ -173,6 +182,8 @@ static bool make_node(struct khd *khd)
 		.zap_budget_ms = config->zap_budget_ms,
 		.frames_max = khd->device ? khd_device_frames(khd->device) : 0,
 		.plant = plant(),
+		.store = khd->pages,
+		.flush_ms = config->flush_ms,
 	};
 	strcpy(khd->node_config.cluster, config->cluster);
 	khd->node = kh_node_create(&khd->node_config, &host_ops, khd, khd_now());
@@ -250,6 +261,11 @@ static bool open_all(struct khd *khd)
 	khd->control = khd_control_open(khd, &port);
 	if (!khd->control)
 		return false;
+	if (khd->config.store.dir[0]) {
+		khd->pages = khd_pages_open(khd);
+		if (!khd->pages)
+			return false;
+	}
 	if (khd->config.device[0]) {
 		khd->device = khd_device_open(khd, port);
 		if (!khd->device)
@@ -263,11 +279,13 @@ static bool open_all(struct khd *khd)
 
 static void close_all(struct khd *khd)
 {
+	khd_pages_stop(khd->pages);
 	khd_loop_destroy(khd->loop);
 	if (khd->node)
 		kh_node_destroy(khd->node);
 	khd_tcp_close(khd->tcp);
 	khd_device_close(khd->device);
+	khd_pages_close(khd->pages);
 	khd_control_close(khd->control);
 	khd_state_close(khd->state);
 }
@@ -315,11 +333,30 @@ static void run(struct khd *khd)
 		if (now >= kh_node_deadline(khd->node))
 			kh_node_tick(khd->node, now);
 		next = khd_tcp_tick(khd->tcp, now);
+		if (khd->pages) {
+			deadline = khd_pages_tick(khd->pages, now);
+			if (deadline < next)
+				next = deadline;
+		}
 		/* In this order: messages leave before the kernel looks for new requests. */
 		khd_tcp_flush(khd->tcp);
 		if (khd->device)
 			khd_device_flush(khd->device);
 	}
+}
+
+/* What a user must not take for granted. */
+static void say_promises(const struct khd_config *config)
+{
+	if (config->store.dir[0])
+		khd_log(KHD_INFO,
+			"pages placed here are kept on disk, in %s: one copy, NOT encrypted",
+			config->store.dir);
+	else
+		khd_log(KHD_WARN, "no [store]: pages that no other node's store keeps are NOT "
+				  "persistent, they live in the memory of the nodes only");
+	khd_log(KHD_WARN, "connections between nodes are NOT encrypted and nodes do not prove who "
+			  "they are");
 }
 
 static int serve(struct khd *khd)
@@ -328,9 +365,7 @@ static int serve(struct khd *khd)
 
 	khd_log(KHD_INFO, "version %s, node %u of cluster %s", VERSION, khd->config.id,
 		khd->config.cluster);
-	khd_log(KHD_WARN, "pages are NOT persistent: they live in the memory of the nodes only");
-	khd_log(KHD_WARN, "connections between nodes are NOT encrypted and nodes do not prove who "
-			  "they are");
+	say_promises(&khd->config);
 	if (!open_all(khd)) {
 		close_all(khd);
 		return EXIT_FAILURE;

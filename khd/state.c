@@ -4,6 +4,7 @@
  *
  *   DIR/lock          held with flock() by the khd that uses DIR
  *   DIR/incarnation   decimal, greater at each start
+ *   DIR/store         whether the node has a page store, and its id (pages.c)
  *   DIR/blobs/KEY     one blob each; ".new" beside it is a write that a crash cut short
  */
 #include <dirent.h>
@@ -185,6 +186,32 @@ int khd_state_put(struct khd_state *state, const char *key, const void *blob, si
 	if (unlinkat(state->blobs, key, 0) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	return fsync(state->blobs) < 0 ? -errno : 0;
+}
+
+int khd_state_note(struct khd_state *state, const char *name, const char *text)
+{
+	char line[256];
+	int len = snprintf(line, sizeof(line), "%s\n", text);
+
+	return len >= (int)sizeof(line) ? -EINVAL : replace(state->dir, name, line, len);
+}
+
+int khd_state_noted(struct khd_state *state, const char *name, char *text, size_t size)
+{
+	size_t len;
+	char *buf;
+	int ret = read_file(state->dir, name, &buf, &len);
+
+	if (ret)
+		return ret;
+	if (!len || strcspn(buf, "\n") != len - 1 || len > size) {
+		ret = -EINVAL;
+	} else {
+		memcpy(text, buf, len - 1);
+		text[len - 1] = '\0';
+	}
+	free(buf);
+	return ret;
 }
 
 static int visible(const struct dirent *entry)

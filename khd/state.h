@@ -32,6 +32,21 @@ struct khd_state *khd_state_open(const char *path, uint64_t *incarnation);
 int khd_state_put(struct khd_state *state, const char *key, const void *blob, size_t len);
 
 /**
+ * khd_state_note() - remember one line of text, durably, beside the blobs
+ * @name: a file name of khd's own
+ *
+ * Old or new text survives a crash, never a mixture.  Return: 0 or a negative errno.
+ */
+int khd_state_note(struct khd_state *state, const char *name, const char *text);
+
+/**
+ * khd_state_noted() - the line under @name, without its end
+ *
+ * Return: 0, -ENOENT, -EINVAL (not one line, or longer than @size - 1), or a negative errno.
+ */
+int khd_state_noted(struct khd_state *state, const char *name, char *text, size_t size);
+
+/**
  * khd_state_each() - call @fn for every blob, in the order of keys
  *
  * Return: 0, the first non-zero result of @fn, or a negative errno.

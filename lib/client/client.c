@@ -183,3 +183,23 @@ int kh_setattr(struct kh_client *client, struct khazana_addr addr, const struct 
 	op_key(op.new_key, new_key);
 	return client_call(client, &op, NULL, NULL);
 }
+
+int kh_flush(struct kh_client *client, struct khazana_addr addr, uint64_t length,
+	     const struct kh_key *key)
+{
+	struct kh_file *file;
+	uint64_t offset;
+	int err;
+
+	if (!length)
+		return -EINVAL;
+	err = kh_file_get(client, addr, length, key, &file);
+	if (err)
+		return err;
+	err = kh_file_offset(file, addr, length, &offset);
+	if (!err)
+		err = kh_file_flush(file, offset, length);
+	file->poisoned = err == -ESTALE;
+	kh_file_put(client, file);
+	return err;
+}

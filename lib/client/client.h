@@ -23,6 +23,8 @@ struct kh_ctl;
  * @length: bytes of the window
  * @region: first address of the region
  * @key: the key that it was attached with
+ * @sync: the region's durability is synchronous
+ * @asked_ms: when that was asked, CLOCK_MONOTONIC
  * @next: in the client's idle list
  */
 struct kh_file {
@@ -32,6 +34,8 @@ struct kh_file {
 	uint64_t length;
 	struct khazana_addr region;
 	struct kh_key key;
+	bool sync;
+	uint64_t asked_ms;
 	struct kh_file *next;
 };
 
@@ -118,6 +122,11 @@ void kh_file_close(struct kh_file *file);
 /* An idle file whose window covers the range and whose key is @key, or a new one. */
 int kh_file_get(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 		const struct kh_key *key, struct kh_file **file);
+/* Offset of the range in the file's window. Return: 0 or -ERANGE. */
+int kh_file_offset(const struct kh_file *file, struct khazana_addr addr, uint64_t length,
+		   uint64_t *offset);
+/* A range of the window is durable. Return: 0, or what FLUSH says. */
+int kh_file_flush(const struct kh_file *file, uint64_t offset, uint64_t length);
 /* Back to the idle list; the least recently used one is closed when there are too many. */
 void kh_file_put(struct kh_client *client, struct kh_file *file);
 /* Close the idle files of the region at @region. */

@@ -11,9 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client.h"
+
+/* An idle file may not have heard that the region's durability was changed: it asks again. */
+#define ASK_AGAIN_MS 1000
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
 
 static bool addr_equal(struct khazana_addr a, struct khazana_addr b)
 {
@@ -86,6 +98,43 @@ static bool file_covers(const struct kh_file *file, struct khazana_addr addr, ui
 	       length <= file->length - offset;
 }
 
+int kh_file_offset(const struct kh_file *file, struct khazana_addr addr, uint64_t length,
+		   uint64_t *offset)
+{
+	return kh_addr_offset(file->start, addr, offset) && *offset < file->length &&
+			       length <= file->length - *offset ?
+		       0 :
+		       -ERANGE;
+}
+
+int kh_file_flush(const struct kh_file *file, uint64_t offset, uint64_t length)
+{
+	struct khazana_range range = { .size = sizeof(range), .offset = offset, .length = length };
+	int ret;
+
+	do {
+		ret = ioctl(file->fd, KHAZANA_IOC_FLUSH, &range);
+	} while (ret < 0 && errno == EINTR);
+	return ret < 0 ? -errno : 0;
+}
+
+/* An idle file is about to be used again: what it was told of its region may be old. */
+static int file_refresh(struct kh_client *client, struct kh_file *file)
+{
+	struct kh_region_info info;
+	uint64_t now = now_ms();
+	int err;
+
+	if (now - file->asked_ms < ASK_AGAIN_MS)
+		return 0;
+	err = kh_getattr(client, file->region, &info);
+	if (!err) {
+		file->sync = info.attr.durability;
+		file->asked_ms = now;
+	}
+	return err;
+}
+
 /* Attach to the units of the region that hold the range. */
 static int file_attach_units(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 			     const struct kh_region_info *info, const struct kh_key *key,
@@ -122,8 +171,12 @@ int kh_file_get(struct kh_client *client, struct khazana_addr addr, uint64_t len
 			*link = file->next;
 			client->idle_count--;
 			pthread_mutex_unlock(&client->mutex);
-			*out = file;
-			return 0;
+			err = file_refresh(client, file);
+			if (err)
+				kh_file_close(file);
+			else
+				*out = file;
+			return err;
 		}
 	}
 	pthread_mutex_unlock(&client->mutex);
@@ -133,8 +186,14 @@ int kh_file_get(struct kh_client *client, struct khazana_addr addr, uint64_t len
 		return err;
 	/* A window on the whole region serves later locks too, unless it is too long for one. */
 	if (info.length <= INT64_MAX - 4096)
-		return kh_file_attach(client, info.start, 0, 0, key, out);
-	return file_attach_units(client, addr, length, &info, key, out);
+		err = kh_file_attach(client, info.start, 0, 0, key, out);
+	else
+		err = file_attach_units(client, addr, length, &info, key, out);
+	if (!err) {
+		(*out)->sync = info.attr.durability;
+		(*out)->asked_ms = now_ms();
+	}
+	return err;
 }
 
 void kh_file_put(struct kh_client *client, struct kh_file *file)

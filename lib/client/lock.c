@@ -55,11 +55,9 @@ int kh_lock(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 	err = kh_file_get(client, addr, length, key, &lock->file);
 	if (err)
 		goto err_free;
-	if (!kh_addr_offset(lock->file->start, addr, &offset) || offset >= lock->file->length ||
-	    length > lock->file->length - offset) {
-		err = -ERANGE;
+	err = kh_file_offset(lock->file, addr, length, &offset);
+	if (err)
 		goto err_put;
-	}
 	req.offset = offset;
 	if (ioctl(lock->file->fd, KHAZANA_IOC_LOCK, &req) < 0) {
 		err = -errno;
@@ -88,10 +86,22 @@ uint64_t kh_lock_token(const struct kh_lock *lock)
 	return lock->token;
 }
 
+/* Before others may see it: what they build on is then safe too. */
+static int lock_flush(const struct kh_lock *lock)
+{
+	uint64_t offset;
+	int err;
+
+	if (lock->mode == KH_LOCK_READ || !lock->file->sync)
+		return 0;
+	err = kh_file_offset(lock->file, lock->addr, lock->length, &offset);
+	return err ? err : kh_file_flush(lock->file, offset, lock->length);
+}
+
 int kh_unlock(struct kh_lock *lock)
 {
 	struct khazana_lock req = { .size = sizeof(req), .id = lock->id };
-	int err = 0;
+	int err = lock_flush(lock);
 
 	if (ioctl(lock->file->fd, KHAZANA_IOC_UNLOCK, &req) < 0) {
 		err = -errno;

@@ -2,9 +2,9 @@
 /*
  * cm_crew.c - strict write-invalidate: one writer or many readers
  *
- * READ: the owner, or this home's own copy, or the store lends; the owner keeps READ.  WRITE: every other copy
- * is invalidated and acknowledged, the owner hands its copy to the asker unless the asker has a
- * current one (rules R3, R5, R6, R11 of Documentation/protocol.rst).
+ * READ: the owner, or this home's own copy, or the store lends; the owner keeps READ.  WRITE: every
+ * other copy is invalidated and acknowledged, the owner hands its copy to the asker unless the
+ * asker has a current one (rules R3, R5, R6, R11 of Documentation/protocol.rst).
  */
 #include <errno.h>
 #include "cm.h"
@@ -58,9 +58,9 @@ static void revoke_others(struct kh_unit *unit, struct kh_service *s, bool held)
 {
 	struct kh_node *node = unit->region->owner;
 	kh_node_id parties[KH_NODES_MAX];
-	bool keep = !(unit->stored_known && unit->stored == unit->version) &&
-		    !(kh_holder_valid(unit, &unit->backup) &&
-		      unit->backup_version == unit->version);
+	bool keep =
+		!(unit->stored_known && unit->stored == unit->version) &&
+		!(kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
 	unsigned int i, n = 0;
 
 	for (i = 0; i < unit->copy_count; i++)

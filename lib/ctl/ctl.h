@@ -41,8 +41,13 @@
  * @pid: the asker's port; answers repeat it
  * @subscribe: not an operation of a node: the client wants events from now on
  *	(acknowledge it with kh_ctl_reply() and an empty result)
- * @op: the operation, unless @subscribe; op.privileged is left false: the transport knows
+ * @own: not an operation of a node: khd itself answers @cmd, with kh_ctl_reply_store() or one of
+ *	those behind it; op.length is of store-resize
+ * @op: the operation, unless @subscribe or @own; op.privileged is left false: the transport knows
  *	(SO_PEERCRED), so the server sets it
+ * @rate: of store-scrub
+ * @id: of store-parked-list (the first wanted), store-parked-read, store-parked-discard
+ * @offset: of store-parked-read
  */
 struct kh_ctl_request {
 	uint8_t cmd;
@@ -50,8 +55,45 @@ struct kh_ctl_request {
 	uint32_t seq;
 	uint32_t pid;
 	bool subscribe;
+	bool own;
 	struct kh_op op;
+	uint64_t rate;
+	uint64_t id;
+	uint64_t offset;
 };
+
+/**
+ * struct kh_ctl_store - what store-get answers with; names as in the specification
+ */
+struct kh_ctl_store {
+	enum khazana_nl_store_state state;
+	const char *dir; /* or NULL */
+	const char *reason; /* or NULL */
+	uint64_t capacity, reserved, used, parked, puts, gets, flushes, groups, checkpoints;
+	uint64_t damaged, scrubbed, scrub_rate, memory, buffers_used, buffers_max, waiting;
+	uint64_t recovery_ns, replayed, discarded;
+};
+
+/* A parked unit; names as in the specification. */
+struct kh_ctl_parked {
+	uint64_t id;
+	struct khazana_addr addr;
+	uint32_t shift;
+	uint64_t generation, version, token;
+	struct khazana_addr region;
+	uint64_t region_generation;
+};
+
+/* A finding; the texts live as long as it. */
+struct kh_ctl_finding {
+	enum khazana_nl_severity severity;
+	const char *subject;
+	char text[KH_CTL_TEXT_MAX];
+	const char *advice; /* or NULL */
+};
+
+#define KH_CTL_SECTOR 512u
+#define KH_CTL_SECTORS_MAX 8 /* in one answer of store-parked-read */
 
 /**
  * kh_ctl_emit - take one packet of an answer: whole messages, at most KH_CTL_MESSAGE_MAX bytes
@@ -91,6 +133,17 @@ int kh_ctl_reply(const struct kh_ctl_request *req, const struct kh_op_result *re
  */
 int kh_ctl_reply_error(const struct kh_ctl_request *req, int error, const char *text,
 		       kh_ctl_emit emit, void *ctx);
+
+/* The answers to requests that are khd's own; each is whole, with its end. */
+int kh_ctl_reply_store(const struct kh_ctl_request *req, const struct kh_ctl_store *store,
+		       kh_ctl_emit emit, void *ctx);
+int kh_ctl_reply_parked_list(const struct kh_ctl_request *req, const struct kh_ctl_parked *parked,
+			     unsigned int count, kh_ctl_emit emit, void *ctx);
+/* @data: @sectors times KH_CTL_SECTOR bytes of the contents, at most KH_CTL_SECTORS_MAX */
+int kh_ctl_reply_parked(const struct kh_ctl_request *req, const struct kh_ctl_parked *parked,
+			const void *data, unsigned int sectors, kh_ctl_emit emit, void *ctx);
+int kh_ctl_reply_health(const struct kh_ctl_request *req, const struct kh_ctl_finding *findings,
+			unsigned int count, kh_ctl_emit emit, void *ctx);
 
 /**
  * kh_ctl_event() - send one event to one subscriber

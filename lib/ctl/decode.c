@@ -82,6 +82,12 @@ static void get_page(const struct kh_nla *nest, struct kh_page_info *page)
 			if (page->reader_count < KH_PAGE_HOLDERS_MAX)
 				page->readers[page->reader_count++] = kh_nla_u32(&nla);
 			break;
+		case KHAZANA_NLA_PAGE_PLACE:
+			page->place = kh_nla_u32(&nla);
+			break;
+		case KHAZANA_NLA_PAGE_STORED:
+			page->stored = kh_nla_u64(&nla);
+			break;
 		}
 	}
 }

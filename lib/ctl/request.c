@@ -35,6 +35,7 @@ static const uint8_t cmd_of_op[] = {
 	[KH_OP_STATS] = KHAZANA_NL_CMD_KHD_STATS,
 	[KH_OP_NULL] = KHAZANA_NL_CMD_NULL,
 	[KH_OP_ECHO] = KHAZANA_NL_CMD_ECHO,
+	[KH_OP_FLUSH] = KHAZANA_NL_CMD_FLUSH,
 };
 
 #define OPS (sizeof(cmd_of_op) / sizeof(cmd_of_op[0]))
@@ -131,8 +132,10 @@ int kh_ctl_build(const struct kh_op *op, void *buf, size_t size, uint16_t type, 
 	return kh_nlb_end(&nlb);
 }
 
-static void op_take(struct kh_op *op, const struct kh_nla *nla)
+static void op_take(struct kh_ctl_request *req, const struct kh_nla *nla)
 {
+	struct kh_op *op = &req->op;
+
 	switch (nla->type) {
 	case KHAZANA_NLA_OP_FLAGS:
 		op->flags = kh_nla_u32(nla);
@@ -161,6 +164,32 @@ static void op_take(struct kh_op *op, const struct kh_nla *nla)
 	case KHAZANA_NLA_OP_TIMEOUT_MS:
 		op->timeout_ms = kh_nla_u32(nla);
 		break;
+	case KHAZANA_NLA_OP_RATE:
+		req->rate = kh_nla_u64(nla);
+		break;
+	case KHAZANA_NLA_OP_ID:
+		req->id = kh_nla_u64(nla);
+		break;
+	case KHAZANA_NLA_OP_OFFSET:
+		req->offset = kh_nla_u64(nla);
+		break;
+	}
+}
+
+/* Whether khd answers it without its node. */
+static bool is_own(uint8_t cmd)
+{
+	switch (cmd) {
+	case KHAZANA_NL_CMD_STORE_GET:
+	case KHAZANA_NL_CMD_STORE_SCRUB:
+	case KHAZANA_NL_CMD_STORE_RESIZE:
+	case KHAZANA_NL_CMD_STORE_PARKED_LIST:
+	case KHAZANA_NL_CMD_STORE_PARKED_READ:
+	case KHAZANA_NL_CMD_STORE_PARKED_DISCARD:
+	case KHAZANA_NL_CMD_HEALTH_GET:
+		return true;
+	default:
+		return false;
 	}
 }
 
@@ -173,6 +202,7 @@ static const char *op_lacks(enum kh_op_code code, uint64_t seen)
 		return HAS(LENGTH) ? NULL : "the length is missing";
 	case KH_OP_ALLOCATE:
 	case KH_OP_FREE:
+	case KH_OP_FLUSH:
 		if (!HAS(LENGTH))
 			return "the length is missing";
 		/* fallthrough */
@@ -184,6 +214,22 @@ static const char *op_lacks(enum kh_op_code code, uint64_t seen)
 	case KH_OP_NULL:
 	case KH_OP_ECHO:
 		return HAS(NODE) ? NULL : "the node is missing";
+	default:
+		return NULL;
+	}
+}
+
+/* The same of a request that khd answers without its node. */
+static const char *own_lacks(uint8_t cmd, uint64_t seen)
+{
+	switch (cmd) {
+	case KHAZANA_NL_CMD_STORE_SCRUB:
+		return HAS(RATE) ? NULL : "the rate is missing";
+	case KHAZANA_NL_CMD_STORE_RESIZE:
+		return HAS(LENGTH) ? NULL : "the length is missing";
+	case KHAZANA_NL_CMD_STORE_PARKED_READ:
+	case KHAZANA_NL_CMD_STORE_PARKED_DISCARD:
+		return HAS(ID) ? NULL : "the id is missing";
 	default:
 		return NULL;
 	}
@@ -221,11 +267,12 @@ int kh_ctl_parse(const void *msg, size_t len, struct kh_ctl_request *req, const 
 	cursor = kh_nla_begin(m.body, m.len);
 	while (kh_nla_next(&cursor, &nla)) {
 		seen |= 1ULL << nla.type;
-		op_take(&req->op, &nla);
+		op_take(req, &nla);
 	}
 	req->subscribe = m.cmd == KHAZANA_NL_CMD_EVENT_SUBSCRIBE;
+	req->own = is_own(m.cmd);
 	req->op.code = op_of_cmd(m.cmd);
-	*text = op_lacks(req->op.code, seen);
+	*text = req->own ? own_lacks(m.cmd, seen) : op_lacks(req->op.code, seen);
 	if (!*text && (req->op.attr_mask & KH_ATTR_KEY) && !(seen & 1ULL << KHAZANA_NLA_OP_NEW_KEY))
 		*text = "the new key is missing";
 	return *text ? -EINVAL : 0;

@@ -96,6 +96,8 @@ static void put_page(struct kh_nlb *nlb, const struct kh_page_info *page)
 	kh_nlb_u32(nlb, KHAZANA_NLA_PAGE_WAITING, page->waiting);
 	for (unsigned int i = 0; i < page->reader_count && i < KH_PAGE_HOLDERS_MAX; i++)
 		kh_nlb_u32(nlb, KHAZANA_NLA_PAGE_READERS, page->readers[i]);
+	kh_nlb_u32(nlb, KHAZANA_NLA_PAGE_PLACE, page->place);
+	kh_nlb_u64(nlb, KHAZANA_NLA_PAGE_STORED, page->stored);
 	kh_nlb_nest_end(nlb, mark);
 }
 
@@ -125,9 +127,14 @@ static void put_counter(struct kh_nlb *nlb, const struct kh_counter *counter)
 	kh_nlb_nest_end(nlb, mark);
 }
 
-/* Element @i of the list that the operation answers with; false behind the last. */
-static bool put_element(struct answer *answer, const struct kh_op_result *result, unsigned int i)
+/* Put element @i of a list; false behind the last. */
+typedef bool (*put_element_fn)(struct answer *answer, const void *list, unsigned int i);
+
+/* Of the list that an operation answers with. */
+static bool put_of_result(struct answer *answer, const void *list, unsigned int i)
 {
+	const struct kh_op_result *result = list;
+
 	switch (answer->req->op.code) {
 	case KH_OP_REGION_LIST:
 		if (i < result->region_count)
@@ -147,7 +154,7 @@ static bool put_element(struct answer *answer, const struct kh_op_result *result
 }
 
 /* The messages of a list, and its NLMSG_DONE. */
-static int reply_list(struct answer *answer, const struct kh_op_result *result)
+static int reply_list(struct answer *answer, put_element_fn put, const void *list)
 {
 	const int32_t ok = 0;
 	bool more = true;
@@ -156,7 +163,7 @@ static int reply_list(struct answer *answer, const struct kh_op_result *result)
 
 	while (more) {
 		answer_begin(answer, NLM_F_MULTI);
-		more = put_element(answer, result, i);
+		more = put(answer, list, i);
 		if (!more) {
 			answer_begin_control(answer, NLMSG_DONE, NLM_F_MULTI);
 			kh_nlb_raw(&answer->nlb, &ok, sizeof(ok));
@@ -219,7 +226,7 @@ int kh_ctl_reply(const struct kh_ctl_request *req, const struct kh_op_result *re
 	if (result->error)
 		return reply_ack(&answer, result->error, kh_strerror(result->error));
 	if (kh_nl_ops[req->cmd].dump)
-		return reply_list(&answer, result);
+		return reply_list(&answer, put_of_result, result);
 	return reply_value(&answer, result);
 }
 
@@ -230,6 +237,141 @@ int kh_ctl_reply_error(const struct kh_ctl_request *req, int error, const char *
 
 	answer_init(&answer, req, emit, ctx);
 	return reply_ack(&answer, error, text);
+}
+
+/* ------------------------------------------------------------ khd's own */
+
+static void put_store(struct kh_nlb *nlb, const struct kh_ctl_store *store)
+{
+	size_t mark = kh_nlb_nest(nlb, KHAZANA_NLA_OP_STORE);
+
+	kh_nlb_u32(nlb, KHAZANA_NLA_STORE_STATE, store->state);
+	if (store->dir)
+		kh_nlb_string(nlb, KHAZANA_NLA_STORE_DIR, store->dir, KH_NLB_STRING_MAX);
+	if (store->reason)
+		kh_nlb_string(nlb, KHAZANA_NLA_STORE_REASON, store->reason, KH_CTL_TEXT_MAX);
+	if (store->state == KHAZANA_NL_STORE_STATE_NONE)
+		goto end;
+	if (store->capacity) {
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_CAPACITY, store->capacity);
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_RESERVED, store->reserved);
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_USED, store->used);
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_PARKED, store->parked);
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_RECOVERY_NS, store->recovery_ns);
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_REPLAYED, store->replayed);
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_DISCARDED, store->discarded);
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_MEMORY, store->memory);
+	}
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_PUTS, store->puts);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_GETS, store->gets);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_FLUSHES, store->flushes);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_GROUPS, store->groups);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_CHECKPOINTS, store->checkpoints);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_DAMAGED, store->damaged);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_SCRUBBED, store->scrubbed);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_SCRUB_RATE, store->scrub_rate);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_BUFFERS_USED, store->buffers_used);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_BUFFERS_MAX, store->buffers_max);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_WAITING, store->waiting);
+end:
+	kh_nlb_nest_end(nlb, mark);
+}
+
+static void put_parked(struct kh_nlb *nlb, const struct kh_ctl_parked *parked)
+{
+	size_t mark = kh_nlb_nest(nlb, KHAZANA_NLA_OP_PARKED);
+
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_PARKED_ID, parked->id);
+	kh_nlb_addr(nlb, KHAZANA_NLA_STORE_PARKED_ADDR, parked->addr);
+	kh_nlb_u32(nlb, KHAZANA_NLA_STORE_PARKED_SHIFT, parked->shift);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_PARKED_GENERATION, parked->generation);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_PARKED_VERSION, parked->version);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_PARKED_TOKEN, parked->token);
+	kh_nlb_addr(nlb, KHAZANA_NLA_STORE_PARKED_REGION, parked->region);
+	kh_nlb_u64(nlb, KHAZANA_NLA_STORE_PARKED_REGION_GENERATION, parked->region_generation);
+	kh_nlb_nest_end(nlb, mark);
+}
+
+static void put_finding(struct kh_nlb *nlb, const struct kh_ctl_finding *finding)
+{
+	size_t mark = kh_nlb_nest(nlb, KHAZANA_NLA_OP_FINDING);
+
+	kh_nlb_u32(nlb, KHAZANA_NLA_FINDING_SEVERITY, finding->severity);
+	kh_nlb_string(nlb, KHAZANA_NLA_FINDING_SUBJECT, finding->subject, 32);
+	kh_nlb_string(nlb, KHAZANA_NLA_FINDING_TEXT, finding->text, KH_CTL_TEXT_MAX);
+	if (finding->advice)
+		kh_nlb_string(nlb, KHAZANA_NLA_FINDING_ADVICE, finding->advice, KH_CTL_TEXT_MAX);
+	kh_nlb_nest_end(nlb, mark);
+}
+
+int kh_ctl_reply_store(const struct kh_ctl_request *req, const struct kh_ctl_store *store,
+		       kh_ctl_emit emit, void *ctx)
+{
+	struct answer answer;
+
+	answer_init(&answer, req, emit, ctx);
+	answer_begin(&answer, 0);
+	put_store(&answer.nlb, store);
+	return answer_end(&answer) ? -EMSGSIZE : reply_ack(&answer, 0, NULL);
+}
+
+int kh_ctl_reply_parked(const struct kh_ctl_request *req, const struct kh_ctl_parked *parked,
+			const void *data, unsigned int sectors, kh_ctl_emit emit, void *ctx)
+{
+	struct answer answer;
+	unsigned int i;
+
+	answer_init(&answer, req, emit, ctx);
+	answer_begin(&answer, 0);
+	put_parked(&answer.nlb, parked);
+	for (i = 0; i < sectors && i < KH_CTL_SECTORS_MAX; i++)
+		kh_nlb_put(&answer.nlb, KHAZANA_NLA_OP_SECTOR,
+			   (const uint8_t *)data + i * KH_CTL_SECTOR, KH_CTL_SECTOR);
+	return answer_end(&answer) ? -EMSGSIZE : reply_ack(&answer, 0, NULL);
+}
+
+/* An array of @count elements. */
+struct array {
+	const void *elements;
+	unsigned int count;
+};
+
+static bool put_of_parked(struct answer *answer, const void *list, unsigned int i)
+{
+	const struct array *array = list;
+
+	if (i < array->count)
+		put_parked(&answer->nlb, &((const struct kh_ctl_parked *)array->elements)[i]);
+	return i < array->count;
+}
+
+static bool put_of_findings(struct answer *answer, const void *list, unsigned int i)
+{
+	const struct array *array = list;
+
+	if (i < array->count)
+		put_finding(&answer->nlb, &((const struct kh_ctl_finding *)array->elements)[i]);
+	return i < array->count;
+}
+
+int kh_ctl_reply_parked_list(const struct kh_ctl_request *req, const struct kh_ctl_parked *parked,
+			     unsigned int count, kh_ctl_emit emit, void *ctx)
+{
+	const struct array array = { parked, count };
+	struct answer answer;
+
+	answer_init(&answer, req, emit, ctx);
+	return reply_list(&answer, put_of_parked, &array);
+}
+
+int kh_ctl_reply_health(const struct kh_ctl_request *req, const struct kh_ctl_finding *findings,
+			unsigned int count, kh_ctl_emit emit, void *ctx)
+{
+	const struct array array = { findings, count };
+	struct answer answer;
+
+	answer_init(&answer, req, emit, ctx);
+	return reply_list(&answer, put_of_findings, &array);
 }
 
 int kh_ctl_event(const struct kh_ctl_request *req, uint64_t seq, uint64_t time_ns, uint32_t node,

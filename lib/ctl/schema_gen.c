@@ -65,6 +65,12 @@ static const struct kh_nl_enum enum_attr_bit = { .flags = true, .first = 0, .cou
 static const char *const names_source[] = { "module", "khd" };
 static const struct kh_nl_enum enum_source = { .first = 0, .count = 2, .names = names_source };
 
+static const char *const names_store_state[] = { "none", "in-service", "out-of-service" };
+static const struct kh_nl_enum enum_store_state = { .first = 0, .count = 3, .names = names_store_state };
+
+static const char *const names_severity[] = { "note", "warning", "error" };
+static const struct kh_nl_enum enum_severity = { .first = 0, .count = 3, .names = names_severity };
+
 static const struct kh_nl_attr attrs_instance[] = {
 	[KHAZANA_NLA_INSTANCE_PAD] = { .name = "pad", .type = KH_NL_PAD },
 	[KHAZANA_NLA_INSTANCE_BOOT] = { .name = "boot", .type = KH_NL_U64, .hint = KH_NL_HEX },
@@ -256,6 +262,8 @@ static const struct kh_nl_attr attrs_page[] = {
 	[KHAZANA_NLA_PAGE_BUSY] = { .name = "busy", .type = KH_NL_FLAG },
 	[KHAZANA_NLA_PAGE_WAITING] = { .name = "waiting", .type = KH_NL_U32 },
 	[KHAZANA_NLA_PAGE_READERS] = { .name = "readers", .type = KH_NL_U32, .multi = true },
+	[KHAZANA_NLA_PAGE_PLACE] = { .name = "place", .type = KH_NL_U32 },
+	[KHAZANA_NLA_PAGE_STORED] = { .name = "stored", .type = KH_NL_U64 },
 };
 static const struct kh_nl_set set_page = {
 	.name = "page",
@@ -281,6 +289,67 @@ static const struct kh_nl_set set_node = {
 	.attrs = attrs_node,
 };
 
+static const struct kh_nl_attr attrs_store[] = {
+	[KHAZANA_NLA_STORE_PAD] = { .name = "pad", .type = KH_NL_PAD },
+	[KHAZANA_NLA_STORE_STATE] = { .name = "state", .type = KH_NL_U32, .values = &enum_store_state },
+	[KHAZANA_NLA_STORE_DIR] = { .name = "dir", .type = KH_NL_STRING, .size = 512 },
+	[KHAZANA_NLA_STORE_REASON] = { .name = "reason", .type = KH_NL_STRING, .size = 160 },
+	[KHAZANA_NLA_STORE_CAPACITY] = { .name = "capacity", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_RESERVED] = { .name = "reserved", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_USED] = { .name = "used", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_PARKED] = { .name = "parked", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_PUTS] = { .name = "puts", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_GETS] = { .name = "gets", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_FLUSHES] = { .name = "flushes", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_GROUPS] = { .name = "groups", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_CHECKPOINTS] = { .name = "checkpoints", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_DAMAGED] = { .name = "damaged", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_SCRUBBED] = { .name = "scrubbed", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_SCRUB_RATE] = { .name = "scrub_rate", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_MEMORY] = { .name = "memory", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_BUFFERS_USED] = { .name = "buffers_used", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_BUFFERS_MAX] = { .name = "buffers_max", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_WAITING] = { .name = "waiting", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_RECOVERY_NS] = { .name = "recovery_ns", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_REPLAYED] = { .name = "replayed", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_DISCARDED] = { .name = "discarded", .type = KH_NL_U64 },
+};
+static const struct kh_nl_set set_store = {
+	.name = "store",
+	.count = KHAZANA_NLA_STORE_MAX + 1,
+	.attrs = attrs_store,
+};
+
+static const struct kh_nl_attr attrs_store_parked[] = {
+	[KHAZANA_NLA_STORE_PARKED_PAD] = { .name = "pad", .type = KH_NL_PAD },
+	[KHAZANA_NLA_STORE_PARKED_ID] = { .name = "id", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_PARKED_ADDR] = { .name = "addr", .type = KH_NL_BINARY, .hint = KH_NL_ADDRESS, .size = 16 },
+	[KHAZANA_NLA_STORE_PARKED_SHIFT] = { .name = "shift", .type = KH_NL_U32 },
+	[KHAZANA_NLA_STORE_PARKED_GENERATION] = { .name = "generation", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_PARKED_VERSION] = { .name = "version", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_PARKED_TOKEN] = { .name = "token", .type = KH_NL_U64, .hint = KH_NL_HEX },
+	[KHAZANA_NLA_STORE_PARKED_REGION] = { .name = "region", .type = KH_NL_BINARY, .hint = KH_NL_ADDRESS, .size = 16 },
+	[KHAZANA_NLA_STORE_PARKED_REGION_GENERATION] = { .name = "region_generation", .type = KH_NL_U64 },
+};
+static const struct kh_nl_set set_store_parked = {
+	.name = "store_parked",
+	.count = KHAZANA_NLA_STORE_PARKED_MAX + 1,
+	.attrs = attrs_store_parked,
+};
+
+static const struct kh_nl_attr attrs_finding[] = {
+	[KHAZANA_NLA_FINDING_PAD] = { .name = "pad", .type = KH_NL_PAD },
+	[KHAZANA_NLA_FINDING_SEVERITY] = { .name = "severity", .type = KH_NL_U32, .values = &enum_severity },
+	[KHAZANA_NLA_FINDING_SUBJECT] = { .name = "subject", .type = KH_NL_STRING, .size = 32 },
+	[KHAZANA_NLA_FINDING_TEXT] = { .name = "text", .type = KH_NL_STRING, .size = 160 },
+	[KHAZANA_NLA_FINDING_ADVICE] = { .name = "advice", .type = KH_NL_STRING, .size = 160 },
+};
+static const struct kh_nl_set set_finding = {
+	.name = "finding",
+	.count = KHAZANA_NLA_FINDING_MAX + 1,
+	.attrs = attrs_finding,
+};
+
 static const struct kh_nl_attr attrs_op[] = {
 	[KHAZANA_NLA_OP_PAD] = { .name = "pad", .type = KH_NL_PAD },
 	[KHAZANA_NLA_OP_FLAGS] = { .name = "flags", .type = KH_NL_U32, .values = &enum_op_flag },
@@ -296,6 +365,13 @@ static const struct kh_nl_attr attrs_op[] = {
 	[KHAZANA_NLA_OP_PAGE] = { .name = "page", .type = KH_NL_NEST, .nested = &set_page },
 	[KHAZANA_NLA_OP_NODE_INFO] = { .name = "node_info", .type = KH_NL_NEST, .nested = &set_node },
 	[KHAZANA_NLA_OP_COUNTER] = { .name = "counter", .type = KH_NL_NEST, .nested = &set_counter },
+	[KHAZANA_NLA_OP_STORE] = { .name = "store", .type = KH_NL_NEST, .nested = &set_store },
+	[KHAZANA_NLA_OP_PARKED] = { .name = "parked", .type = KH_NL_NEST, .nested = &set_store_parked },
+	[KHAZANA_NLA_OP_FINDING] = { .name = "finding", .type = KH_NL_NEST, .nested = &set_finding },
+	[KHAZANA_NLA_OP_RATE] = { .name = "rate", .type = KH_NL_U64 },
+	[KHAZANA_NLA_OP_ID] = { .name = "id", .type = KH_NL_U64 },
+	[KHAZANA_NLA_OP_OFFSET] = { .name = "offset", .type = KH_NL_U64 },
+	[KHAZANA_NLA_OP_SECTOR] = { .name = "sector", .type = KH_NL_BINARY, .hint = KH_NL_DATA, .multi = true, .size = 512 },
 };
 static const struct kh_nl_set set_op = {
 	.name = "op",
@@ -326,4 +402,12 @@ const struct kh_nl_op kh_nl_ops[KHAZANA_NL_CMD_MAX + 1] = {
 	[KHAZANA_NL_CMD_NULL] = { .name = "null", .set = &set_op, .request = 0x434, .khd = true, .dump = false },
 	[KHAZANA_NL_CMD_ECHO] = { .name = "echo", .set = &set_op, .request = 0x434, .khd = true, .dump = false },
 	[KHAZANA_NL_CMD_EVENT_SUBSCRIBE] = { .name = "event-subscribe", .set = &set_op, .request = 0x404, .khd = true, .dump = false },
+	[KHAZANA_NL_CMD_FLUSH] = { .name = "flush", .set = &set_op, .request = 0x41c, .khd = true, .dump = false },
+	[KHAZANA_NL_CMD_STORE_GET] = { .name = "store-get", .set = &set_op, .request = 0x404, .khd = true, .dump = false },
+	[KHAZANA_NL_CMD_STORE_SCRUB] = { .name = "store-scrub", .set = &set_op, .request = 0x40404, .khd = true, .dump = false },
+	[KHAZANA_NL_CMD_STORE_RESIZE] = { .name = "store-resize", .set = &set_op, .request = 0x414, .khd = true, .dump = false },
+	[KHAZANA_NL_CMD_STORE_PARKED_LIST] = { .name = "store-parked-list", .set = &set_op, .request = 0x80404, .khd = true, .dump = true },
+	[KHAZANA_NL_CMD_STORE_PARKED_READ] = { .name = "store-parked-read", .set = &set_op, .request = 0x180404, .khd = true, .dump = false },
+	[KHAZANA_NL_CMD_STORE_PARKED_DISCARD] = { .name = "store-parked-discard", .set = &set_op, .request = 0x80404, .khd = true, .dump = false },
+	[KHAZANA_NL_CMD_HEALTH_GET] = { .name = "health-get", .set = &set_op, .request = 0x404, .khd = true, .dump = true },
 };

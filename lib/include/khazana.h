@@ -54,7 +54,8 @@ struct kh_key {
  * @lease_ms: how long a right outlives contact with the home; 0 means the node's default
  * @wait_ms: how long a fault waits for khd or for a lock of another node; 0 means 30000
  * @min_replicas: 1, or 0 for the default (more is EOPNOTSUPP: there is no replication)
- * @durability: 0 asynchronous, 1 synchronous (EOPNOTSUPP: there is no store)
+ * @durability: 0 asynchronous: the home has stores made durable within its flush_ms; 1
+ *	synchronous: kh_unlock() waits until they are
  * @flags: KHAZANA_CMDF_NOPOISON, KHAZANA_CMDF_EIO
  */
 struct kh_attr {
@@ -228,10 +229,34 @@ uint64_t kh_lock_token(const struct kh_lock *lock);
 /**
  * kh_unlock() - release a lock and free it, whatever is returned
  *
+ * In a region of synchronous durability the unlock of a WRITE or OVERWRITE lock first makes its
+ * range durable, as kh_flush() does, and holds the lock meanwhile: what the next holder sees is
+ * safe.  A change of that attribute by another process is taken in within a second.
+ *
  * Return: 0, or -ESTALE: the lease had ended while the lock was held; what was written
- * after that is not part of the region.
+ * after that is not part of the region; or an error of kh_flush(): it is released, and others see
+ * what was written, but a crash may undo it.
  */
 int kh_unlock(struct kh_lock *lock);
+
+/**
+ * kh_flush() - make a range durable
+ * @client: the client
+ * @addr: first byte
+ * @length: bytes, not 0; the range is widened to whole units
+ * @key: the region's key
+ *
+ * When it returns 0, whatever this caller could have read in the range before the call is on the
+ * disk of the node that keeps it, whoever stored it, on whichever node.  msync(MS_SYNC) of a
+ * mapping and fsync() of an attached file do the same.  No order between units is kept across a
+ * crash beyond that.  Storage that no node's store keeps (kh_page_info: no place) cannot be made
+ * durable.
+ *
+ * Return: 0, -EINVAL, -ERANGE, -ENOENT, -ENXIO (not allocated), -EKEYREJECTED, -EIO (a disk failed
+ * or the store is out of service), -ETIMEDOUT, -ESTALE, -ENODEV, -ENOMEM.
+ */
+int kh_flush(struct kh_client *client, struct khazana_addr addr, uint64_t length,
+	     const struct kh_key *key);
 
 /**
  * kh_read() - copy bytes of the locked range out of the region

@@ -102,8 +102,8 @@ static void test_reserve(void)
 	EXPECT("unknown protocol", kh_reserve(client, PAGE, &attr, &key, &addr), -EINVAL);
 	attr = (struct kh_attr){ .min_replicas = 2 };
 	EXPECT("replicas", kh_reserve(client, PAGE, &attr, &key, &addr), -EOPNOTSUPP);
-	attr = (struct kh_attr){ .durability = 1 };
-	EXPECT("durability", kh_reserve(client, PAGE, &attr, &key, &addr), -EOPNOTSUPP);
+	attr = (struct kh_attr){ .durability = 2 };
+	EXPECT("unknown durability", kh_reserve(client, PAGE, &attr, &key, &addr), -EINVAL);
 	attr = (struct kh_attr){ .flags = 1 };
 	EXPECT("unknown flags", kh_reserve(client, PAGE, &attr, &key, &addr), -EINVAL);
 	EXPECT("reserve", kh_reserve(client, 5000, NULL, &key, &addr), 0);
@@ -231,6 +231,44 @@ static void test_locks(uint32_t unit_shift)
 	need("map", kh_map(client, addr, 2ULL * unit, PROT_READ, &key, (void **)&mem));
 	EXPECT("what the lock wrote is in the mapping", memcmp(mem + unit, "def", 3), 0);
 	kh_unmap(client, mem);
+	EXPECT("unreserve", kh_unreserve(client, addr, &key), 0);
+}
+
+/* What is durable only a power cut shows; here is what each call says. */
+static void test_flush(void)
+{
+	struct khazana_addr addr = region_new(8 * PAGE, 12, false);
+	struct kh_attr attr = { .durability = 1 };
+	struct kh_region_info info;
+	struct kh_lock *lock;
+	char *mem;
+
+	need("allocate", kh_allocate(client, addr, 4 * PAGE, &key));
+	EXPECT("flush of no bytes", kh_flush(client, addr, 0, &key), -EINVAL);
+	EXPECT("flush, wrong key", kh_flush(client, addr, PAGE, &wrong), -EKEYREJECTED);
+	EXPECT("flush that leaves the region", kh_flush(client, addr, 9 * PAGE, &key), -ERANGE);
+	EXPECT("flush of what nobody stored", kh_flush(client, addr, 4 * PAGE, &key), 0);
+	need("map", kh_map(client, addr, 4 * PAGE, PROT_READ | PROT_WRITE, &key, (void **)&mem));
+	memset(mem, 7, 4 * PAGE);
+	EXPECT("flush of two bytes in two units",
+	       kh_flush(client, kh_addr_add(addr, PAGE - 1), 2, &key), 0);
+	EXPECT("msync", msync(mem, 4 * PAGE, MS_SYNC), 0);
+	mem[0] = 8;
+	EXPECT("a store after a flush stays", mem[0], 8);
+	EXPECT("synchronous from now on",
+	       kh_setattr(client, addr, &key, KH_ATTR_DURABILITY, &attr, NULL), 0);
+	EXPECT("getattr", kh_getattr(client, addr, &info), 0);
+	EXPECT("it is set", info.attr.durability, 1);
+	need("lock", kh_lock(client, addr, 2 * PAGE, KH_LOCK_WRITE, 0, 0, &key, &lock));
+	EXPECT("write", kh_write(lock, addr, "safe", 4), 0);
+	EXPECT("unlock waits for the disk", kh_unlock(lock), 0);
+	EXPECT("what was written is there", memcmp(mem, "safe", 4), 0);
+	need("lock", kh_lock(client, addr, PAGE, KH_LOCK_READ, 0, 0, &key, &lock));
+	EXPECT("unlock of a READ lock", kh_unlock(lock), 0);
+	kh_unmap(client, mem);
+	EXPECT("unreserve", kh_unreserve(client, addr, &key), 0);
+	attr = (struct kh_attr){ .durability = 1, .wait_ms = 3000 };
+	EXPECT("a synchronous region", kh_reserve(client, PAGE, &attr, &key, &addr), 0);
 	EXPECT("unreserve", kh_unreserve(client, addr, &key), 0);
 }
 
@@ -381,6 +419,7 @@ int main(int argc, char **argv)
 	test_reserve();
 	test_allocate();
 	test_free();
+	test_flush();
 	test_locks(12);
 	test_locks(16);
 	test_map();

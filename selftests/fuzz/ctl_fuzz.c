@@ -57,6 +57,21 @@ static int collect(void *ctx, const void *msg, size_t len)
 	return 0;
 }
 
+/* Whatever was asked for, the answers of khd itself fit. */
+static void own(const struct kh_ctl_request *req)
+{
+	static const uint8_t contents[KH_CTL_SECTORS_MAX * KH_CTL_SECTOR];
+	static const struct kh_ctl_store store = { .state = KHAZANA_NL_STORE_STATE_IN_SERVICE,
+						   .capacity = 1 };
+	struct kh_ctl_parked parked[200] = { { .id = req->id } };
+	const struct kh_ctl_finding finding = { .subject = "store", .advice = "none" };
+
+	require(!kh_ctl_reply_store(req, &store, collect, NULL));
+	require(!kh_ctl_reply_parked(req, parked, contents, KH_CTL_SECTORS_MAX, collect, NULL));
+	require(!kh_ctl_reply_parked_list(req, parked, 200, collect, NULL));
+	require(!kh_ctl_reply_health(req, &finding, 1, collect, NULL));
+}
+
 static void request(const uint8_t *data, size_t size)
 {
 	static const struct kh_op_result nothing, failed = { .error = EIO };
@@ -78,6 +93,10 @@ static void request(const uint8_t *data, size_t size)
 	require(!kh_ctl_reply(&req, &failed, collect, NULL));
 	if (req.subscribe) {
 		require(!kh_ctl_event(&req, 1, 2, 3, "name", "text", collect, NULL));
+		return;
+	}
+	if (req.own) {
+		own(&req);
 		return;
 	}
 	len = kh_ctl_build(&req.op, buf, sizeof(buf), req.type, req.seq);
@@ -130,7 +149,7 @@ static int ignore(void *arg, const struct kh_nl_msg *msg)
 /* A khd that says anything, in packets of which each is preceded by its length. */
 static void client(uint8_t mode, const uint8_t *data, size_t size)
 {
-	struct kh_op op = { .code = mode % KH_OP_ECHO + 1, .timeout_ms = 1 };
+	struct kh_op op = { .code = mode % KH_OP_FLUSH + 1, .timeout_ms = 1 };
 	struct kh_op_result result;
 	struct kh_ctl *ctl;
 	int fds[2];

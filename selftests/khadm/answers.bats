@@ -14,6 +14,12 @@ load common
 @test "region create -j" { golden region-create 0 region create --size 64M --unit 64K --protocol crew --lease-ms 500 --allocate -j; }
 @test "region destroy -j" { golden region-destroy 0 region destroy 1:0 -k "$(key_file)" -j; }
 @test "event watch -j prints one document a line" { golden event-watch 0 event watch -n 2 -j; }
+@test "store status -j" { golden store-status 0 store status -j; }
+@test "store status -j, out of service" { FAKE_STORE=out golden store-status-out 0 store status -j; }
+@test "store status -j, without one" { FAKE_STORE=none golden store-status-none 0 store status -j; }
+@test "store scrub -j" { golden store-scrub 0 store scrub --rate 4M -j; }
+@test "store resize -j" { golden store-resize 0 store resize 2G -j; }
+@test "store parked discard -j" { golden store-parked-discard 0 store parked discard 3 -j; }
 @test "a failure prints a document too" { golden error 3 page show 2:0 -j; }
 
 @test "every document parses, has a schema, and no key in it" {
@@ -34,9 +40,83 @@ load common
 	page = json.loads(sys.argv[1])
 	assert page["schema"] == "khazana.page/1"
 	assert page["home"] == {"addr": "1:2000", "version": 42, "token": "0x300000000063", "home": 1, "owner": 2,
-	                        "backup": 1, "right": "read", "busy": True, "waiting": 4, "readers": [1, 3]}, page
+	                        "backup": 1, "right": "read", "busy": True, "waiting": 4, "readers": [1, 3],
+	                        "place": 2, "stored": 41}, page
 	assert (page["local"] is None) == ("local_error" in page)
 	END
+}
+
+@test "store parked list: all of them, whatever a message holds" {
+	run --separate-stderr -0 faked store parked list -j
+	python3 - "$output" <<-'END'
+	import json, sys
+	parked = json.loads(sys.argv[1])
+	assert parked["schema"] == "khazana.store-parked-list/1"
+	assert [p["id"] for p in parked["parked"]] == [3, 7] + list(range(1002, 1202))
+	assert parked["parked"][0] == {"id": 3, "addr": "1:2000", "shift": 10, "generation": 5, "version": 40,
+	                               "token": "0x300000000000", "region": "1:0", "region_generation": 7, "bytes": 1024}
+	END
+	run -0 faked store parked list
+	[ "${#lines[@]}" = 203 ]
+}
+
+@test "store parked show: beside what its home says" {
+	run --separate-stderr -0 faked store parked show 3 -j
+	python3 - "$output" <<-'END'
+	import json, sys
+	shown = json.loads(sys.argv[1])
+	assert shown["schema"] == "khazana.store-parked/1" and shown["parked"]["version"] == 40
+	assert shown["home"]["version"] == 42 and shown["home"]["stored"] == 41
+	END
+	run -3 faked store parked show 4
+}
+
+@test "store parked export: the whole contents, into a new file only" {
+	out=$BATS_TEST_TMPDIR/unit
+	run --separate-stderr -0 faked store parked export 3 --output "$out" -j
+	[[ $output == *'"bytes": 1024'* ]]
+	[ "$(wc -c <"$out")" = 1024 ]
+	[ "$(tr -d '\003' <"$out" | wc -c)" = 0 ]
+	[ "$(stat -c %a "$out")" = 600 ]
+	run -1 faked store parked export 3 --output "$out"
+	[[ $output == *"File exists"* ]]
+	faked store parked export 7 --output - >"$out.2"
+	[ "$(wc -c <"$out.2")" = 512 ]
+	run -3 faked store parked export 4 --output "$out.3"
+	[ ! -e "$out.3" ]
+}
+
+@test "health: an error is exit 6, a note is not" {
+	run --separate-stderr faked health -j
+	python3 - "$output" "$status" <<-'END'
+	import json, sys
+	health = json.loads(sys.argv[1])
+	errors = [f for f in health["findings"] if f["severity"] == "error"]
+	assert health["schema"] == "khazana.health/1" and health["well"] == (not errors)
+	assert (sys.argv[2] == "0") == health["well"]
+	# node 3 of the fake cluster is not connected
+	assert "node 3" in [f["subject"] for f in errors] and "store" not in [f["subject"] for f in errors]
+	END
+	FAKE_STORE=out run -6 faked health
+	[[ $output == *"error: store: out of service"*"khadm store check DIR"* ]]
+	[[ $output == *"note: store: only a note"* ]]
+	run -5 alone health
+}
+
+@test "the store's refusals" {
+	run -1 faked store resize 1M
+	[[ $output == *"more than that is reserved"* ]]
+	run -3 faked store parked discard 8
+	FAKE_STORE=none run -1 faked store scrub
+	[[ $output == *"this node has no store"* ]]
+	run -5 alone store status
+}
+
+@test "store check and rebuild: only where there is a store" {
+	run -3 "$KHADM" store check "$BATS_TEST_TMPDIR"
+	[[ $output == *"there is no store"* ]]
+	run -3 "$KHADM" store rebuild "$BATS_TEST_TMPDIR/none"
+	[ -z "$(ls -A "$BATS_TEST_TMPDIR" | grep -v -e out -e err)" ]
 }
 
 @test "stats: khd's counters" {

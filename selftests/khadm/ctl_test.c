@@ -37,7 +37,7 @@ static struct kh_op sample(enum kh_op_code code)
 /* What an operation carries arrives; what it does not carry arrives as zero. */
 static void every_operation_survives(void **state)
 {
-	for (int code = KH_OP_RESERVE; code <= KH_OP_ECHO; code++) {
+	for (int code = KH_OP_RESERVE; code <= KH_OP_FLUSH; code++) {
 		const struct kh_op op = sample(code);
 		uint64_t request = kh_nl_ops[kh_ctl_cmd(code)].request;
 		struct kh_ctl_request req;
@@ -80,7 +80,7 @@ static void an_unknown_operation_is_not_built(void **state)
 	uint8_t buf[1024];
 
 	assert_int_equal(kh_ctl_build(&op, buf, sizeof(buf), KH_CTL_TYPE, 1), -EINVAL);
-	op.code = KH_OP_ECHO + 1;
+	op.code = KH_OP_FLUSH + 1;
 	assert_int_equal(kh_ctl_build(&op, buf, sizeof(buf), KH_CTL_TYPE, 1), -EINVAL);
 	op = sample(KH_OP_SETATTR);
 	assert_int_equal(kh_ctl_build(&op, buf, 100, KH_CTL_TYPE, 1), -EMSGSIZE);
@@ -278,6 +278,8 @@ static void values_survive(void **state)
 		.busy = true,
 		.waiting = 8,
 		.reader_count = KH_PAGE_HOLDERS_MAX,
+		.place = 9,
+		.stored = 10,
 	};
 	struct kh_op_result result = { .addr = { 5, 6 } }, got;
 	struct kh_ctl_request req = request(KH_OP_RESERVE);
@@ -339,7 +341,7 @@ static void errors_carry_a_text(void **state)
 {
 	struct kh_op_result result = { .error = EKEYREJECTED };
 
-	for (int code = KH_OP_RESERVE; code <= KH_OP_ECHO; code++) {
+	for (int code = KH_OP_RESERVE; code <= KH_OP_FLUSH; code++) {
 		struct kh_ctl_request req = request(code);
 		struct catch caught = { 0 };
 
@@ -359,6 +361,94 @@ static void a_value_that_khd_forgot_is_an_error(void **state)
 	assert_int_equal(kh_ctl_reply(&req, &result, catch_emit, &caught), 0);
 	assert_true(caught.ended);
 	assert_int_equal(caught.error, -EIO);
+}
+
+/* A request that khd answers without its node, with the attributes that are not ~0. */
+static int parse_own(uint8_t cmd, uint64_t rate, uint64_t id, struct kh_ctl_request *req,
+		     const char **text)
+{
+	uint8_t buf[256];
+	struct kh_nlb nlb;
+
+	kh_nlb_begin(&nlb, buf, sizeof(buf), KH_CTL_TYPE, NLM_F_REQUEST, 9, 0, cmd);
+	if (rate != ~0ULL)
+		kh_nlb_u64(&nlb, KHAZANA_NLA_OP_RATE, rate);
+	if (id != ~0ULL)
+		kh_nlb_u64(&nlb, KHAZANA_NLA_OP_ID, id);
+	return kh_ctl_parse(buf, kh_nlb_end(&nlb), req, text);
+}
+
+static void requests_to_khd_itself(void **state)
+{
+	struct kh_ctl_request req;
+	const char *text;
+
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_STORE_GET, ~0ULL, ~0ULL, &req, &text), 0);
+	assert_true(req.own && !req.subscribe && !req.op.code);
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_STORE_SCRUB, 77, ~0ULL, &req, &text), 0);
+	assert_true(req.own && req.rate == 77);
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_STORE_SCRUB, ~0ULL, ~0ULL, &req, &text), -EINVAL);
+	assert_string_equal(text, "the rate is missing");
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_STORE_RESIZE, ~0ULL, ~0ULL, &req, &text),
+			 -EINVAL);
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_STORE_PARKED_LIST, ~0ULL, ~0ULL, &req, &text), 0);
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_STORE_PARKED_READ, ~0ULL, 5, &req, &text), 0);
+	assert_true(req.own && req.id == 5 && !req.offset);
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_STORE_PARKED_READ, ~0ULL, ~0ULL, &req, &text),
+			 -EINVAL);
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_STORE_PARKED_DISCARD, ~0ULL, ~0ULL, &req, &text),
+			 -EINVAL);
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_STORE_PARKED_DISCARD, 1, 1, &req, &text),
+			 -EINVAL);
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_HEALTH_GET, ~0ULL, ~0ULL, &req, &text), 0);
+	assert_int_equal(parse_own(KHAZANA_NL_CMD_NODE_LIST, ~0ULL, ~0ULL, &req, &text), 0);
+	assert_false(req.own);
+}
+
+/* Counts the elements of an answer; its form is checked as everywhere. */
+static int count_emit(void *ctx, const void *msg, size_t len)
+{
+	const uint8_t *at = msg;
+	unsigned int *seen = ctx;
+	struct kh_nl_msg m;
+
+	while (kh_nl_next(&at, &len, &m) > 0) {
+		if (m.type < NLMSG_MIN_TYPE)
+			continue;
+		assert_int_equal(kh_nla_check(kh_nl_ops[m.cmd].set, ~0ULL, true, m.body, m.len), 0);
+		(*seen)++;
+	}
+	return 0;
+}
+
+static void answers_of_khd_itself(void **state)
+{
+	static uint8_t contents[KH_CTL_SECTORS_MAX * KH_CTL_SECTOR];
+	static struct kh_ctl_parked parked[300];
+	static struct kh_ctl_finding findings[3];
+	struct kh_ctl_store store = { .state = KHAZANA_NL_STORE_STATE_OUT_OF_SERVICE,
+				      .dir = "/d",
+				      .reason = "r",
+				      .capacity = 1 };
+	struct kh_ctl_request req = { .type = KH_CTL_TYPE, .seq = 9 };
+	unsigned int seen = 0;
+
+	req.cmd = KHAZANA_NL_CMD_STORE_GET;
+	assert_int_equal(kh_ctl_reply_store(&req, &store, count_emit, &seen), 0);
+	assert_int_equal(seen, 1);
+	req.cmd = KHAZANA_NL_CMD_STORE_PARKED_READ;
+	assert_int_equal(kh_ctl_reply_parked(&req, parked, contents, KH_CTL_SECTORS_MAX, count_emit,
+					     &seen),
+			 0);
+	assert_int_equal(seen, 2);
+	req.cmd = KHAZANA_NL_CMD_STORE_PARKED_LIST;
+	assert_int_equal(kh_ctl_reply_parked_list(&req, parked, 300, count_emit, &seen), 0);
+	assert_int_equal(seen, 302);
+	req.cmd = KHAZANA_NL_CMD_HEALTH_GET;
+	findings[0].subject = findings[1].subject = findings[2].subject = "store";
+	findings[1].advice = "a";
+	assert_int_equal(kh_ctl_reply_health(&req, findings, 3, count_emit, &seen), 0);
+	assert_int_equal(seen, 305);
 }
 
 static int emit_fails(void *ctx, const void *msg, size_t len)
@@ -389,6 +479,8 @@ int main(void)
 		cmocka_unit_test(long_lists_survive),
 		cmocka_unit_test(errors_carry_a_text),
 		cmocka_unit_test(a_value_that_khd_forgot_is_an_error),
+		cmocka_unit_test(requests_to_khd_itself),
+		cmocka_unit_test(answers_of_khd_itself),
 		cmocka_unit_test(a_full_socket_ends_the_answer),
 	};
 

@@ -10,7 +10,9 @@
  *   f:1  EKEYREJECTED    f:2  EBUSY     f:3  never answered     f:4  the connection is closed
  *   f:5  a malformed answer             f:6  EIO
  *
- * The region at 1:0 has the key 00112233445566778899aabbccddeeff.
+ * The region at 1:0 has the key 00112233445566778899aabbccddeeff.  $FAKE_STORE chooses the store:
+ * none, out (of service), else in service, with parked units 3 (1 KiB, the byte 3), 7 (512 bytes)
+ * and 200 more.
  */
 #include <errno.h>
 #include <signal.h>
@@ -61,6 +63,8 @@ static const struct kh_page_info page = {
 	.waiting = 4,
 	.reader_count = 2,
 	.readers = { 1, 3 },
+	.place = 2,
+	.stored = 41,
 };
 
 static const struct kh_node_info nodes[] = {
@@ -80,6 +84,34 @@ static const struct kh_counter counters[] = {
 	{ "faults", 12 },
 	{ "grants", 1234567 },
 	{ "stale-tokens", 0 },
+};
+
+static const struct kh_ctl_store store = {
+	.state = KHAZANA_NL_STORE_STATE_IN_SERVICE,
+	.dir = "/var/lib/khazana/store",
+	.capacity = 1 << 30,
+	.reserved = 64 << 20,
+	.used = 8192,
+	.parked = 202,
+	.puts = 3,
+	.gets = 2,
+	.flushes = 5,
+	.groups = 4,
+	.checkpoints = 1,
+	.scrubbed = 6,
+	.scrub_rate = 16 << 20,
+	.memory = 65536,
+	.buffers_used = 4096,
+	.buffers_max = 32 << 20,
+	.recovery_ns = 1500000,
+	.replayed = 9,
+	.discarded = 1,
+};
+
+static const struct kh_ctl_finding findings[] = {
+	{ KHAZANA_NL_SEVERITY_ERROR, "store", "out of service, it cannot be opened: it is damaged",
+	  "stop khd; khadm store check DIR" },
+	{ KHAZANA_NL_SEVERITY_NOTE, "store", "only a note", NULL },
 };
 
 static int emit(void *ctx, const void *msg, size_t len)
@@ -155,6 +187,91 @@ static int op_run(const struct kh_op *op, struct kh_op_result *result)
 	}
 }
 
+/* Parked unit number @i of those that there are. */
+static struct kh_ctl_parked parked(unsigned int i)
+{
+	return (struct kh_ctl_parked){
+		.id = i == 0 ? 3 :
+		      i == 1 ? 7 :
+			       1000 + i,
+		.addr = { 1, 0x2000 + 0x1000 * i },
+		.shift = i == 0 ? 10 : 9,
+		.generation = 5,
+		.version = 40 + i,
+		.token = 3ULL << 44 | i,
+		.region = { 1, 0 },
+		.region_generation = 7,
+	};
+}
+
+static void list_parked(int fd, const struct kh_ctl_request *req)
+{
+	struct kh_ctl_parked list[64];
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < 202 && count < 64; i++)
+		if (parked(i).id >= req->id)
+			list[count++] = parked(i);
+	kh_ctl_reply_parked_list(req, list, count, emit, &fd);
+}
+
+static void read_parked(int fd, const struct kh_ctl_request *req)
+{
+	struct kh_ctl_parked unit = parked(req->id == 7);
+	uint8_t contents[KH_CTL_SECTOR];
+
+	memset(contents, 3, sizeof(contents));
+	if (req->id != 3 && req->id != 7)
+		kh_ctl_reply_error(req, ENOENT, "no such parked unit", emit, &fd);
+	else if (req->offset >= 1u << unit.shift)
+		kh_ctl_reply_error(req, ERANGE, "the offset is not in the unit", emit, &fd);
+	else
+		kh_ctl_reply_parked(req, &unit, contents, 1, emit, &fd);
+}
+
+static void answer_own(int fd, const struct kh_ctl_request *req)
+{
+	static const struct kh_ctl_store none = { .state = KHAZANA_NL_STORE_STATE_NONE };
+	static const struct kh_ctl_store out = { .state = KHAZANA_NL_STORE_STATE_OUT_OF_SERVICE,
+						 .dir = "/var/lib/khazana/store",
+						 .reason = "it cannot be opened: it is damaged" };
+	const char *kind = getenv("FAKE_STORE");
+
+	kind = kind ? kind : "";
+	switch (req->cmd) {
+	case KHAZANA_NL_CMD_STORE_GET:
+		kh_ctl_reply_store(req,
+				   !strcmp(kind, "none") ? &none :
+				   !strcmp(kind, "out")	 ? &out :
+							   &store,
+				   emit, &fd);
+		return;
+	case KHAZANA_NL_CMD_HEALTH_GET:
+		kh_ctl_reply_health(req, findings, !strcmp(kind, "out") ? 2 : 0, emit, &fd);
+		return;
+	case KHAZANA_NL_CMD_STORE_PARKED_LIST:
+		list_parked(fd, req);
+		return;
+	case KHAZANA_NL_CMD_STORE_PARKED_READ:
+		read_parked(fd, req);
+		return;
+	case KHAZANA_NL_CMD_STORE_PARKED_DISCARD:
+		kh_ctl_reply_error(req, req->id == 3 ? 0 : ENOENT,
+				   req->id == 3 ? NULL : "no such parked unit", emit, &fd);
+		return;
+	case KHAZANA_NL_CMD_STORE_RESIZE:
+		kh_ctl_reply_error(req, req->op.length < store.reserved ? EBUSY : 0,
+				   req->op.length < store.reserved ? "more than that is reserved" :
+								     NULL,
+				   emit, &fd);
+		return;
+	default:
+		kh_ctl_reply_error(req, !strcmp(kind, "none") ? EOPNOTSUPP : 0,
+				   !strcmp(kind, "none") ? "this node has no store" : NULL, emit,
+				   &fd);
+	}
+}
+
 static void events(int fd, const struct kh_ctl_request *req)
 {
 	static const struct kh_op_result ok;
@@ -183,6 +300,10 @@ static void serve(int fd)
 		}
 		if (req.subscribe) {
 			events(fd, &req);
+			continue;
+		}
+		if (req.own) {
+			answer_own(fd, &req);
 			continue;
 		}
 		memset(&result, 0, sizeof(result));

@@ -25,7 +25,8 @@ refused() {
 	[[ $output == *"event watch"* ]]
 	for words in status "node list" "region create" "region list" "region show" "region destroy" \
 		"page show" "parked list" "parked show" "parked export" "parked discard" stats \
-		"event watch"; do
+		"event watch" health "store status" "store check" "store rebuild" "store scrub" \
+		"store resize" "store parked list" "store parked show" "store parked export" "store parked discard"; do
 		# shellcheck disable=SC2086
 		run -0 "$KHADM" $words --help
 		[[ $output == *"usage: khadm $words"* ]]
@@ -34,6 +35,8 @@ refused() {
 	done
 	run -0 "$KHADM" region --help
 	[[ $output == *"region create"* && $output != *"node list"* ]]
+	run -0 "$KHADM" store parked --help
+	[[ $output == *"store parked export ID"* && $output != *"store status"* ]]
 }
 
 @test "an unknown word gets the nearest match" {
@@ -41,15 +44,19 @@ refused() {
 	refused "did you mean 'stats'?" stat
 	refused "did you mean 'region destroy'?" region destory 1:0
 	refused "did you mean 'event watch'?" event wath
+	refused "did you mean 'health'?" heath
+	refused "did you mean 'store parked'?" store prked list
+	refused "did you mean 'store parked discard'?" store parked discrad 3
+	refused "did you mean 'store rebuild'?" store rebuid x
 }
 
-@test "parked units are named by --id" {
-	refused "parked show: --id is needed" parked show
-	refused "parked discard: --id is needed" parked discard
-	refused "'0' is not a valid value" parked discard --id 0
-	refused "'x' is not a valid value" parked discard -i x
-	refused "parked export: --output is needed" parked export --id 1
-	refused "unexpected word '1'" parked show 1
+@test "parked units are named by their id" {
+	refused "parked show: the id is missing" parked show
+	refused "parked discard: the id is missing" parked discard
+	refused "'x' is not an id" parked discard x
+	refused "parked export: --output is needed" parked export 1
+	refused "unexpected word '2'" parked show 1 2
+	run -3 "$KHADM" parked discard 4294967297
 	refused "did you mean 'parked list'?" parked lst
 }
 
@@ -75,6 +82,13 @@ refused() {
 	refused "unexpected word 'x'" status x
 	refused "--size is needed" region create
 	refused "needs an argument" region create --size
+	refused "usage: khadm store" store
+	refused "usage: khadm store parked" store parked
+	refused "the directory is missing" store check
+	refused "the size is missing" store resize
+	refused "the id is missing" store parked show
+	refused "--output is needed" store parked export 3
+	refused "unexpected word 'y'" store check x y
 }
 
 @test "addresses are checked" {
@@ -95,6 +109,11 @@ refused() {
 	refused "is not a valid value" region create --size 1M --protocol a-name-that-is-too-long
 	refused "is not a valid value" event watch --count 0
 	refused "is not a valid value" status --timeout 0
+	refused "is not a valid value" store scrub --rate fast
+	refused "is not a size" store resize 1X
+	refused "is not a size" store resize 0
+	refused "is not an id" store parked show x3
+	refused "is not a valid value" region create --size 1M --durability yes
 }
 
 @test "sizes take suffixes" {

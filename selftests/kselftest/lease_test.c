@@ -411,12 +411,12 @@ TEST_F(lease, parked_frames_by_khadm)
 	EXPECT_NE(NULL, strstr(out, "\"unit\": 4096"));
 	snprintf(words, sizeof(words), "\"token\": \"0x%llx\"", (unsigned long long)c.token);
 	EXPECT_NE(NULL, strstr(out, words));
-	snprintf(words, sizeof(words), "parked show -j --id %llu", (unsigned long long)c.cookie);
+	snprintf(words, sizeof(words), "parked show -j %llu", (unsigned long long)c.cookie);
 	EXPECT_EQ(0, khadm(words, out, sizeof(out)));
 	EXPECT_NE(NULL, strstr(out, "\"schema\": \"khazana.parked/1\""));
 
 	unlink(file);
-	snprintf(words, sizeof(words), "parked export --id %llu -o %s",
+	snprintf(words, sizeof(words), "parked export %llu -o %s",
 		 (unsigned long long)c.cookie, file);
 	ASSERT_EQ(0, khadm(words, out, sizeof(out)));
 	fd = open(file, O_RDONLY);
@@ -429,7 +429,7 @@ TEST_F(lease, parked_frames_by_khadm)
 	EXPECT_EQ(1, khadm(words, out, sizeof(out)));
 	unlink(file);
 
-	snprintf(words, sizeof(words), "parked discard --id %llu", (unsigned long long)c.cookie);
+	snprintf(words, sizeof(words), "parked discard %llu", (unsigned long long)c.cookie);
 	EXPECT_EQ(0, khadm(words, out, sizeof(out)));
 	EXPECT_EQ(3, khadm(words, out, sizeof(out)));
 	EXPECT_EQ(0, khadm("parked list", out, sizeof(out)));

@@ -32,6 +32,22 @@ enum khazana_nl_source {
 	KHAZANA_NL_SOURCE_KHD	= 1,
 };
 
+/* Whether a node's page store serves. */
+enum khazana_nl_store_state {
+	/* the node has none, it keeps pages in memory only */
+	KHAZANA_NL_STORE_STATE_NONE	= 0,
+	KHAZANA_NL_STORE_STATE_IN_SERVICE	= 1,	/* it reads and writes */
+	/* its disk failed or it is damaged; every operation ends with EIO */
+	KHAZANA_NL_STORE_STATE_OUT_OF_SERVICE	= 2,
+};
+
+/* How much a finding matters. */
+enum khazana_nl_severity {
+	KHAZANA_NL_SEVERITY_NOTE	= 0,	/* as it was configured */
+	KHAZANA_NL_SEVERITY_WARNING	= 1,	/* nothing fails yet */
+	KHAZANA_NL_SEVERITY_ERROR	= 2,	/* something fails until the operator has acted */
+};
+
 /* The module's instance of one network namespace. */
 enum khazana_nla_instance {
 	KHAZANA_NLA_INSTANCE_PAD = 1,
@@ -231,6 +247,8 @@ enum khazana_nla_page {
 	KHAZANA_NLA_PAGE_BUSY,	/* flag: a request is being served */
 	KHAZANA_NLA_PAGE_WAITING,	/* u32: requests behind it */
 	KHAZANA_NLA_PAGE_READERS,	/* u32, several: nodes with a copy */
+	KHAZANA_NLA_PAGE_PLACE,	/* u32: node whose store keeps it; 0: none */
+	KHAZANA_NLA_PAGE_STORED,	/* u64: version that is known to be safe there; 0: none */
 
 	/* private: */
 	__KHAZANA_NLA_PAGE_MAX,
@@ -256,6 +274,70 @@ enum khazana_nla_node {
 	KHAZANA_NLA_NODE_MAX = __KHAZANA_NLA_NODE_MAX - 1,
 };
 
+/* A node's page store. Figures count from the start of its khd; absent ones are not known. */
+enum khazana_nla_store {
+	KHAZANA_NLA_STORE_PAD = 1,
+	KHAZANA_NLA_STORE_STATE,	/* u32: whether it serves */
+	KHAZANA_NLA_STORE_DIR,	/* string: its directory */
+	KHAZANA_NLA_STORE_REASON,	/* string: why it is out of service */
+	KHAZANA_NLA_STORE_CAPACITY,	/* u64: bytes that units may take */
+	KHAZANA_NLA_STORE_RESERVED,	/* u64: bytes promised to ranges */
+	KHAZANA_NLA_STORE_USED,	/* u64: bytes of the newest versions */
+	KHAZANA_NLA_STORE_PARKED,	/* u64: units kept aside */
+	KHAZANA_NLA_STORE_PUTS,	/* u64: versions stored */
+	KHAZANA_NLA_STORE_GETS,	/* u64: units read */
+	KHAZANA_NLA_STORE_FLUSHES,	/* u64: flushes asked for */
+	KHAZANA_NLA_STORE_GROUPS,	/* u64: flushes of the device */
+	KHAZANA_NLA_STORE_CHECKPOINTS,	/* u64: checkpoints */
+	KHAZANA_NLA_STORE_DAMAGED,	/* u64: units found damaged */
+	KHAZANA_NLA_STORE_SCRUBBED,	/* u64: units checked by scrubs */
+	/* u64: bytes a second of the scrub asked for last; 0: none */
+	KHAZANA_NLA_STORE_SCRUB_RATE,
+	KHAZANA_NLA_STORE_MEMORY,	/* u64: bytes of memory it holds, SQLite's cache apart */
+	/* u64: bytes of memory with units on their way to and from it */
+	KHAZANA_NLA_STORE_BUFFERS_USED,
+	KHAZANA_NLA_STORE_BUFFERS_MAX,	/* u64: limit of these */
+	KHAZANA_NLA_STORE_WAITING,	/* u64: units that wait for a place in its queue */
+	KHAZANA_NLA_STORE_RECOVERY_NS,	/* u64: how long its recovery took */
+	KHAZANA_NLA_STORE_REPLAYED,	/* u64: log records that the recovery took */
+	KHAZANA_NLA_STORE_DISCARDED,	/* u64: log records that it left, never acknowledged */
+
+	/* private: */
+	__KHAZANA_NLA_STORE_MAX,
+	KHAZANA_NLA_STORE_MAX = __KHAZANA_NLA_STORE_MAX - 1,
+};
+
+/* A unit's contents that were kept aside, since the right to store them was lost before they were safe. */
+enum khazana_nla_store_parked {
+	KHAZANA_NLA_STORE_PARKED_PAD = 1,
+	KHAZANA_NLA_STORE_PARKED_ID,	/* u64: names it */
+	KHAZANA_NLA_STORE_PARKED_ADDR,	/* binary: first address of the unit */
+	KHAZANA_NLA_STORE_PARKED_SHIFT,	/* u32: log2 of its size */
+	KHAZANA_NLA_STORE_PARKED_GENERATION,	/* u64: of its allocation */
+	KHAZANA_NLA_STORE_PARKED_VERSION,	/* u64: that it would have become */
+	KHAZANA_NLA_STORE_PARKED_TOKEN,	/* u64: of the right that was lost */
+	KHAZANA_NLA_STORE_PARKED_REGION,	/* binary: first address of its region */
+	/* u64: tells one use of that address from the next */
+	KHAZANA_NLA_STORE_PARKED_REGION_GENERATION,
+
+	/* private: */
+	__KHAZANA_NLA_STORE_PARKED_MAX,
+	KHAZANA_NLA_STORE_PARKED_MAX = __KHAZANA_NLA_STORE_PARKED_MAX - 1,
+};
+
+/* Something that khd has to say about its health. */
+enum khazana_nla_finding {
+	KHAZANA_NLA_FINDING_PAD = 1,
+	KHAZANA_NLA_FINDING_SEVERITY,	/* u32: how much it matters */
+	KHAZANA_NLA_FINDING_SUBJECT,	/* string: what it is about */
+	KHAZANA_NLA_FINDING_TEXT,	/* string: what is so */
+	KHAZANA_NLA_FINDING_ADVICE,	/* string: what to do; absent if nothing */
+
+	/* private: */
+	__KHAZANA_NLA_FINDING_MAX,
+	KHAZANA_NLA_FINDING_MAX = __KHAZANA_NLA_FINDING_MAX - 1,
+};
+
 /* An operation of khd, and what answers it. */
 enum khazana_nla_op {
 	KHAZANA_NLA_OP_PAD = 1,
@@ -272,6 +354,13 @@ enum khazana_nla_op {
 	KHAZANA_NLA_OP_PAGE,	/* nest: a unit */
 	KHAZANA_NLA_OP_NODE_INFO,	/* nest: a node */
 	KHAZANA_NLA_OP_COUNTER,	/* nest: a counter */
+	KHAZANA_NLA_OP_STORE,	/* nest: the store */
+	KHAZANA_NLA_OP_PARKED,	/* nest: a parked unit */
+	KHAZANA_NLA_OP_FINDING,	/* nest: a finding */
+	KHAZANA_NLA_OP_RATE,	/* u64: bytes a second */
+	KHAZANA_NLA_OP_ID,	/* u64: of a parked unit */
+	KHAZANA_NLA_OP_OFFSET,	/* u64: in its contents, a multiple of 512 */
+	KHAZANA_NLA_OP_SECTOR,	/* binary, several: its contents from there on */
 
 	/* private: */
 	__KHAZANA_NLA_OP_MAX,
@@ -319,6 +408,26 @@ enum khazana_nl_cmd {
 	KHAZANA_NL_CMD_ECHO	= 43,
 	/* khd: Once acknowledged, khd sends its events over this connection. */
 	KHAZANA_NL_CMD_EVENT_SUBSCRIBE	= 44,
+	/* khd: Whatever could be read in a range is durable, whoever wrote it. */
+	KHAZANA_NL_CMD_FLUSH	= 45,
+	KHAZANA_NL_CMD_STORE_GET	= 46,	/* khd: The page store of this node. */
+	/*
+	 * khd: Verify every stored unit in the background, at most so many bytes a second; 0
+	 * stops. Needs privilege.
+	 */
+	KHAZANA_NL_CMD_STORE_SCRUB	= 47,
+	/* khd: The store's size from now on. Needs privilege. */
+	KHAZANA_NL_CMD_STORE_RESIZE	= 48,
+	/*
+	 * khd: Parked units, from an id on; the list may end early, but not before its first.
+	 * Needs privilege.
+	 */
+	KHAZANA_NL_CMD_STORE_PARKED_LIST	= 49,
+	/* khd: A parked unit and a part of its contents. Needs privilege. */
+	KHAZANA_NL_CMD_STORE_PARKED_READ	= 50,
+	/* khd: A parked unit is of no use any more. Needs privilege. */
+	KHAZANA_NL_CMD_STORE_PARKED_DISCARD	= 51,
+	KHAZANA_NL_CMD_HEALTH_GET	= 52,	/* khd: What khd has to say about its health. */
 
 	/* private: */
 	__KHAZANA_NL_CMD_MAX,

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * claim.c - whose a page store is
+ *
+ *   STATE/store   "new ID" before a store is made, "has ID" when it is made and may be served
+ *   DIR/owner     "ID"
+ *
+ * With "new" nothing was ever served from DIR: what a crash left there is made anew.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "khd/claim.h"
+#include "khd/log.h"
+
+#define NOTE "store"
+#define ID_LEN 32
+#define WORD_LEN 4 /* "new ", "has " */
+
+/* The state's word, and the id behind it. Return: 0, -ENOENT, -EINVAL or an errno. */
+static int note_read(struct khd_state *state, bool *has, char id[ID_LEN + 1])
+{
+	char line[WORD_LEN + ID_LEN + 1];
+	int ret = khd_state_noted(state, NOTE, line, sizeof(line));
+
+	if (ret)
+		return ret;
+	*has = !strncmp(line, "has ", WORD_LEN);
+	if (strlen(line) != WORD_LEN + ID_LEN || (!*has && strncmp(line, "new ", WORD_LEN)))
+		return -EINVAL;
+	memcpy(id, line + WORD_LEN, ID_LEN + 1);
+	return strspn(id, "0123456789abcdef") == ID_LEN ? 0 : -EINVAL;
+}
+
+static int note_write(struct khd_state *state, const char *word, const char *id)
+{
+	char line[WORD_LEN + ID_LEN + 1];
+
+	snprintf(line, sizeof(line), "%s%s", word, id);
+	return khd_state_note(state, NOTE, line);
+}
+
+/* Return: 0, -ENOENT, -EINVAL or an errno. */
+static int owner_read(const char *dir, char id[ID_LEN + 1])
+{
+	int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fd, ret = 0;
+	char line[ID_LEN + 2];
+	ssize_t n;
+
+	if (at < 0)
+		return -errno;
+	fd = openat(at, "owner", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		ret = -errno;
+	close(at);
+	if (fd < 0)
+		return ret;
+	n = read(fd, line, sizeof(line));
+	if (n < 0)
+		ret = -errno;
+	close(fd);
+	if (ret)
+		return ret;
+	if (n != ID_LEN + 1 || line[ID_LEN] != '\n')
+		return -EINVAL;
+	memcpy(id, line, ID_LEN);
+	id[ID_LEN] = '\0';
+	return 0;
+}
+
+/* Nothing is served before the state's "has", so this need not be atomic; it must be durable. */
+static int owner_write(const char *dir, const char *id)
+{
+	int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd, ret = 0;
+
+	if (at < 0)
+		return -errno;
+	fd = openat(at, "owner", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || dprintf(fd, "%s\n", id) != ID_LEN + 1 || fsync(fd) < 0 || fsync(at) < 0)
+		ret = errno ? -errno : -EIO;
+	if (fd >= 0)
+		close(fd);
+	close(at);
+	return ret;
+}
+
+static int begin_new(struct khd_state *state)
+{
+	uint64_t random[2];
+	char id[ID_LEN + 1];
+
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		return -errno;
+	snprintf(id, sizeof(id), "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+	return note_write(state, "new ", id);
+}
+
+enum khd_claim khd_claim_look(struct khd_state *state, const char *dir, bool there)
+{
+	char ours[ID_LEN + 1], id[ID_LEN + 1];
+	bool has;
+	int ret = note_read(state, &has, ours);
+
+	if (ret == -ENOENT && there) {
+		khd_log(KHD_ERR,
+			"%s: the store there is of another state directory; give it back "
+			"its own, or name an empty directory",
+			dir);
+		return KHD_CLAIM_REFUSED;
+	}
+	if (ret == -ENOENT)
+		ret = begin_new(state);
+	else if (!ret && has)
+		goto check;
+	if (!ret)
+		return KHD_CLAIM_NEW;
+	khd_log(KHD_ERR,
+		"what the state directory knows of the store cannot be read or written: %s",
+		strerror(-ret));
+	return KHD_CLAIM_REFUSED;
+check:
+	ret = owner_read(dir, id);
+	if (!ret && !strcmp(id, ours))
+		return KHD_CLAIM_OURS;
+	khd_log(KHD_ERR, "%s: this node's store is not there (%s); is its file system mounted?",
+		dir,
+		!ret	       ? "it is another node's" :
+		ret == -ENOENT ? "no store is" :
+				 strerror(-ret));
+	return KHD_CLAIM_REFUSED;
+}
+
+bool khd_claim_made(struct khd_state *state, const char *dir)
+{
+	char id[ID_LEN + 1];
+	bool has;
+	int ret = note_read(state, &has, id);
+
+	if (!ret)
+		ret = owner_write(dir, id);
+	if (!ret)
+		ret = note_write(state, "has ", id);
+	if (ret)
+		khd_log(KHD_ERR, "%s: cannot note whose the store is: %s", dir, strerror(-ret));
+	return !ret;
+}
+
+bool khd_claim_exists(struct khd_state *state)
+{
+	char id[ID_LEN + 1];
+	bool has;
+
+	return !note_read(state, &has, id) && has;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * claim.h - whose a page store is
+ *
+ * A store and the state directory of its node belong together: either alone would make pages come
+ * back that were given up, or read as zero what was stored.  So both know the store's id, DIR/owner
+ * and STATE/store. A directory that is empty because nothing is mounted there, or another node's,
+ * is refused.
+ */
+#ifndef KHD_CLAIM_H
+#define KHD_CLAIM_H
+
+#include <stdbool.h>
+
+#include "khd/state.h"
+
+enum khd_claim {
+	KHD_CLAIM_REFUSED, /* for a reason that was logged */
+	KHD_CLAIM_NEW, /* there is none: make one, then call khd_claim_made() */
+	KHD_CLAIM_OURS,
+};
+
+/**
+ * khd_claim_look() - is the store in @dir this node's?
+ * @dir: locked by the caller
+ * @there: something is stored there
+ */
+enum khd_claim khd_claim_look(struct khd_state *state, const char *dir, bool there);
+
+/* The new store in @dir is made, durably. False after an error, which was logged. */
+bool khd_claim_made(struct khd_state *state, const char *dir);
+
+/* Whether this node had a store once. */
+bool khd_claim_exists(struct khd_state *state);
+
+#endif /* KHD_CLAIM_H */

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * assign.c - operations get their numbers: slots are taken, records enter the log
+ *
+ * What cannot go on yet stays in the queue of the stalled ones, without having changed anything.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "khd/store/store_priv.h"
+
+static bool assign_put(struct khd_op *op)
+{
+	struct khd_store *store = op->store;
+	struct khd_store_op *api = khd_api(op);
+	struct khd_extent *e = khd_range_find(store, &api->key);
+	struct khd_record rec = { .type = KHD_RECORD_PUT, .cells = 1 };
+	struct khd_block *block;
+	int ret;
+
+	if (!e) {
+		khd_op_finish(op, ENXIO);
+		return true;
+	}
+	if (!khd_log_room(store, 1))
+		return false;
+	ret = khd_space_take(store, api->key.shift, &op->slot);
+	if (ret == -EAGAIN)
+		return false;
+	block = ret ? NULL : khd_buffer(store->sector);
+	if (!block) {
+		khd_op_finish(op, ret ? -ret : ENOMEM);
+		return true;
+	}
+	op->lsn = store->lsn_next++;
+	op->crc = khd_crc32c(0, api->iov.iov_base, api->iov.iov_len);
+	khd_slot_fill(store, op, block, KHD_BLOCK_DATA, &e->tag);
+	rec.shift = (uint8_t)api->key.shift;
+	rec.data_crc = op->crc;
+	rec.lsn = op->lsn;
+	rec.addr_hi = api->key.addr.hi;
+	rec.addr_lo = api->key.addr.lo;
+	rec.generation = api->key.generation;
+	rec.version = api->meta.version;
+	rec.token = api->meta.token;
+	rec.slot = op->slot;
+	ret = khd_log_append(store, &rec);
+	khd_op_number(op, false);
+	if (ret)
+		khd_store_fail(store, ENOMEM, "redo log", 0);
+	khd_slot_write(op, block, true);
+	return true;
+}
+
+/* The file gets the segments that are promised. */
+struct growth {
+	struct khd_job_of of;
+	struct khd_op *op;
+	uint32_t segments;
+	int ret;
+};
+
+static void growth_run(struct khd_job *job)
+{
+	struct growth *g = kh_container(job, struct growth, of.job);
+	struct khd_store *store = g->of.store;
+
+	g->ret = store->disk->ops->resize(store->disk, KHD_FILE_SLOTS,
+					  khd_space_segment_at(store, g->segments));
+	/* No record may name a slot that the file might not have. */
+	if (!g->ret)
+		g->ret = store->disk->ops->flush(store->disk);
+}
+
+static void growth_done(struct khd_job *job)
+{
+	struct growth *g = kh_container(job, struct growth, of.job);
+	struct khd_store *store = g->of.store;
+
+	khd_store_enter(store);
+	store->jobs--;
+	store->growing = false;
+	if (!g->ret && khd_space_resize_file(store, g->segments))
+		g->ret = -ENOMEM;
+	/* fail_queue() may have finished it meanwhile */
+	if (g->ret == -ENOSPC || g->ret == -ENOMEM) {
+		if (!store->error)
+			khd_op_finish(g->op, -g->ret);
+	} else if (g->ret) {
+		khd_store_fail(store, EIO, "growing the slot file",
+			       khd_space_segment_at(store, g->segments));
+	}
+	free(g);
+	khd_store_leave(store);
+}
+
+static bool grow(struct khd_op *op, uint32_t segments)
+{
+	struct khd_store *store = op->store;
+	struct growth *g;
+
+	if (store->growing)
+		return false;
+	g = calloc(1, sizeof(*g));
+	if (!g) {
+		khd_op_finish(op, ENOMEM);
+		return true;
+	}
+	*g = (struct growth){ .of = { { growth_run, growth_done, NULL }, store },
+			      .op = op,
+			      .segments = segments };
+	store->growing = true;
+	khd_job(store, &g->of.job);
+	return false;
+}
+
+/* No room: what was released may give some back after a checkpoint. */
+static bool no_room(struct khd_op *op)
+{
+	struct khd_store *store = op->store;
+
+	if (store->ckpt == KHD_CKPT_IDLE && op->lsn <= store->stats.checkpoints) {
+		if (op->tries++ >= 2) {
+			khd_op_finish(op, ENOSPC);
+			return true;
+		}
+		op->lsn = store->stats.checkpoints + 1;
+		khd_checkpoint_want(store);
+	}
+	return false;
+}
+
+/*
+ * Promises @units of a class, and a descriptor when it is a range's; the file has the segments for
+ * it.  False: not now, or, with @done, never.
+ */
+bool khd_op_promise(struct khd_op *op, unsigned int class, uint64_t units, bool *done)
+{
+	struct khd_store *store = op->store;
+	unsigned int descriptor = op->kind == KHD_OP_RESERVE;
+	uint64_t charge;
+
+	*done = false;
+	if (!khd_space_promise(store, class, units)) {
+		*done = no_room(op);
+		return false;
+	}
+	if (descriptor && !khd_space_promise(store, KHD_CLASS_META, 1)) {
+		khd_space_unpromise(store, class, units);
+		*done = no_room(op);
+		return false;
+	}
+	charge = khd_space_charge(store);
+	if (store->plant == KHD_PLANT_OVERCOMMIT && charge > store->segments_max)
+		charge = store->segments_max;
+	if (charge <= store->segments.count)
+		return true;
+	khd_space_unpromise(store, class, units);
+	khd_space_unpromise(store, KHD_CLASS_META, descriptor);
+	*done = grow(op, (uint32_t)charge);
+	return false;
+}
+
+static bool assign_reserve(struct khd_op *op)
+{
+	struct khd_store *store = op->store;
+	const struct khd_range *range = op->more;
+	struct khd_record rec = { .type = KHD_RECORD_RESERVE, .cells = 2 };
+	struct khd_extent e;
+	bool done;
+	int ret = khd_range_overlaps(store, range);
+
+	if (ret == 1) { /* perhaps not yet durable */
+		op->lsn = store->lsn_next - 1;
+		khd_op_number(op, true);
+		return true;
+	}
+	if (ret) {
+		khd_op_finish(op, -ret);
+		return true;
+	}
+	if (!khd_log_room(store, 2))
+		return false;
+	if (!khd_op_promise(op, range->shift, range->units, &done))
+		return done;
+	ret = khd_space_take(store, KHD_CLASS_META, &op->slot);
+	if (ret) {
+		khd_space_unpromise(store, range->shift, range->units);
+		khd_space_unpromise(store, KHD_CLASS_META, 1);
+		if (ret == -EAGAIN)
+			return false;
+		khd_op_finish(op, -ret);
+		return true;
+	}
+	op->lsn = store->lsn_next++;
+	rec.shift = (uint8_t)range->shift;
+	rec.lsn = op->lsn;
+	rec.addr_hi = range->start.hi;
+	rec.addr_lo = range->start.lo;
+	rec.generation = range->generation;
+	rec.token = range->units;
+	rec.slot = op->slot;
+	rec.born = op->lsn;
+	memcpy(rec.tag, range->tag.bytes, sizeof(rec.tag));
+	khd_range_from_record(&rec, &e);
+	e.fresh = true;
+	if (!khd_range_insert(store, &e) || khd_log_append(store, &rec))
+		khd_store_fail(store, ENOMEM, "redo log", 0);
+	khd_space_live(store, op->slot);
+	khd_op_number(op, true);
+	return true;
+}
+
+/*
+ * A range that falls in two needs a second descriptor.  The units that go leave room for it in
+ * their own class, so that release never lacks space.
+ */
+static int second_slot(struct khd_store *store, unsigned int shift, uint64_t *slot)
+{
+	int ret;
+
+	if (khd_space_promise(store, KHD_CLASS_META, 1)) {
+		if (khd_space_charge(store) <= store->segments.count) {
+			ret = khd_space_take(store, KHD_CLASS_META, slot);
+			if (ret)
+				khd_space_unpromise(store, KHD_CLASS_META, 1);
+			return ret;
+		}
+		khd_space_unpromise(store, KHD_CLASS_META, 1);
+	}
+	store->class[shift].units++;
+	ret = khd_space_take(store, shift, slot);
+	if (ret)
+		store->class[shift].units--;
+	return ret;
+}
+
+static bool assign_release(struct khd_op *op)
+{
+	struct khd_store *store = op->store;
+	const struct khd_range *range = op->more;
+	struct khd_record rec;
+	bool splits;
+	int ret = 0;
+
+	while (khd_range_next_release(store, range, &rec, &splits)) {
+		if (!khd_log_room(store, 2))
+			return false;
+		if (splits)
+			ret = second_slot(store, range->shift, &rec.token);
+		if (ret == -EAGAIN)
+			return false;
+		if (ret) {
+			khd_op_finish(op, -ret);
+			return true;
+		}
+		if (splits) {
+			khd_space_live(store, rec.token);
+			rec.data_crc =
+				store->segments.at[khd_space_segment_of(store, rec.token)].class;
+		}
+		rec.lsn = store->lsn_next++;
+		if (khd_log_append(store, &rec) || khd_range_apply_release(store, &rec)) {
+			khd_store_fail(store, ENOMEM, "redo log", 0);
+			return true;
+		}
+	}
+	op->lsn = store->lsn_next - 1;
+	khd_op_number(op, true);
+	return true;
+}
+
+/* True: it does not wait here any more. */
+static bool assign(struct khd_op *op)
+{
+	switch (op->kind) {
+	case KHD_OP_PUT:
+		return assign_put(op);
+	case KHD_OP_RESERVE:
+		return assign_reserve(op);
+	case KHD_OP_RELEASE:
+		return assign_release(op);
+	default:
+		return khd_parked_assign(op);
+	}
+}
+
+/* One class that waits does not hold up the others. */
+void khd_assign_stalled(struct khd_store *store)
+{
+	struct khd_op *op, *tmp;
+	uint32_t waiting = 0;
+
+	kh_list_each_safe (op, tmp, &store->stalled, link) {
+		uint32_t bit = 1u << khd_api(op)->key.shift;
+
+		if (store->error)
+			break;
+		if (khd_checkpoint_gate(store, op->kind))
+			continue;
+		if (op->kind == KHD_OP_PUT && waiting & bit)
+			continue;
+		if (!assign(op) && op->kind == KHD_OP_PUT)
+			waiting |= bit;
+	}
+}

@@ -1,0 +1,679 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * checkpoint.c - what RAM has, and the index has not, goes into the index; then the log is cut
+ *
+ *	IDLE ---------> PURGING		khd_checkpoint_step(): wanted
+ *	PURGING ------> DRAINING	purge_done(): slots of released units are found
+ *	DRAINING -----> SEALING		freeze(): nothing is under way, bitmaps are loaded
+ *	SEALING ------> DESCRIPTORS	what is frozen is durable
+ *	DESCRIPTORS --> FLUSHING	blocks of changed ranges, and tombs, are written
+ *	FLUSHING -----> INDEX		and durable
+ *	INDEX --------> SUPER		index_done(): committed
+ *	SUPER --------> IDLE		finish(): the superblock moved the tail; slots are given back
+ *
+ * Until the superblock is durable nothing that the old one refers to was overwritten, but for
+ * descriptors, of which the log says what they become.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "khd/store/store_priv.h"
+
+#define ROWS_A_JOB 256u
+#define BLOCKS_AT_ONCE 32u
+
+/* Steps of the transaction. */
+enum frozen_step {
+	STEP_BEGIN,
+	STEP_PURGE,
+	STEP_ROWS,
+	STEP_RANGES,
+	STEP_TOMBS,
+	STEP_PARKED,
+	STEP_DISCARDED,
+	STEP_SEGMENTS,
+	STEP_COMMIT,
+	STEP_TIDY,
+	STEP_END,
+};
+
+/**
+ * struct khd_frozen - a checkpoint under way: what it writes, as it was at one moment
+ * @meta: of the index
+ * @previous: CRC of the log block before the new tail
+ * @at: cursor of the current step, or of the descriptors
+ * @after: where the scan of a purge goes on
+ */
+struct khd_frozen {
+	struct khd_job_of of;
+	struct khd_disk_io flush;
+	struct khd_index_meta meta;
+	KHD_VECTOR(struct khd_row) rows;
+	KHD_VECTOR(struct khd_extent) ranges;
+	KHD_VECTOR(struct khd_dead) dead;
+	KHD_VECTOR(struct khd_parked_unit) parked;
+	KHD_VECTOR(uint64_t) discarded;
+	KHD_VECTOR(struct khd_segment_row) segments;
+	KHD_VECTOR(struct khd_purge) purge;
+	enum frozen_step step;
+	size_t at;
+	struct khd_key after;
+	bool has_after, busy, clean, super_first;
+	unsigned int blocks; /* under way */
+	int ret, found;
+	struct khd_row scanned[ROWS_A_JOB];
+};
+
+void khd_checkpoint_want(struct khd_store *store)
+{
+	store->ckpt_wanted = true;
+}
+
+bool khd_checkpoint_gate(const struct khd_store *store, enum khd_op_kind kind)
+{
+	return store->ckpt == KHD_CKPT_DRAINING ||
+	       (store->ckpt == KHD_CKPT_PURGING && kind == KHD_OP_RELEASE);
+}
+
+static void out_of_memory(struct khd_store *store)
+{
+	khd_store_fail(store, ENOMEM, "checkpoint", 0);
+}
+
+void khd_checkpoint_abandon(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+	size_t i;
+
+	if (!f)
+		return;
+	for (i = 0; i < f->segments.count; i++)
+		free(f->segments.at[i].bits);
+	free(f->rows.at);
+	free(f->ranges.at);
+	free(f->dead.at);
+	free(f->parked.at);
+	free(f->discarded.at);
+	free(f->segments.at);
+	free(f->purge.at);
+	free(f);
+	store->frozen = NULL;
+}
+
+/* ---------------------------------------------------------------- PURGING */
+
+static void scan_run(struct khd_job *job)
+{
+	struct khd_frozen *f = kh_container(job, struct khd_frozen, of.job);
+
+	f->found = khd_index_scan(f->of.store->index, &f->purge.at[f->at],
+				  f->has_after ? &f->after : NULL, f->scanned, ROWS_A_JOB);
+}
+
+static void scan_next(struct khd_store *store);
+
+static void scan_done(struct khd_job *job)
+{
+	struct khd_frozen *f = kh_container(job, struct khd_frozen, of.job);
+	struct khd_store *store = f->of.store;
+	int i;
+
+	khd_store_enter(store);
+	store->jobs--;
+	f->busy = false;
+	if (f->found < 0) {
+		khd_store_fail(store, EIO, "index: units of a released range", 0);
+	} else if (f->found) {
+		for (i = 0; i < f->found; i++)
+			khd_space_dead(store, f->scanned[i].slot, false);
+		f->after = f->scanned[f->found - 1].key;
+		f->has_after = true;
+		scan_next(store);
+	} else {
+		f->at++;
+		f->has_after = false;
+		scan_next(store);
+	}
+	khd_store_leave(store);
+}
+
+static void scan_next(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+
+	if (store->error)
+		return;
+	if (f->at == f->purge.count) {
+		store->ckpt = KHD_CKPT_DRAINING;
+		return;
+	}
+	f->busy = true;
+	f->of = (struct khd_job_of){ { scan_run, scan_done, NULL }, store };
+	khd_job(store, &f->of.job);
+}
+
+static void begin(struct khd_store *store)
+{
+	struct khd_frozen *f = calloc(1, sizeof(*f));
+	size_t i;
+
+	if (!f) {
+		out_of_memory(store);
+		return;
+	}
+	store->frozen = f;
+	store->ckpt_wanted = false;
+	store->ckpt = KHD_CKPT_PURGING;
+	for (i = 0; i < store->purges.count; i++) {
+		struct khd_purge *copy = khd_push(&f->purge);
+
+		if (!copy) {
+			out_of_memory(store);
+			return;
+		}
+		*copy = store->purges.at[i];
+	}
+	scan_next(store);
+}
+
+/* ---------------------------------------------------------------- DRAINING */
+
+static bool bitmaps_loaded(struct khd_store *store)
+{
+	bool all = true;
+	size_t i;
+	int segment;
+
+	for (i = 0; i < store->dead.count; i++) {
+		segment = khd_space_segment_of(store, store->dead.at[i].slot);
+		if (segment >= 0 && !khd_space_load(store, (uint32_t)segment))
+			all = false;
+	}
+	return all;
+}
+
+static bool freeze_units(struct khd_store *store, struct khd_frozen *f)
+{
+	while (!kh_list_empty(&store->dirty)) {
+		struct khd_unit *unit = kh_list_first(&store->dirty, struct khd_unit, link);
+		struct khd_extent *e = khd_range_find(store, &unit->key);
+		struct khd_row *row;
+
+		unit->pins++;
+		khd_unit_clean(store, unit);
+		if (!e || !khd_unit_stored(unit, e)) { /* released since */
+			khd_space_dead(store, unit->slot, false);
+			unit->version = 0;
+			khd_unit_put(store, unit);
+			continue;
+		}
+		row = khd_push(&f->rows);
+		if (!row)
+			return false;
+		*row = (struct khd_row){ .key = unit->key,
+					 .version = unit->version,
+					 .token = unit->token,
+					 .lsn = unit->lsn,
+					 .slot = unit->slot,
+					 .crc = unit->crc,
+					 .unit = unit };
+	}
+	return true;
+}
+
+static bool freeze_ranges(struct khd_store *store, struct khd_frozen *f)
+{
+	size_t i;
+
+	for (i = 0; i < store->ranges.count; i++) {
+		struct khd_extent *e = &store->ranges.at[i], *copy;
+
+		if (e->touched)
+			e->fresh = e->touched = false;
+		if (!e->dirty)
+			continue;
+		e->dirty = false;
+		copy = khd_push(&f->ranges);
+		if (!copy)
+			return false;
+		*copy = *e;
+	}
+	for (i = 0; i < store->parked.count; i++) {
+		struct khd_parked_unit *p = &store->parked.at[i], *copy;
+
+		if (!p->dirty)
+			continue;
+		p->dirty = false;
+		copy = khd_push(&f->parked);
+		if (!copy)
+			return false;
+		*copy = *p;
+	}
+	for (i = 0; i < store->discarded.count; i++) {
+		uint64_t *id = khd_push(&f->discarded);
+
+		if (!id)
+			return false;
+		*id = store->discarded.at[i];
+	}
+	store->discarded.count = 0;
+	return true;
+}
+
+static bool freeze_segment(struct khd_store *store, struct khd_frozen *f, uint32_t number)
+{
+	struct khd_segment *seg = &store->segments.at[number];
+	struct khd_segment_row *row;
+
+	if (seg->headless && seg->class)
+		khd_space_write_headers(store, number);
+	if (!seg->dirty)
+		return true;
+	seg->dirty = false;
+	row = khd_push(&f->segments);
+	if (!row)
+		return false;
+	*row = (struct khd_segment_row){ .number = number, .live = seg->live, .last = seg->last };
+	if (seg->retiring)
+		return true;
+	row->class = seg->class;
+	row->bytes = khd_space_words(store->class[seg->class].slots) * sizeof(uint64_t);
+	row->bits = malloc(row->bytes);
+	if (row->bits)
+		memcpy(row->bits, seg->bits, row->bytes);
+	return row->bits;
+}
+
+/* Empty segments that their class does not need go to the pool. */
+static void retire(struct khd_store *store)
+{
+	uint32_t spare[KHD_CLASSES] = { 0 };
+	size_t i = store->segments.count;
+	unsigned int class;
+
+	for (class = KHD_CLASS_META; class < KHD_CLASSES; class ++) {
+		uint32_t need = khd_space_need(store, class, store->class[class].units);
+
+		if (store->class[class].held > need)
+			spare[class] = store->class[class].held - need;
+	}
+	while (i--) {
+		struct khd_segment *seg = &store->segments.at[i];
+		bool beyond = i >= store->segments_max;
+
+		if (seg->class == KHD_CLASS_NONE || seg->live || seg->zeroing ||
+		    (!spare[seg->class] && !beyond))
+			continue;
+		if (spare[seg->class])
+			spare[seg->class]--;
+		seg->retiring = seg->dirty = true;
+	}
+}
+
+/* Nothing has a number and is not applied: RAM is exactly what lsn_applied made of it. */
+static void freeze(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+	size_t i;
+
+	f->meta = (struct khd_index_meta){ .checkpoint = store->checkpoint + 1,
+					   .lsn = store->lsn_applied,
+					   .tail = store->log.head,
+					   .sequence = store->log.sequence,
+					   .previous = store->log.previous };
+	memcpy(f->meta.uuid, store->uuid, sizeof(f->meta.uuid));
+	f->clean = store->stopped;
+	f->super_first = store->plant == KHD_PLANT_STALE_INDEX;
+	if (!freeze_units(store, f) || !freeze_ranges(store, f)) {
+		out_of_memory(store);
+		return;
+	}
+	for (i = 0; i < store->dead.count; i++) {
+		struct khd_dead *dead = khd_push(&f->dead);
+
+		if (!dead) {
+			out_of_memory(store);
+			return;
+		}
+		*dead = store->dead.at[i];
+		khd_space_clear_live(store, dead->slot);
+	}
+	store->dead.count = 0;
+	retire(store);
+	for (i = 0; i < store->segments.count; i++)
+		if (!freeze_segment(store, f, (uint32_t)i)) {
+			out_of_memory(store);
+			return;
+		}
+	store->purges.count = 0; /* releases waited: f->purge has all of them */
+	f->at = 0;
+	khd_log_want(store, store->lsn_applied);
+	store->ckpt = KHD_CKPT_SEALING;
+}
+
+/* ---------------------------------------------------------------- DESCRIPTORS */
+
+static void block_done(struct khd_store *store, struct khd_raw *raw, bool ok)
+{
+	store->frozen->blocks--;
+}
+
+/* A block over the one that the slot has; its unit, if it has one, stays. */
+static void write_tomb(struct khd_store *store, uint64_t slot)
+{
+	struct khd_frozen *f = store->frozen;
+	struct khd_block *block = khd_buffer(store->sector);
+	int segment = khd_space_segment_of(store, slot);
+
+	if (block)
+		khd_block_seal(store, block, KHD_BLOCK_TOMB,
+			       segment < 0 ? 0 : store->segments.at[segment].class, slot,
+			       f->meta.lsn);
+	f->blocks++;
+	khd_raw_write(store, slot, block, store->sector, 0, block_done);
+}
+
+static void write_descriptors(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+	size_t total = f->ranges.count + f->dead.count;
+
+	while (f->at < total && f->blocks < BLOCKS_AT_ONCE && !store->error) {
+		size_t at = f->at++;
+		struct khd_block *block;
+
+		if (at >= f->ranges.count) {
+			const struct khd_dead *dead = &f->dead.at[at - f->ranges.count];
+
+			if (dead->tomb && store->plant != KHD_PLANT_FORGET_TOMBSTONE)
+				write_tomb(store, dead->slot);
+			continue;
+		}
+		block = khd_buffer(store->sector);
+		if (block)
+			khd_block_of_extent(store, block, &f->ranges.at[at]);
+		f->blocks++;
+		khd_raw_write(store, f->ranges.at[at].slot, block, store->sector, 0, block_done);
+	}
+}
+
+static void flush_done(struct khd_disk_io *io, int64_t res);
+
+static void flush(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+
+	f->busy = true;
+	f->of.store = store;
+	f->flush = (struct khd_disk_io){ .op = KHD_DISK_FLUSH,
+					 .file = KHD_FILE_SLOTS,
+					 .done = flush_done };
+	khd_io(store, &f->flush);
+}
+
+/* ---------------------------------------------------------------- INDEX */
+
+static int purge_rows(struct khd_frozen *f, struct khd_index *index)
+{
+	int ret = 0, i,
+	    n = khd_index_scan(index, &f->purge.at[f->at], f->has_after ? &f->after : NULL,
+			       f->scanned, ROWS_A_JOB);
+
+	for (i = 0; i < n && !ret; i++)
+		ret = khd_index_delete(index, &f->scanned[i].key);
+	if (n > 0)
+		f->after = f->scanned[n - 1].key;
+	f->has_after = n > 0;
+	if (!n)
+		f->at++;
+	return n < 0 ? n : ret;
+}
+
+static size_t step_count(const struct khd_frozen *f)
+{
+	switch (f->step) {
+	case STEP_PURGE:
+		return f->purge.count;
+	case STEP_ROWS:
+		return f->rows.count;
+	case STEP_RANGES:
+		return f->ranges.count;
+	case STEP_TOMBS:
+		return f->dead.count;
+	case STEP_PARKED:
+		return f->parked.count;
+	case STEP_DISCARDED:
+		return f->discarded.count;
+	case STEP_SEGMENTS:
+		return f->segments.count;
+	default:
+		return 1;
+	}
+}
+
+/* One item of the current step. */
+static int one(struct khd_frozen *f, struct khd_index *index)
+{
+	size_t at = f->at;
+
+	if (f->step == STEP_PURGE)
+		return purge_rows(f, index);
+	f->at++;
+	switch (f->step) {
+	case STEP_BEGIN:
+		return khd_index_begin(index);
+	case STEP_ROWS:
+		return khd_index_store(index, &f->rows.at[at]);
+	case STEP_RANGES:
+		return khd_index_store_range(index, &f->ranges.at[at]);
+	case STEP_TOMBS:
+		return f->dead.at[at].tomb ? khd_index_delete_range(index, f->dead.at[at].slot) : 0;
+	case STEP_PARKED:
+		return khd_index_store_parked(index, &f->parked.at[at]);
+	case STEP_DISCARDED:
+		return khd_index_delete_parked(index, f->discarded.at[at]);
+	case STEP_SEGMENTS:
+		return khd_index_store_segment(index, &f->segments.at[at]);
+	case STEP_COMMIT:
+		at = 0;
+		return khd_index_set_meta(index, &f->meta) || khd_index_commit(index) ? -EIO : 0;
+	case STEP_TIDY:
+		return khd_index_tidy(index);
+	default:
+		return 0;
+	}
+}
+
+/* A part of the transaction: look-ups go in between. */
+static void index_run(struct khd_job *job)
+{
+	struct khd_frozen *f = kh_container(job, struct khd_frozen, of.job);
+	unsigned int items = 0;
+
+	while (!f->ret && f->step != STEP_END && items < ROWS_A_JOB) {
+		if (f->at == step_count(f)) {
+			f->step++;
+			f->at = 0;
+			if (f->step >= STEP_COMMIT)
+				break;
+			continue;
+		}
+		items += f->step == STEP_PURGE ? ROWS_A_JOB : 1;
+		f->ret = one(f, f->of.store->index);
+	}
+}
+
+static void index_next(struct khd_store *store);
+
+static void index_done(struct khd_job *job)
+{
+	struct khd_frozen *f = kh_container(job, struct khd_frozen, of.job);
+	struct khd_store *store = f->of.store;
+
+	khd_store_enter(store);
+	store->jobs--;
+	f->busy = false;
+	if (f->ret == -EBADMSG)
+		khd_store_fail(store, EIO, "index damaged: stop, and rebuild it", 0);
+	else if (f->ret)
+		khd_store_fail(store, EIO, "index", 0);
+	else
+		index_next(store);
+	khd_store_leave(store);
+}
+
+static void write_super(struct khd_store *store);
+static void finish(struct khd_store *store);
+
+static void index_next(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+
+	if (f->step == STEP_END) {
+		if (f->super_first)
+			finish(store);
+		else
+			write_super(store);
+		return;
+	}
+	f->busy = true;
+	f->of = (struct khd_job_of){ { index_run, index_done, NULL }, store };
+	khd_job(store, &f->of.job);
+}
+
+static void enter_index(struct khd_store *store)
+{
+	store->ckpt = KHD_CKPT_INDEX;
+	store->frozen->step = STEP_BEGIN;
+	store->frozen->at = 0;
+	index_next(store);
+}
+
+/* ---------------------------------------------------------------- SUPER */
+
+void khd_super_fill(struct khd_store *store, struct khd_block *block, bool clean)
+{
+	uint64_t at = (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE;
+
+	memset(block, 0, sizeof(*block));
+	block->super = (struct khd_block_super){
+		.sequence = htole64(store->super_sequence),
+		.capacity = htole64(store->capacity),
+		.segment = htole64(store->segment_bytes),
+		.log_bytes = htole64(store->log_bytes),
+		.segments_at = htole64(store->segments_at),
+		.checkpoint = htole64(store->checkpoint),
+		.tail_at = htole64(store->log.tail),
+		.tail_sequence = htole64(store->log.tail_sequence),
+		.lsn_next = htole64(store->lsn_next),
+		.history = htole64(store->history.count),
+		.tail_previous = htole32(store->log.tail_previous),
+		.sector = htole32(store->sector),
+		.clean = htole32(clean),
+	};
+	khd_block_seal(store, block, KHD_BLOCK_SUPER, 0, at, store->lsn_checkpoint);
+}
+
+static void super_done(struct khd_store *store, struct khd_raw *raw, bool ok)
+{
+	store->frozen->busy = false;
+	if (ok)
+		flush(store);
+}
+
+/* The store's own fields become the new ones; the ring is only released when they are durable. */
+static void write_super(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+	struct khd_block *block = khd_buffer(store->sector);
+
+	store->ckpt = KHD_CKPT_SUPER;
+	store->super_sequence++;
+	store->checkpoint = f->meta.checkpoint;
+	store->lsn_checkpoint = f->meta.lsn;
+	store->log.tail = f->meta.tail;
+	store->log.tail_sequence = f->meta.sequence;
+	store->log.tail_previous = f->meta.previous;
+	if (block)
+		khd_super_fill(store, block, f->clean);
+	f->busy = true;
+	khd_raw_write(store, (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE, block,
+		      store->sector, 0, super_done);
+}
+
+static void finish(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+	size_t i;
+
+	khd_log_release(store, f->meta.tail);
+	for (i = 0; i < f->rows.count; i++)
+		khd_unit_put(store, f->rows.at[i].unit);
+	for (i = 0; i < f->dead.count; i++)
+		khd_space_give_back(store, f->dead.at[i].slot);
+	for (i = 0; i < store->segments.count; i++) {
+		struct khd_segment *seg = &store->segments.at[i];
+
+		if (!seg->retiring)
+			continue;
+		seg->retiring = false;
+		store->class[seg->class].held--;
+		seg->class = KHD_CLASS_NONE;
+		seg->live = seg->taken = 0;
+		free(seg->bits);
+		seg->bits = NULL;
+	}
+	store->stats.checkpoints++;
+	store->ckpt_at = 0;
+	store->ckpt = KHD_CKPT_IDLE;
+	khd_checkpoint_abandon(store);
+}
+
+static void flush_done(struct khd_disk_io *io, int64_t res)
+{
+	struct khd_frozen *f = kh_container(io, struct khd_frozen, flush);
+	struct khd_store *store = f->of.store;
+
+	khd_store_enter(store);
+	store->ios--;
+	f->busy = false;
+	if (res < 0)
+		khd_store_fail(store, EIO, "flush", 0);
+	else if (store->error)
+		; /* out of service */
+	else if (store->ckpt == KHD_CKPT_FLUSHING && f->super_first)
+		write_super(store);
+	else if (store->ckpt == KHD_CKPT_FLUSHING || f->super_first)
+		enter_index(store);
+	else
+		finish(store);
+	khd_store_leave(store);
+}
+
+void khd_checkpoint_step(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+
+	if (store->error)
+		return;
+	if (store->ckpt == KHD_CKPT_IDLE && store->ckpt_wanted) {
+		begin(store);
+		f = store->frozen;
+	}
+	if (store->ckpt == KHD_CKPT_DRAINING && kh_list_empty(&store->order) &&
+	    bitmaps_loaded(store) && !store->error)
+		freeze(store);
+	if (store->ckpt == KHD_CKPT_SEALING && !store->error && store->lsn_durable >= f->meta.lsn &&
+	    !store->headers) {
+		store->ckpt = KHD_CKPT_DESCRIPTORS;
+		f->at = 0;
+	}
+	if (store->ckpt == KHD_CKPT_DESCRIPTORS && !store->error) {
+		write_descriptors(store);
+		if (!f->blocks && f->at == f->ranges.count + f->dead.count && !store->error) {
+			store->ckpt = KHD_CKPT_FLUSHING;
+			flush(store);
+		}
+	}
+}

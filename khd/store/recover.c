@@ -1,0 +1,700 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * recover.c - a store is made, and opened
+ *
+ * Opening: the newer superblock; the history; the index, which must have the superblock's
+ * checkpoint; the log from the tail that the index names.  The log's records are applied to RAM as
+ * if they had just happened, so that the time depends on the log only.
+ *
+ * Records above what any block claims to be durable count only if every slot before verifies: none
+ * of the last group was acknowledged if one of its slots is not there.  Where the log ends a new
+ * epoch begins, and the numbers that may have been given out behind it go into the history: what
+ * bears one of them never happened, whoever finds it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "khd/store/store_priv.h"
+
+#define LOG_MIN 65536u
+#define LOG_MAX (64u << 20)
+#define BLOCK_MAX 65536u
+
+static const char *const plants[] = {
+	[KHD_PLANT_SKIP_FLUSH] = "skip-flush",
+	[KHD_PLANT_TRUST_BAD_CRC] = "trust-bad-crc",
+	[KHD_PLANT_REUSE_LIVE_SLOT] = "reuse-live-slot",
+	[KHD_PLANT_ACK_EARLY] = "ack-early",
+	[KHD_PLANT_FORGET_LOG_TAIL] = "forget-log-tail",
+	[KHD_PLANT_FORGET_TOMBSTONE] = "forget-tombstone",
+	[KHD_PLANT_STALE_INDEX] = "stale-index",
+	[KHD_PLANT_NO_POSITION_CHECK] = "no-position-check",
+	[KHD_PLANT_DAMAGE_AS_TAIL] = "damage-as-tail",
+	[KHD_PLANT_OVERCOMMIT] = "overcommit",
+	[KHD_PLANT_FORGET_HISTORY] = "forget-history",
+};
+
+/* ---------------------------------------------------------------- the store in memory */
+
+static bool find_plant(struct khd_store *store, const char *name)
+{
+	size_t i;
+
+	if (!name)
+		return true;
+	for (i = 1; i < sizeof(plants) / sizeof(plants[0]); i++)
+		if (!strcmp(plants[i], name)) {
+			store->plant = (enum khd_plant)i;
+			return true;
+		}
+	return false;
+}
+
+struct khd_store *khd_store_alloc(struct khd_disk *disk, const struct khd_store_config *config,
+				  khd_store_event *event, void *arg)
+{
+	struct khd_store *store = calloc(1, sizeof(*store));
+
+	if (!store)
+		return NULL;
+	store->disk = disk;
+	if (config)
+		store->config = *config;
+	store->event = event;
+	store->arg = arg;
+	kh_list_init(&store->stalled);
+	kh_list_init(&store->order);
+	kh_list_init(&store->syncing);
+	kh_list_init(&store->ready);
+	kh_list_init(&store->lookups);
+	kh_list_init(&store->completions);
+	if (!find_plant(store, store->config.plant) || khd_units_init(store)) {
+		khd_store_free(store);
+		return NULL;
+	}
+	return store;
+}
+
+void khd_store_free(struct khd_store *store)
+{
+	if (!store)
+		return;
+	khd_scrub_free(store);
+	khd_index_close(store);
+	khd_checkpoint_abandon(store);
+	khd_units_free(store);
+	khd_space_free(store);
+	khd_slot_pool_free(store);
+	free(store->ranges.at);
+	free(store->purges.at);
+	free(store->dead.at);
+	free(store->parked.at);
+	free(store->discarded.at);
+	free(store->history.at);
+	free(store->log.cells.at);
+	free(store);
+}
+
+/* ---------------------------------------------------------------- superblocks */
+
+int khd_block_read_now(struct khd_store *store, uint64_t at, struct khd_block *block)
+{
+	struct khd_block *buf = khd_buffer(KHD_DISK_ALIGN);
+	int64_t n;
+
+	if (!buf)
+		return -ENOMEM;
+	n = store->disk->ops->read(store->disk, KHD_FILE_SLOTS, at, buf, KHD_DISK_ALIGN);
+	memset(block, 0, sizeof(*block));
+	if (n >= (int64_t)sizeof(*block))
+		memcpy(block, buf, sizeof(*block));
+	free(buf);
+	return n < 0 ? (int)n : 0;
+}
+
+int khd_block_write_now(struct khd_store *store, uint64_t at, const struct khd_block *block)
+{
+	struct khd_block *buf = khd_buffer(store->sector);
+	int64_t n;
+
+	if (!buf)
+		return -ENOMEM;
+	memcpy(buf, block, sizeof(*block));
+	n = store->disk->ops->write(store->disk, KHD_FILE_SLOTS, at, buf, store->sector);
+	free(buf);
+	return n < 0 ? (int)n : n < store->sector ? -EIO : 0;
+}
+
+static bool geometry_valid(const struct khd_store *store)
+{
+	return store->sector >= KHD_SECTOR && store->sector <= KHD_SUPER_STRIDE &&
+	       !(store->sector & (store->sector - 1)) && !(store->sector % store->disk->sector) &&
+	       store->log_bytes >= LOG_MIN && store->log_bytes <= LOG_MAX &&
+	       !(store->log_bytes % KHD_SUPER_STRIDE) &&
+	       store->segments_at == KHD_LOG_AT + store->log_bytes &&
+	       store->segment_bytes >= 16 * KHD_SUPER_STRIDE &&
+	       store->segment_bytes <= 1ull << 32 && !(store->segment_bytes % KHD_SUPER_STRIDE) &&
+	       store->capacity > store->segments_at &&
+	       (store->capacity - store->segments_at) / store->segment_bytes <= UINT32_MAX / 2;
+}
+
+static void take_super(struct khd_store *store, const struct khd_block *super)
+{
+	const struct khd_block_super *s = &super->super;
+
+	memcpy(store->uuid, super->head.uuid, sizeof(store->uuid));
+	store->epoch = le64toh(super->head.epoch);
+	store->lsn_checkpoint = le64toh(super->head.lsn);
+	store->sector = le32toh(s->sector);
+	store->capacity = le64toh(s->capacity);
+	store->segment_bytes = le64toh(s->segment);
+	store->log_bytes = le64toh(s->log_bytes);
+	store->segments_at = le64toh(s->segments_at);
+	store->super_sequence = le64toh(s->sequence);
+	store->checkpoint = le64toh(s->checkpoint);
+	store->log.tail = le64toh(s->tail_at);
+	store->log.tail_sequence = le64toh(s->tail_sequence);
+	store->log.tail_previous = le32toh(s->tail_previous);
+	store->log.block = (uint32_t)(store->log_bytes / 16 / KHD_SUPER_STRIDE * KHD_SUPER_STRIDE);
+	if (store->log.block > BLOCK_MAX)
+		store->log.block = BLOCK_MAX;
+}
+
+/* The newer one; @bad: how many are damaged. */
+int khd_super_load(struct khd_store *store, struct khd_block *super, unsigned int *bad)
+{
+	static const uint8_t zero[sizeof(struct khd_block)];
+	bool found = false, other = false, blank = true;
+	unsigned int i;
+
+	*bad = 0;
+	for (i = 0; i < KHD_SUPERS; i++) {
+		struct khd_block block;
+		int ret = khd_block_read_now(store, i * KHD_SUPER_STRIDE, &block);
+		const char *wrong;
+
+		if (ret)
+			return ret == -ENOMEM ? ret : -EIO;
+		blank &= !memcmp(&block, zero, sizeof(zero));
+		wrong = khd_block_verify(&block, NULL, i * KHD_SUPER_STRIDE);
+		if (wrong && !strcmp(wrong, "format version"))
+			other = true;
+		if (wrong || block.head.kind != KHD_BLOCK_SUPER) {
+			(*bad)++;
+			khd_store_damage(store, "slots", i * KHD_SUPER_STRIDE, NULL,
+					 wrong ? wrong : "no superblock");
+			continue;
+		}
+		if (!found || le64toh(block.super.sequence) > le64toh(super->super.sequence))
+			*super = block;
+		found = true;
+	}
+	if (!found)
+		return other ? -EPROTONOSUPPORT : blank ? -ENOENT : -EBADMSG;
+	take_super(store, super);
+	return geometry_valid(store) ? 0 : -EBADMSG;
+}
+
+/* In order, at start and offline. */
+int khd_super_write(struct khd_store *store, bool clean)
+{
+	struct khd_block block;
+	int ret;
+
+	store->super_sequence++;
+	khd_super_fill(store, &block, clean);
+	ret = khd_block_write_now(store, (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE,
+				  &block);
+	return ret ? ret : store->disk->ops->flush(store->disk);
+}
+
+/* ---------------------------------------------------------------- history */
+
+static uint64_t history_at(size_t block)
+{
+	return KHD_HISTORY_AT + block * KHD_HISTORY_STRIDE;
+}
+
+/* @count: intervals that the superblock knows of.  @lenient: what is damaged is left out. */
+int khd_history_load(struct khd_store *store, uint64_t count, bool lenient)
+{
+	size_t b, i;
+
+	for (b = 0; b < KHD_HISTORY_BLOCKS; b++) {
+		struct khd_block block;
+		int ret = khd_block_read_now(store, history_at(b), &block);
+		const char *wrong;
+		uint32_t entries;
+
+		if (ret)
+			return ret;
+		wrong = khd_block_verify(&block, store->uuid, history_at(b));
+		entries = wrong ? 0 : le32toh(block.history.count);
+		if (wrong || block.head.kind != KHD_BLOCK_HISTORY ||
+		    entries > KHD_HISTORY_ENTRIES) {
+			if (b * KHD_HISTORY_ENTRIES >= count)
+				return 0;
+			khd_store_damage(store, "slots", history_at(b), NULL, "history");
+			if (!lenient)
+				return -EBADMSG;
+			continue;
+		}
+		for (i = 0; i < entries; i++) {
+			struct khd_interval *in = khd_push(&store->history);
+
+			if (!in)
+				return -ENOMEM;
+			in->first = le64toh(block.history.entry[i].first);
+			in->last = le64toh(block.history.entry[i].last);
+		}
+		if (entries < KHD_HISTORY_ENTRIES)
+			break;
+	}
+	return 0;
+}
+
+bool khd_history_has(const struct khd_store *store, uint64_t lsn)
+{
+	size_t low = 0, high = store->history.count;
+
+	if (store->plant == KHD_PLANT_FORGET_HISTORY)
+		return false;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (store->history.at[middle].last < lsn)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < store->history.count && store->history.at[low].first <= lsn;
+}
+
+static int history_write(struct khd_store *store, size_t b)
+{
+	size_t from = b * KHD_HISTORY_ENTRIES, i;
+	struct khd_block block = { 0 };
+
+	for (i = 0; i < KHD_HISTORY_ENTRIES && from + i < store->history.count; i++) {
+		block.history.entry[i].first = htole64(store->history.at[from + i].first);
+		block.history.entry[i].last = htole64(store->history.at[from + i].last);
+	}
+	block.history.count = htole32((uint32_t)i);
+	khd_block_seal(store, &block, KHD_BLOCK_HISTORY, 0, history_at(b), store->lsn_next);
+	return khd_block_write_now(store, history_at(b), &block);
+}
+
+/* All of it anew: after a sweep there is nothing left that it speaks of. */
+int khd_history_rewrite(struct khd_store *store)
+{
+	size_t b;
+	int ret = 0;
+
+	for (b = 0; b < KHD_HISTORY_BLOCKS && !ret; b++)
+		ret = history_write(store, b);
+	return ret ? ret : store->disk->ops->flush(store->disk);
+}
+
+/* An interval that begins where the last one does, or touches it, is the same crash again. */
+int khd_history_add(struct khd_store *store, uint64_t first, uint64_t last)
+{
+	struct khd_interval *in =
+		store->history.count ? &store->history.at[store->history.count - 1] : NULL;
+
+	if (in && in->last + 1 >= first) {
+		in->last = last > in->last ? last : in->last;
+	} else {
+		if (store->history.count == KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES) {
+			int ret = khd_store_sweep(store);
+
+			if (ret)
+				return ret;
+		}
+		in = khd_push(&store->history);
+		if (!in)
+			return -ENOMEM;
+		*in = (struct khd_interval){ first, last };
+	}
+	return history_write(store, (store->history.count - 1) / KHD_HISTORY_ENTRIES);
+}
+
+/* The numbers behind the last that counts, as far as any can have been given out. */
+int khd_history_close(struct khd_store *store)
+{
+	uint64_t first = store->lsn_applied + 1;
+	int ret;
+
+	if (store->lsn_next < first)
+		store->lsn_next = first;
+	store->lsn_next += KHD_LSN_GAP;
+	ret = khd_history_add(store, first, store->lsn_next - 1);
+	/* before the superblock, which counts them */
+	return ret ? ret : store->disk->ops->flush(store->disk);
+}
+
+/* ---------------------------------------------------------------- format */
+
+static uint64_t power_of_two(uint64_t n)
+{
+	return n < 2 ? 1 : 1ull << (63 - __builtin_clzll(n));
+}
+
+static int choose(struct khd_store *store, const struct khd_store_config *config)
+{
+	uint64_t segment = config->segment, log = config->log;
+
+	store->sector = store->disk->sector;
+	store->capacity = config->capacity;
+	if (!log) {
+		log = power_of_two(config->capacity / 64);
+		log = log < 262144 ? 262144 : log > 16u << 20 ? 16u << 20 : log;
+	}
+	if (!segment) {
+		segment = power_of_two(config->capacity / 64);
+		segment = segment > 64u << 20 ? 64u << 20 : segment;
+		if (segment < 4u << 20)
+			segment = config->capacity >= 64u << 20 ? 4u << 20 :
+				  segment < 131072		? 131072 :
+								  segment;
+		if (segment >= 4u << 20)
+			segment += 65536; /* so that units of 2 MiB leave nothing over */
+	}
+	store->segment_bytes = segment;
+	store->log_bytes = log;
+	store->segments_at = KHD_LOG_AT + log;
+	if (!geometry_valid(store) || store->capacity - store->segments_at < segment)
+		return -EINVAL;
+	memcpy(store->uuid, config->uuid, sizeof(store->uuid));
+	for (size_t i = 0; i < sizeof(store->uuid); i++)
+		if (store->uuid[i])
+			return 0;
+	return getrandom(store->uuid, sizeof(store->uuid), 0) == sizeof(store->uuid) ? 0 : -EIO;
+}
+
+/* The index without anything in it, then the superblocks: before them there is no store. */
+static int make(struct khd_store *store)
+{
+	struct khd_disk *disk = store->disk;
+	struct khd_index_meta meta = { .sequence = 1 };
+	int ret;
+
+	memcpy(meta.uuid, store->uuid, sizeof(meta.uuid));
+	ret = disk->ops->resize(disk, KHD_FILE_SLOTS, 0);
+	if (!ret)
+		ret = disk->ops->resize(disk, KHD_FILE_SLOTS, store->segments_at);
+	if (!ret)
+		ret = disk->ops->remove(disk, KHD_FILE_WAL);
+	if (!ret)
+		ret = disk->ops->remove(disk, KHD_FILE_INDEX);
+	if (!ret)
+		ret = khd_index_open(store, true);
+	if (!ret)
+		ret = khd_index_set_meta(store->index, &meta);
+	if (!ret)
+		ret = khd_index_tidy(store->index);
+	if (!ret)
+		ret = disk->ops->flush(disk);
+	store->log.tail_sequence = 1;
+	store->lsn_next = 1;
+	if (!ret)
+		ret = khd_super_write(store, true);
+	return ret ? ret : khd_super_write(store, true);
+}
+
+int khd_store_format(struct khd_disk *disk, const struct khd_store_config *config)
+{
+	struct khd_store *store = khd_store_alloc(disk, config, NULL, NULL);
+	struct khd_block super;
+	unsigned int bad;
+	int ret;
+
+	if (!store)
+		return -ENOMEM;
+	ret = khd_super_load(store, &super, &bad);
+	if (ret == -ENOENT || ret == -EBADMSG) {
+		/* nothing, or half of a format: two damaged superblocks are not ours to destroy */
+		ret = ret == -ENOENT ? choose(store, config) : -EEXIST;
+		if (!ret)
+			ret = make(store);
+	} else if (!ret || ret == -EPROTONOSUPPORT) {
+		ret = -EEXIST;
+	}
+	khd_store_free(store);
+	return ret;
+}
+
+/* ---------------------------------------------------------------- replay */
+
+/* The slot of a record is live; its segment may be newer than the index. */
+static int replay_live(struct khd_store *store, uint64_t slot, unsigned int class)
+{
+	int segment = khd_space_segment_of(store, slot), ret;
+	struct khd_segment *seg;
+	uint32_t index;
+
+	if (segment < 0 || class >= KHD_CLASSES || !store->class[class].slots)
+		return -EBADMSG;
+	seg = &store->segments.at[segment];
+	if (seg->class == KHD_CLASS_NONE) {
+		seg->class = seg->last = (uint8_t) class;
+		seg->headless = true;
+		store->class[class].held++;
+		if (khd_space_alloc_bits(store, (uint32_t)segment))
+			return -ENOMEM;
+	}
+	if (seg->class != class || khd_space_index_of(store, slot, &index) < 0)
+		return -EBADMSG;
+	if (!seg->bits) {
+		size_t words = khd_space_words(store->class[class].slots);
+
+		if (khd_space_alloc_bits(store, (uint32_t)segment))
+			return -ENOMEM;
+		ret = khd_index_load_bits(store->index, (uint32_t)segment, seg->bits,
+					  words * sizeof(uint64_t));
+		if (ret)
+			return ret;
+		memcpy(seg->bits + words, seg->bits, words * sizeof(uint64_t));
+	}
+	khd_space_live(store, slot);
+	return 0;
+}
+
+static int replay_put(struct khd_store *store, const struct khd_record *rec)
+{
+	struct khd_key key = { .addr = { .hi = rec->addr_hi, .lo = rec->addr_lo },
+			       .generation = rec->generation,
+			       .shift = rec->shift };
+	struct khd_extent *e = khd_range_find(store, &key);
+	struct khd_unit *unit;
+	struct khd_row row = { .key = key };
+	int ret;
+
+	if (!e || e->born > rec->lsn)
+		return 0;
+	unit = khd_unit_get(store, &key);
+	if (!unit)
+		return -ENOMEM;
+	if (!unit->known) {
+		ret = khd_index_find(store->index, &row);
+		if (ret && ret != -ENOENT) {
+			khd_unit_put(store, unit);
+			return ret;
+		}
+		if (!ret) {
+			unit->version = row.version;
+			unit->lsn = row.lsn;
+			unit->slot = row.slot;
+		}
+	}
+	if (unit->version && (unit->dirty || unit->lsn > e->born))
+		khd_space_dead(store, unit->slot, false);
+	unit->version = rec->version;
+	unit->token = rec->token;
+	unit->lsn = rec->lsn;
+	unit->slot = rec->slot;
+	unit->crc = rec->data_crc;
+	e->touched = true;
+	khd_unit_dirty(store, unit);
+	khd_unit_put(store, unit);
+	return replay_live(store, rec->slot, rec->shift);
+}
+
+static int replay_release(struct khd_store *store, const struct khd_record *rec)
+{
+	int ret = 0;
+
+	if (rec->token) {
+		unsigned int class = rec->data_crc;
+
+		ret = replay_live(store, rec->token, class);
+		if (!ret)
+			store->class[class].units++;
+	}
+	return ret ? ret : khd_range_apply_release(store, rec);
+}
+
+static int replay(struct khd_store *store, const struct khd_record *rec)
+{
+	struct khd_parked_unit p;
+	int ret;
+
+	switch (rec->type) {
+	case KHD_RECORD_PUT:
+		return replay_put(store, rec);
+	case KHD_RECORD_RESERVE:
+		ret = replay_live(store, rec->slot, KHD_CLASS_META);
+		store->class[KHD_CLASS_META].units++;
+		store->class[rec->shift].units += rec->token;
+		return ret ? ret : khd_range_apply_reserve(store, rec);
+	case KHD_RECORD_RELEASE:
+		return replay_release(store, rec);
+	case KHD_RECORD_PARK:
+		khd_parked_from_record(rec, &p);
+		store->class[rec->shift].units++;
+		ret = replay_live(store, rec->slot, rec->shift);
+		return ret ? ret : khd_parked_insert(store, &p);
+	default:
+		khd_parked_remove(store, rec->version);
+		return 0;
+	}
+}
+
+/* ---------------------------------------------------------------- open */
+
+/* The index is the superblock's, or newer by a checkpoint that was cut off before its superblock. */
+static int open_index(struct khd_store *store, struct khd_index_meta *meta)
+{
+	int ret = khd_index_open(store, false);
+
+	if (!ret)
+		ret = khd_index_meta(store->index, meta);
+	if (ret == -ENOENT)
+		ret = -EBADMSG;
+	if (!ret && memcmp(meta->uuid, store->uuid, sizeof(store->uuid)))
+		ret = -EBADMSG;
+	if (!ret && meta->checkpoint < store->checkpoint) {
+		khd_store_damage(store, "index", 0, NULL, "older than the superblock");
+		return -EBADMSG;
+	}
+	if (!ret)
+		ret = khd_index_load(store);
+	if (store->index)
+		khd_index_tell(store);
+	if (ret == -EBADMSG)
+		khd_store_damage(store, "index", 0, NULL, "damaged: rebuild it");
+	return ret;
+}
+
+int khd_file_use(struct khd_store *store)
+{
+	int64_t size = store->disk->ops->size(store->disk, KHD_FILE_SLOTS);
+	uint64_t segments;
+
+	if (size < 0)
+		return (int)size;
+	if ((uint64_t)size < store->segments_at)
+		return -EBADMSG;
+	if (store->config.capacity)
+		store->capacity = store->config.capacity;
+	if (store->capacity < store->segments_at + store->segment_bytes)
+		return -EINVAL;
+	segments = (store->capacity - store->segments_at) / store->segment_bytes;
+	store->segments_max = segments > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)segments;
+	segments = ((uint64_t)size - store->segments_at) / store->segment_bytes;
+	khd_space_init(store);
+	return khd_space_resize_file(store, (uint32_t)segments);
+}
+
+/**
+ * khd_recover() - everything that is known of the store into RAM; nothing is written
+ * @clean: it was closed in order, and no change came after
+ * @discarded: records at the log's tail that do not count
+ */
+int khd_recover(struct khd_store *store, struct khd_log_scan *scan, bool *clean, unsigned int *bad,
+		uint64_t *discarded)
+{
+	struct khd_index_meta meta = { 0 };
+	struct khd_block super;
+	uint64_t last = 0, kept;
+	size_t i;
+	int ret = khd_super_load(store, &super, bad);
+
+	if (!ret)
+		ret = khd_file_use(store);
+	if (!ret)
+		ret = khd_history_load(store, le64toh(super.super.history), false);
+	if (!ret)
+		ret = open_index(store, &meta);
+	if (ret)
+		return ret;
+	store->checkpoint = meta.checkpoint;
+	store->lsn_checkpoint = meta.lsn;
+	store->log.tail = meta.tail;
+	store->log.tail_sequence = meta.sequence;
+	store->log.tail_previous = meta.previous;
+	ret = khd_log_scan(store, &meta, false, scan);
+	kept = scan->records.count;
+	if (!ret)
+		ret = khd_log_cut(store, scan, &last);
+	for (i = 0; i < scan->records.count && !ret; i++) {
+		ret = replay(store, &scan->records.at[i]);
+		if (ret == -EBADMSG)
+			khd_store_damage(store, "slots", scan->records.at[i].slot, NULL,
+					 "record of the log does not fit the index");
+	}
+	*clean = le32toh(super.super.clean) && !kept && !*bad;
+	*discarded = kept - scan->records.count;
+	store->lsn_applied = store->lsn_durable = last;
+	store->lsn_next = le64toh(super.super.lsn_next);
+	return ret ? ret : -store->error;
+}
+
+/* What the log's end may have lost is lost for good; then the store is in use. */
+static int begin_epoch(struct khd_store *store, const struct khd_log_scan *scan, bool clean,
+		       unsigned int bad)
+{
+	int ret = 0;
+
+	store->epoch++;
+	store->log.head = scan->head;
+	store->log.sequence = scan->sequence;
+	store->log.previous = scan->previous;
+	store->log.claimed = store->lsn_durable;
+	khd_log_release(store, store->log.tail);
+	if (!clean)
+		ret = khd_history_close(store);
+	if (!ret)
+		ret = khd_super_write(store, false);
+	if (!ret && bad) /* both are whole again */
+		ret = khd_super_write(store, false);
+	return ret;
+}
+
+static int recover(struct khd_store *store, struct khd_store_recovery *report)
+{
+	struct khd_log_scan scan = { 0 };
+	uint64_t discarded = 0;
+	unsigned int bad = 0;
+	bool clean = false;
+	int ret = khd_recover(store, &scan, &clean, &bad, &discarded);
+
+	if (!ret)
+		ret = begin_epoch(store, &scan, clean, bad);
+	if (!ret && report) {
+		report->replayed = scan.records.count;
+		report->discarded = discarded;
+	}
+	free(scan.records.at);
+	return ret;
+}
+
+struct khd_store *khd_store_open(struct khd_disk *disk, const struct khd_store_config *config,
+				 khd_store_event *event, void *arg, int *error,
+				 struct khd_store_recovery *report)
+{
+	struct khd_store *store = khd_store_alloc(disk, config, event, arg);
+	struct timespec from, to;
+	int ret;
+
+	if (report)
+		memset(report, 0, sizeof(*report));
+	if (!store) {
+		*error = config && config->plant ? EINVAL : ENOMEM;
+		return NULL;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	ret = recover(store, report);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	if (report)
+		report->nanoseconds = (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000ull +
+				      (uint64_t)to.tv_nsec - (uint64_t)from.tv_nsec;
+	*error = -ret;
+	if (!ret)
+		return store;
+	khd_store_free(store);
+	return NULL;
+}

@@ -1,0 +1,564 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * space.c - segments, and who may take a slot
+ *
+ * Each segment belongs to one class or to the pool.  Two bits a slot: live, as the index has it or
+ * will; taken, which also has what must not be reused yet.  A slot is taken by its first write, and
+ * given back after the checkpoint that freed it: nothing on disk refers to it any more.
+ *
+ * What is promised to a class (ranges' units, descriptors, parked units) plus some slack for copy
+ * on write makes the segments that it needs; the greater of those and the ones it holds is its
+ * charge, and the charges of all fit the capacity.  So a put never lacks space: at worst it waits
+ * for a checkpoint.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "khd/store/store_priv.h"
+
+#define SLACK_MAX 512u
+#define ZERO_BYTES 65536u
+
+int khd_space_init(struct khd_store *store)
+{
+	unsigned int class;
+
+	for (class = KHD_CLASS_META; class < KHD_CLASSES; class ++) {
+		struct khd_class *c = &store->class[class];
+
+		c->slot_bytes = store->sector;
+		if (class != KHD_CLASS_META)
+			c->slot_bytes += 1u << class;
+		c->slots = (uint32_t)((store->segment_bytes - 2 * store->sector) / c->slot_bytes);
+		c->current = UINT32_MAX;
+	}
+	return 0;
+}
+
+void khd_space_free(struct khd_store *store)
+{
+	size_t i;
+
+	for (i = 0; i < store->segments.count; i++)
+		free(store->segments.at[i].bits);
+	free(store->segments.at);
+	store->segments.at = NULL;
+	store->segments.count = store->segments.capacity = 0;
+}
+
+uint64_t khd_space_segment_at(const struct khd_store *store, uint32_t segment)
+{
+	return store->segments_at + (uint64_t)segment * store->segment_bytes;
+}
+
+int khd_space_segment_of(const struct khd_store *store, uint64_t slot)
+{
+	uint64_t segment;
+
+	if (slot < store->segments_at)
+		return -1;
+	segment = (slot - store->segments_at) / store->segment_bytes;
+	return segment < store->segments.count ? (int)segment : -1;
+}
+
+/* The segment, and which slot of it: -1 if there is none there. */
+int khd_space_index_of(const struct khd_store *store, uint64_t slot, uint32_t *index)
+{
+	int segment = khd_space_segment_of(store, slot);
+	const struct khd_class *c;
+	uint64_t at;
+
+	if (segment < 0)
+		return -1;
+	c = &store->class[store->segments.at[segment].class];
+	at = slot - khd_space_segment_at(store, (uint32_t)segment);
+	if (!c->slots || at < store->sector || (at - store->sector) % c->slot_bytes ||
+	    (at - store->sector) / c->slot_bytes >= c->slots)
+		return -1;
+	*index = (uint32_t)((at - store->sector) / c->slot_bytes);
+	return segment;
+}
+
+/* ---------------------------------------------------------------- promises */
+
+uint32_t khd_space_need(const struct khd_store *store, unsigned int class, uint64_t units)
+{
+	const struct khd_class *c = &store->class[class];
+	uint64_t slack = 1 + (units / 8 < SLACK_MAX ? units / 8 : SLACK_MAX), need;
+
+	if (!units || !c->slots)
+		return 0;
+	if (units > UINT64_MAX / 2)
+		return UINT32_MAX;
+	need = (units + slack + c->slots - 1) / c->slots;
+	return need > UINT32_MAX ? UINT32_MAX : (uint32_t)need;
+}
+
+uint64_t khd_space_charge(const struct khd_store *store)
+{
+	uint64_t charge = 0;
+	unsigned int class;
+
+	for (class = KHD_CLASS_META; class < KHD_CLASSES; class ++) {
+		const struct khd_class *c = &store->class[class];
+		uint32_t need = khd_space_need(store, class, c->units);
+
+		charge += need > c->held ? need : c->held;
+	}
+	return charge;
+}
+
+bool khd_space_promise(struct khd_store *store, unsigned int class, uint64_t units)
+{
+	struct khd_class *c = &store->class[class];
+
+	if (units > UINT64_MAX / 2 - c->units)
+		return false;
+	c->units += units;
+	if (khd_space_charge(store) <= store->segments_max || store->plant == KHD_PLANT_OVERCOMMIT)
+		return true;
+	c->units -= units;
+	return false;
+}
+
+void khd_space_unpromise(struct khd_store *store, unsigned int class, uint64_t units)
+{
+	struct khd_class *c = &store->class[class];
+
+	c->units -= units < c->units ? units : c->units;
+}
+
+int khd_space_resize_file(struct khd_store *store, uint32_t segments)
+{
+	while (store->segments.count < segments) {
+		struct khd_segment *seg = khd_push(&store->segments);
+
+		if (!seg)
+			return -ENOMEM;
+		memset(seg, 0, sizeof(*seg));
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- bitmaps */
+
+static bool test(const uint64_t *bits, uint32_t at)
+{
+	return bits[at / 64] >> (at % 64) & 1;
+}
+
+static bool set(uint64_t *bits, uint32_t at)
+{
+	bool was = test(bits, at);
+
+	bits[at / 64] |= 1ull << (at % 64);
+	return !was;
+}
+
+static bool clear(uint64_t *bits, uint32_t at)
+{
+	bool was = test(bits, at);
+
+	bits[at / 64] &= ~(1ull << (at % 64));
+	return was;
+}
+
+static uint64_t *taken_bits(const struct khd_store *store, const struct khd_segment *seg)
+{
+	return seg->bits + khd_space_words(store->class[seg->class].slots);
+}
+
+int khd_space_alloc_bits(struct khd_store *store, uint32_t segment)
+{
+	struct khd_segment *seg = &store->segments.at[segment];
+
+	free(seg->bits);
+	seg->bits = calloc(2 * khd_space_words(store->class[seg->class].slots), sizeof(uint64_t));
+	return seg->bits ? 0 : -ENOMEM;
+}
+
+struct load {
+	struct khd_job_of of;
+	uint32_t segment;
+	uint64_t *bits;
+	size_t bytes;
+	int ret;
+};
+
+static void load_run(struct khd_job *job)
+{
+	struct load *l = kh_container(job, struct load, of.job);
+
+	l->ret = khd_index_load_bits(l->of.store->index, l->segment, l->bits, l->bytes);
+}
+
+static void load_done(struct khd_job *job)
+{
+	struct load *l = kh_container(job, struct load, of.job);
+	struct khd_store *store = l->of.store;
+	struct khd_segment *seg = &store->segments.at[l->segment];
+
+	khd_store_enter(store);
+	store->jobs--;
+	seg->loading = false;
+	if (l->ret) {
+		khd_store_fail(store, EIO, "index: bitmap of a segment",
+			       khd_space_segment_at(store, l->segment));
+		free(l->bits);
+	} else {
+		seg->bits = l->bits;
+		memcpy(taken_bits(store, seg), seg->bits, l->bytes);
+		seg->taken = seg->live;
+	}
+	free(l);
+	khd_store_leave(store);
+}
+
+bool khd_space_load(struct khd_store *store, uint32_t segment)
+{
+	struct khd_segment *seg = &store->segments.at[segment];
+	size_t words = khd_space_words(store->class[seg->class].slots);
+	struct load *l;
+
+	if (seg->bits || seg->class == KHD_CLASS_NONE)
+		return true;
+	if (seg->loading)
+		return false;
+	l = calloc(1, sizeof(*l));
+	if (l)
+		l->bits = calloc(2 * words, sizeof(uint64_t));
+	if (!l || !l->bits) {
+		free(l);
+		khd_store_fail(store, ENOMEM, "bitmap of a segment",
+			       khd_space_segment_at(store, segment));
+		return false;
+	}
+	l->of = (struct khd_job_of){ { load_run, load_done, NULL }, store };
+	l->segment = segment;
+	l->bytes = words * sizeof(uint64_t);
+	seg->loading = true;
+	khd_job(store, &l->of.job);
+	return false;
+}
+
+/* The change that refers to it is applied. */
+void khd_space_live(struct khd_store *store, uint64_t slot)
+{
+	uint32_t index;
+	int segment = khd_space_index_of(store, slot, &index);
+	struct khd_segment *seg;
+
+	if (segment < 0 || !store->segments.at[segment].bits) {
+		khd_store_fail(store, EBADMSG, "no slot", slot);
+		return;
+	}
+	seg = &store->segments.at[segment];
+	if (set(seg->bits, index))
+		seg->live++;
+	if (set(taken_bits(store, seg), index))
+		seg->taken++;
+	seg->dirty = true;
+}
+
+/* Nothing refers to it; to be reused after the next checkpoint. */
+void khd_space_dead(struct khd_store *store, uint64_t slot, bool tomb)
+{
+	struct khd_dead *dead = khd_push(&store->dead);
+
+	if (dead)
+		*dead = (struct khd_dead){ slot, tomb };
+	else
+		khd_store_fail(store, ENOMEM, "free slots", slot);
+	if (store->plant == KHD_PLANT_REUSE_LIVE_SLOT && dead) {
+		khd_space_clear_live(store, slot);
+		khd_space_give_back(store, slot);
+	}
+}
+
+void khd_space_clear_live(struct khd_store *store, uint64_t slot)
+{
+	uint32_t index;
+	int segment = khd_space_index_of(store, slot, &index);
+	struct khd_segment *seg = segment < 0 ? NULL : &store->segments.at[segment];
+
+	if (!seg || !seg->bits)
+		return;
+	if (clear(seg->bits, index)) {
+		seg->live--;
+		seg->dirty = true;
+	}
+}
+
+void khd_space_give_back(struct khd_store *store, uint64_t slot)
+{
+	uint32_t index;
+	int segment = khd_space_index_of(store, slot, &index);
+	struct khd_segment *seg = segment < 0 ? NULL : &store->segments.at[segment];
+
+	if (!seg || !seg->bits || test(seg->bits, index))
+		return;
+	if (clear(taken_bits(store, seg), index))
+		seg->taken--;
+	if (store->class[seg->class].current == (uint32_t)segment)
+		store->class[seg->class].hint = 0;
+}
+
+bool khd_space_is_live(struct khd_store *store, uint64_t slot)
+{
+	uint32_t index;
+	int segment = khd_space_index_of(store, slot, &index);
+
+	return segment >= 0 && store->segments.at[segment].bits &&
+	       test(store->segments.at[segment].bits, index);
+}
+
+/* ---------------------------------------------------------------- segments are assigned */
+
+static void header_done(struct khd_store *store, struct khd_raw *raw, bool ok)
+{
+	store->headers--;
+}
+
+/* Its block, in its first and its last sector; the next flush waits for them. */
+void khd_space_write_headers(struct khd_store *store, uint32_t segment)
+{
+	struct khd_segment *seg = &store->segments.at[segment];
+	uint64_t at = khd_space_segment_at(store, segment);
+	unsigned int i;
+
+	for (i = 0; i < 2 && !store->error; i++) {
+		struct khd_block *block = khd_buffer(store->sector);
+
+		if (block) {
+			block->segment.number = htole64(segment);
+			khd_block_seal(store, block, KHD_BLOCK_SEGMENT, seg->class, at,
+				       store->lsn_next);
+		}
+		store->headers++;
+		khd_raw_write(store, at, block, store->sector, 0, header_done);
+		at += store->segment_bytes - store->sector;
+	}
+	seg->headless = false;
+}
+
+struct zero {
+	struct khd_disk_io io;
+	struct iovec iov[KHD_DISK_IOVS];
+	struct khd_store *store;
+	void *buf;
+	uint32_t segment;
+	uint64_t left, now;
+};
+
+static void zero_next(struct zero *z);
+
+static void zero_end(struct zero *z)
+{
+	struct khd_store *store = z->store;
+	struct khd_segment *seg = &store->segments.at[z->segment];
+
+	seg->zeroing = false;
+	seg->last = seg->class;
+	if (!store->error)
+		khd_space_write_headers(store, z->segment);
+	free(z->buf);
+	free(z);
+}
+
+static void zero_done(struct khd_disk_io *io, int64_t res)
+{
+	struct zero *z = kh_container(io, struct zero, io);
+	struct khd_store *store = z->store;
+
+	khd_store_enter(store);
+	store->ios--;
+	if (res < 0 || (uint64_t)res != z->now)
+		khd_store_fail(store, EIO, "writing the slot file", io->offset);
+	z->left -= z->now;
+	if (z->left && !store->error)
+		zero_next(z);
+	else
+		zero_end(z);
+	khd_store_leave(store);
+}
+
+static void zero_next(struct zero *z)
+{
+	struct khd_store *store = z->store;
+
+	z->io = (struct khd_disk_io){
+		.op = KHD_DISK_WRITE, .file = KHD_FILE_SLOTS, .iov = z->iov, .done = zero_done
+	};
+	z->io.offset = khd_space_segment_at(store, z->segment + 1) - z->left;
+	for (z->now = 0; z->now < z->left && z->io.iovs < KHD_DISK_IOVS; z->io.iovs++) {
+		uint64_t bytes = z->left - z->now < ZERO_BYTES ? z->left - z->now : ZERO_BYTES;
+
+		z->iov[z->io.iovs] = (struct iovec){ z->buf, bytes };
+		z->now += bytes;
+	}
+	khd_io(store, &z->io);
+}
+
+/* Where slots of another class were, no block may be mistaken for one of this. */
+static void zero_segment(struct khd_store *store, uint32_t segment)
+{
+	struct zero *z = calloc(1, sizeof(*z));
+
+	if (z)
+		z->buf = khd_buffer(ZERO_BYTES);
+	if (!z || !z->buf) {
+		free(z);
+		khd_store_fail(store, ENOMEM, "clearing a segment",
+			       khd_space_segment_at(store, segment));
+		return;
+	}
+	z->store = store;
+	z->segment = segment;
+	z->left = store->segment_bytes;
+	store->segments.at[segment].zeroing = true;
+	zero_next(z);
+}
+
+/* One of the pool: rather one that never held another class. */
+static int from_pool(struct khd_store *store, unsigned int class)
+{
+	int other = -1;
+	uint32_t i;
+
+	for (i = 0; i < store->segments.count && i < store->segments_max; i++) {
+		const struct khd_segment *seg = &store->segments.at[i];
+
+		if (seg->class != KHD_CLASS_NONE)
+			continue;
+		if (seg->last == KHD_CLASS_NONE || seg->last == class)
+			return (int)i;
+		if (other < 0)
+			other = (int)i;
+	}
+	return other;
+}
+
+static int assign(struct khd_store *store, unsigned int class, uint32_t segment)
+{
+	struct khd_segment *seg = &store->segments.at[segment];
+
+	seg->class = (uint8_t) class;
+	if (khd_space_alloc_bits(store, segment)) {
+		seg->class = KHD_CLASS_NONE;
+		return -ENOMEM;
+	}
+	seg->live = seg->taken = 0;
+	seg->dirty = true;
+	store->class[class].held++;
+	if (seg->last != KHD_CLASS_NONE && seg->last != class) {
+		zero_segment(store, segment);
+		return -EAGAIN;
+	}
+	seg->last = (uint8_t) class;
+	khd_space_write_headers(store, segment);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- a slot is taken */
+
+static bool take_in(struct khd_store *store, unsigned int class, uint32_t segment, uint64_t *slot)
+{
+	struct khd_class *c = &store->class[class];
+	struct khd_segment *seg = &store->segments.at[segment];
+	uint64_t *taken = taken_bits(store, seg);
+	uint32_t words = (uint32_t)khd_space_words(c->slots), w, at;
+
+	if (c->current != segment) {
+		c->current = segment;
+		c->hint = 0;
+	}
+	for (w = c->hint; w < words; w++) {
+		c->hint = w;
+		if (!~taken[w])
+			continue;
+		at = w * 64 + (uint32_t)__builtin_ctzll(~taken[w]);
+		if (at >= c->slots)
+			continue;
+		set(taken, at);
+		seg->taken++;
+		*slot = khd_space_segment_at(store, segment) + store->sector +
+			(uint64_t)at * c->slot_bytes;
+		return true;
+	}
+	return false;
+}
+
+static bool usable(const struct khd_store *store, const struct khd_segment *seg, unsigned int class)
+{
+	return seg->class == class && !seg->zeroing && !seg->retiring &&
+	       seg->taken < store->class[class].slots;
+}
+
+/* The one with most room: -1, none has any. */
+static int roomiest(const struct khd_store *store, unsigned int class)
+{
+	uint32_t i, best = UINT32_MAX;
+	int at = -1;
+
+	for (i = 0; i < store->segments.count; i++) {
+		const struct khd_segment *seg = &store->segments.at[i];
+
+		if (usable(store, seg, class) && i < store->segments_max && seg->taken < best) {
+			best = seg->taken;
+			at = (int)i;
+		}
+	}
+	return at;
+}
+
+static bool something_ends(const struct khd_store *store, unsigned int class)
+{
+	size_t i;
+
+	for (i = 0; i < store->segments.count; i++)
+		if (store->segments.at[i].class == class &&
+		    (store->segments.at[i].zeroing || store->segments.at[i].retiring))
+			return true;
+	return store->dead.count || store->purges.count || store->ckpt != KHD_CKPT_IDLE ||
+	       !kh_list_empty(&store->order);
+}
+
+/*
+ * A free slot: 0; -EAGAIN: something is under way after which there may be one; -ENOSPC: there is
+ * none, which no promise allows.
+ */
+int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
+{
+	struct khd_class *c = &store->class[class];
+	int segment = (int)c->current, ret;
+
+	if (c->current < store->segments.count && c->current < store->segments_max &&
+	    usable(store, &store->segments.at[segment], class) &&
+	    store->segments.at[segment].bits && take_in(store, class, (uint32_t)segment, slot))
+		return 0;
+	segment = roomiest(store, class);
+	if (segment < 0 || c->slots - store->segments.at[segment].taken < c->slots / 16) {
+		int pool = c->held < khd_space_need(store, class, c->units) ?
+				   from_pool(store, class) :
+				   -1;
+
+		if (pool >= 0) {
+			ret = assign(store, class, (uint32_t)pool);
+			if (ret)
+				return ret;
+			segment = pool;
+		}
+	}
+	if (segment >= 0) {
+		if (!khd_space_load(store, (uint32_t)segment))
+			return -EAGAIN;
+		return take_in(store, class, (uint32_t)segment, slot) ? 0 : -EAGAIN;
+	}
+	if (!something_ends(store, class)) {
+		khd_store_say(store, "store", "no slot of class %u, though promised", class);
+		return -ENOSPC;
+	}
+	khd_checkpoint_want(store);
+	return -EAGAIN;
+}

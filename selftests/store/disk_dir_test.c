@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * disk_dir_test.c - the real backend, over both loops, with O_DIRECT and without
+ *
+ * disk_dir_test DIR: DIR is on a disk; files without O_DIRECT are made in /dev/shm.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "khd/store/disk_dir.h"
+
+#define BYTES (4u << 20)
+#define WAIT_NS 2000000000ull
+#define PASSES 100000
+
+static char dirs[2][200];
+
+struct place {
+	const char *dir;
+	bool poll;
+};
+
+static void forget(const char *dir)
+{
+	static const char *const names[] = { "slots", "index", "index-wal" };
+	char path[300];
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		unlink(path);
+	}
+	rmdir(dir);
+}
+
+static struct khd_loop *make_loop(const struct place *at)
+{
+	struct khd_loop *loop = at->poll ? khd_loop_poll(64) : khd_loop_uring(64);
+
+	if (!loop && !at->poll)
+		skip();
+	assert_non_null(loop);
+	return loop;
+}
+
+static struct khd_disk *begin(const struct place *at, struct khd_loop **loop)
+{
+	struct khd_disk *disk;
+	int error;
+
+	*loop = make_loop(at);
+	forget(at->dir);
+	disk = khd_disk_dir_open(*loop, at->dir, &error);
+	assert_non_null(disk);
+	return disk;
+}
+
+static void finish(struct khd_disk *disk, struct khd_loop *loop)
+{
+	khd_loop_destroy(loop);
+	khd_disk_dir_close(disk);
+}
+
+/* An operation and its result. */
+struct one {
+	struct khd_disk_io io;
+	struct iovec iov[4];
+	int64_t res;
+	bool done;
+};
+
+static void one_done(struct khd_disk_io *io, int64_t res)
+{
+	struct one *one = (struct one *)io;
+
+	assert_false(one->done);
+	one->done = true;
+	one->res = res;
+}
+
+static void wait_for(struct khd_loop *loop, const bool *done)
+{
+	unsigned int i;
+
+	for (i = 0; !*done && i < PASSES; i++)
+		assert_int_equal(khd_loop_wait(loop, WAIT_NS), 0);
+	assert_true(*done);
+}
+
+static void start(struct khd_disk *disk, struct one *one, enum khd_disk_op op, uint64_t offset,
+		  uint8_t *buf, size_t len)
+{
+	memset(one, 0, sizeof(*one));
+	one->iov[0] = (struct iovec){ buf, len / 2 };
+	one->iov[1] = (struct iovec){ buf + len / 2, len - len / 2 };
+	one->io.op = op;
+	one->io.offset = offset;
+	one->io.iov = one->iov;
+	one->io.iovs = op == KHD_DISK_FLUSH ? 0 : 2;
+	one->io.done = one_done;
+	disk->ops->submit(disk, &one->io);
+	assert_false(one->done);
+}
+
+static void what_is_written_is_read(void **state)
+{
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(*state, &loop);
+	uint8_t *buf = aligned_alloc(KHD_DISK_ALIGN, 64 * 8192), *back;
+	static struct one ones[64], flush;
+	unsigned int i;
+
+	back = aligned_alloc(KHD_DISK_ALIGN, 64 * 8192);
+	assert_int_equal(disk->ops->size(disk, KHD_FILE_SLOTS), 0);
+	assert_int_equal(disk->ops->resize(disk, KHD_FILE_SLOTS, BYTES), 0);
+	assert_int_equal(disk->ops->size(disk, KHD_FILE_SLOTS), BYTES);
+	for (i = 0; i < 64 * 8192; i++)
+		buf[i] = (uint8_t)(i * 31 + i / 8192);
+	for (i = 0; i < 64; i++)
+		start(disk, &ones[i], KHD_DISK_WRITE, i * 8192, buf + i * 8192, 8192);
+	start(disk, &flush, KHD_DISK_FLUSH, 0, NULL, 0);
+	for (i = 0; i < 64; i++) {
+		wait_for(loop, &ones[i].done);
+		assert_int_equal(ones[i].res, 8192);
+	}
+	wait_for(loop, &flush.done);
+	assert_int_equal(flush.res, 0);
+	for (i = 0; i < 64; i++)
+		start(disk, &ones[i], KHD_DISK_READ, i * 8192, back + i * 8192, 8192);
+	for (i = 0; i < 64; i++) {
+		wait_for(loop, &ones[i].done);
+		assert_int_equal(ones[i].res, 8192);
+	}
+	assert_memory_equal(buf, back, 64 * 8192);
+	start(disk, &ones[0], KHD_DISK_READ, BYTES - 4096, back, 8192);
+	wait_for(loop, &ones[0].done);
+	assert_int_equal(ones[0].res, 4096);
+	free(buf);
+	free(back);
+	finish(disk, loop);
+}
+
+static void synchronous_calls_need_no_alignment(void **state)
+{
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(*state, &loop);
+	uint8_t buf[3000], back[3000];
+	unsigned int file, i;
+
+	for (file = 0; file < KHD_FILES; file++) {
+		assert_int_equal(disk->ops->resize(disk, file, 65536), 0);
+		for (i = 0; i < sizeof(buf); i++)
+			buf[i] = (uint8_t)(i * 7 + file);
+		assert_int_equal(disk->ops->write(disk, file, 32, buf, sizeof(buf)), sizeof(buf));
+		assert_int_equal(disk->ops->write(disk, file, 40, "Khazana", 7), 7);
+		memcpy(buf + 8, "Khazana", 7);
+		assert_int_equal(disk->ops->read(disk, file, 32, back, sizeof(back)), sizeof(back));
+		assert_memory_equal(buf, back, sizeof(buf));
+		assert_int_equal(disk->ops->read(disk, file, 65536 - 100, back, 1000), 100);
+		assert_int_equal(disk->ops->read(disk, file, 65536, back, 1000), 0);
+		assert_int_equal(disk->ops->flush(disk), 0);
+		assert_int_equal(disk->ops->resize(disk, file, 8192), 0);
+		assert_int_equal(disk->ops->resize(disk, file, 65536), 0);
+		assert_int_equal(disk->ops->read(disk, file, 8192, back, 1000), 1000);
+		for (i = 0; i < 1000; i++)
+			assert_int_equal(back[i], 0);
+		assert_int_equal(disk->ops->remove(disk, file), 0);
+		assert_int_equal(disk->ops->size(disk, file), 0);
+		assert_int_equal(disk->ops->remove(disk, file), 0);
+	}
+	finish(disk, loop);
+}
+
+/* Jobs, each of which notes its place. */
+struct numbered {
+	struct khd_job job;
+	unsigned int number, *next_run, *next_done;
+	bool done;
+};
+
+static void numbered_run(struct khd_job *job)
+{
+	struct numbered *n = (struct numbered *)job;
+
+	if (*n->next_run == n->number)
+		++*n->next_run;
+}
+
+static void numbered_done(struct khd_job *job)
+{
+	struct numbered *n = (struct numbered *)job;
+
+	if (*n->next_done == n->number)
+		++*n->next_done;
+	n->done = true;
+}
+
+static void jobs_run_in_order(void **state)
+{
+	static struct numbered jobs[200];
+	unsigned int i, next_run = 0, next_done = 0;
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(*state, &loop);
+
+	for (i = 0; i < 200; i++) {
+		jobs[i] = (struct numbered){ .job = { .run = numbered_run, .done = numbered_done },
+					     .number = i,
+					     .next_run = &next_run,
+					     .next_done = &next_done };
+		disk->ops->job(disk, &jobs[i].job);
+	}
+	wait_for(loop, &jobs[199].done);
+	assert_int_equal(next_run, 200);
+	assert_int_equal(next_done, 200);
+	finish(disk, loop);
+}
+
+static void one_process_has_it(void **state)
+{
+	const struct place *at = *state;
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(at, &loop), *second;
+	struct stat st;
+	char path[300];
+	int error;
+
+	second = khd_disk_dir_open(NULL, at->dir, &error);
+	assert_null(second);
+	assert_int_equal(error, EBUSY);
+	assert_int_equal(stat(at->dir, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	snprintf(path, sizeof(path), "%s/slots", at->dir);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	finish(disk, loop);
+	disk = khd_disk_dir_open(NULL, at->dir, &error);
+	assert_non_null(disk);
+	khd_disk_dir_close(disk);
+}
+
+/* No space: in a child, because the limit would stay. */
+static void no_space_is_said_and_leaves_the_file_as_it_was(void **state)
+{
+	const struct place *at = *state;
+	int status, error;
+	pid_t pid;
+
+	forget(at->dir);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		struct rlimit limit = { 1u << 20, 1u << 20 };
+		struct khd_disk *disk = khd_disk_dir_open(NULL, at->dir, &error);
+		bool ok;
+
+		signal(SIGXFSZ, SIG_IGN);
+		setrlimit(RLIMIT_FSIZE, &limit);
+		ok = disk && !disk->ops->resize(disk, KHD_FILE_SLOTS, 65536) &&
+		     disk->ops->resize(disk, KHD_FILE_SLOTS, BYTES) == -ENOSPC &&
+		     disk->ops->size(disk, KHD_FILE_SLOTS) == 65536;
+		_exit(ok ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
+#define AT(name, i)                                                      \
+	{ "io_uring " #name " " #i, name, NULL, NULL, &places[i] },      \
+	{                                                                \
+		"poll " #name " " #i, name, NULL, NULL, &places[2 + (i)] \
+	}
+
+int main(int argc, char **argv)
+{
+	static struct place places[] = {
+		{ dirs[0], false }, { dirs[1], false }, { dirs[0], true }, { dirs[1], true }
+	};
+	const struct CMUnitTest tests[] = {
+		AT(what_is_written_is_read, 0),
+		AT(what_is_written_is_read, 1),
+		AT(synchronous_calls_need_no_alignment, 0),
+		AT(synchronous_calls_need_no_alignment, 1),
+		AT(jobs_run_in_order, 0),
+		AT(one_process_has_it, 0),
+		AT(no_space_is_said_and_leaves_the_file_as_it_was, 0),
+		AT(no_space_is_said_and_leaves_the_file_as_it_was, 1),
+	};
+	int ret;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: disk_dir_test DIR\n");
+		return 2;
+	}
+	snprintf(dirs[0], sizeof(dirs[0]), "%s/disk_dir_test.%d", argv[1], (int)getpid());
+	snprintf(dirs[1], sizeof(dirs[1]), "/dev/shm/disk_dir_test.%d", (int)getpid());
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	ret = cmocka_run_group_tests_name("disk_dir", tests, NULL, NULL);
+	forget(dirs[0]);
+	forget(dirs[1]);
+	return ret;
+}

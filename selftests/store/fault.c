@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * fault.c - the n-th operation of the disk fails, for every n
+ *
+ * One workload again and again, until it passes without having met the fault.  After an error
+ * the store is out of service; what had been acknowledged is there when it is opened again, on what
+ * a crash left and on what was there.
+ */
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "selftests/store/check_store.h"
+#include "selftests/store/life.h"
+#include "selftests/store/verify.h"
+
+static const char *const fault_names[DISK_FAULTS] = {
+	[DISK_EIO_READ] = "EIO of a read",
+	[DISK_SHORT_READ] = "short read",
+	[DISK_EIO_WRITE] = "EIO of a write",
+	[DISK_SHORT_WRITE] = "short write",
+	[DISK_ENOSPC] = "ENOSPC",
+	[DISK_EIO_FLUSH] = "failed flush",
+};
+
+/* Every call after the first error is EIO, and the figures say so. */
+static void out_of_service(struct driver *d)
+{
+	struct khd_store_stats stats;
+
+	driver_drain(d);
+	if (driver_failed(d) || !d->broken)
+		return;
+	driver_flush(d);
+	driver_load(d, 0, true);
+	driver_store(d, 0, d->world->units[0].sent + 1, KHD_STORE_SYNC);
+	driver_park(d, 0);
+	driver_drain(d);
+	khd_store_stats(d->store, &stats);
+	if (!stats.error)
+		driver_fail(d, false, "an EIO was answered, but the store says it is in service");
+}
+
+/* The workload with one fault; true if the fault was met. */
+static bool one(const struct check_options *opt, uint64_t seed, enum disk_fault fault, uint64_t at,
+		uint64_t count)
+{
+	const struct life_profile *p = life_profile(seed);
+	static const enum disk_crash hows[] = { DISK_LOST, DISK_ALL, DISK_DRAWN };
+	struct world *world = calloc(2, sizeof(*world));
+	struct disk_sim *sim = disk_sim_new(seed), *left;
+	struct rng rng = { .state = seed * 31 };
+	struct khd_store_config config;
+	struct driver_why why = { 0 };
+	struct driver d;
+	char where[120];
+	unsigned int i;
+	bool met;
+	int error;
+
+	if (!world)
+		abort();
+	sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(seed & 0xffffff) + 1, NULL);
+	snprintf(where, sizeof(where), "%s at %llu, %s", fault_names[fault], (unsigned long long)at,
+		 count == 1 ? "once" : "for good");
+	life_config(p, seed, &config);
+	config.plant = opt->plant;
+	world_init(world, p->shifts, p->counts, p->places);
+	driver_init(&d, sim, world, &config, &why);
+	d.tolerant = true;
+	disk_sim_fail(sim, fault, at, count);
+	error = khd_store_format(&sim->base, &config);
+	world->made = !error;
+	error = error ? error : driver_open(&d);
+	if (error && !sim->counts.faults)
+		driver_fail(&d, false, "cannot begin: %d", error);
+	if (!error) {
+		life_run(&d, &rng, opt->calls / 2);
+		if (d.store)
+			out_of_service(&d);
+	}
+	met = sim->counts.faults;
+	if (d.broken && !met)
+		driver_fail(&d, false, "EIO without a fault; %s", d.event);
+	check_totals->faults += met;
+	check_totals->survived += met && !d.broken && !error;
+	for (i = 0; i < 3 && !why.text[0]; i++) {
+		struct driver again;
+
+		left = disk_sim_crash(sim, hows[i], seed + at);
+		world_copy(&world[1], world);
+		verify_crash(&again, left, &world[1], &config, &why, true);
+		driver_free(&again);
+		disk_sim_free(left);
+	}
+	if (sim->broken)
+		driver_fail(&d, false, "the disk was used wrongly: %s", sim->broken);
+	driver_free(&d);
+	sim->dead = true;
+	disk_sim_free(sim);
+	free(world);
+	if (why.text[0])
+		check_violation(&why, where, seed);
+	return met && !why.text[0];
+}
+
+void check_fault(const struct check_options *opt, uint64_t seed)
+{
+	enum disk_fault fault;
+	uint64_t at;
+
+	for (fault = DISK_FINE + 1; fault < DISK_FAULTS; fault++)
+		for (at = 1; one(opt, seed, fault, at, at % 3 ? 1 : UINT64_MAX); at++)
+			;
+}

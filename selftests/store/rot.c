@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * rot.c - bits flip, slots change places, slots go back in time
+ *
+ * A store of 64 MiB with units of every kind.  Each sector of each file gets a flipped bit: in what
+ * is read at start each for itself, in the slots many at once, far apart.  What comes of it is
+ * right data or a refusal that was named, and never anything else.
+ */
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "khd/store/format.h"
+#include "selftests/store/check_store.h"
+#include "selftests/store/life.h"
+#include "selftests/store/verify.h"
+
+#define CAPACITY (64ull << 20)
+#define STRIDE 256u /* sectors between two that are flipped at once */
+#define SLOTS_MAX 16384u
+#define NAMED_MAX 4096u
+
+static const struct life_profile profile = {
+	"rot",
+	2199552,
+	1u << 20,
+	CAPACITY,
+	{ 16, 12, 9, 13, 21, 12 },
+	{ 560, 900, 700, 150, 2, 100 },
+	6,
+};
+
+struct slot {
+	uint64_t offset, bytes;
+};
+
+struct rot {
+	const struct check_options *opt;
+	uint64_t seed;
+	struct rng rng;
+	struct khd_store_config config;
+	struct world *world, *scratch;
+	struct disk_sim *earlier, *open_left, *closed;
+	struct slot *slots;
+	uint32_t slot_count;
+	uint64_t named[NAMED_MAX]; /* offsets in events */
+	uint32_t named_count;
+};
+
+static void on_damage(void *arg, const char *text)
+{
+	struct rot *r = arg;
+	const char *at = strstr(text, "offset ");
+
+	if (at && r->named_count < NAMED_MAX)
+		r->named[r->named_count++] = strtoull(at + 7, NULL, 10);
+}
+
+static void on_found(void *arg, const char *file, uint64_t offset, const char *what)
+{
+	struct rot *r = arg;
+
+	if (r->named_count < NAMED_MAX)
+		r->named[r->named_count++] = offset;
+}
+
+static bool violated(struct rot *r, struct driver_why *why, const char *where, uint64_t at)
+{
+	char text[120];
+
+	if (!why->text[0])
+		return false;
+	snprintf(text, sizeof(text), "%s %llu", where, (unsigned long long)at);
+	check_violation(why, text, r->seed);
+	return true;
+}
+
+/* ------------------------------------------------------------ the store */
+
+static void write_units(struct driver *d, struct rng *rng, unsigned int permille)
+{
+	uint32_t unit;
+
+	for (unit = 0; unit < d->world->unit_count && !driver_failed(d); unit++) {
+		struct world_unit *u = &d->world->units[unit];
+
+		if (u->state != WORLD_IN || !rng_chance(rng, permille))
+			continue;
+		while (!driver_failed(d) && !driver_store(d, unit, u->sent + 1, KHD_STORE_SYNC))
+			driver_step(d);
+	}
+	driver_drain(d);
+}
+
+static bool populate(struct rot *r)
+{
+	struct disk_sim *sim = disk_sim_new(r->seed);
+	struct driver_why why = { 0 };
+	uint32_t unit, n;
+	struct driver d;
+	int error = khd_store_format(&sim->base, &r->config);
+
+	driver_init(&d, sim, r->world, &r->config, &why);
+	r->world->made = true;
+	error = error ? -error : driver_open(&d);
+	if (error)
+		driver_fail(&d, false, "cannot begin: %s", strerror(error));
+	for (unit = 0; unit < r->world->unit_count && !driver_failed(&d); unit += n) {
+		const struct world_place *p = world_place_of(r->world, unit);
+
+		n = p->first + p->units - unit < 20 ? p->first + p->units - unit : 20;
+		driver_reserve(&d, unit, n);
+		driver_drain(&d);
+	}
+	write_units(&d, &r->rng, 1000);
+	for (n = 0; n < 4 && !driver_failed(&d); n++)
+		driver_park(&d, 600 + n);
+	driver_drain(&d);
+	driver_tick(&d, 31000000000ull);
+	driver_drain(&d);
+	r->earlier = disk_sim_crash(sim, DISK_ALL, 1);
+	for (unit = 0; unit < 40 && !driver_failed(&d); unit += 10)
+		driver_release(&d, unit, 5);
+	driver_drain(&d);
+	for (n = 0; n < 3 && !driver_failed(&d); n++)
+		write_units(&d, &r->rng, 300);
+	if (!driver_failed(&d))
+		r->open_left = disk_sim_crash(sim, DISK_ALL, 1);
+	if (!driver_failed(&d))
+		driver_close(&d);
+	if (!driver_failed(&d))
+		r->closed = disk_sim_crash(sim, DISK_ALL, 1);
+	driver_free(&d);
+	sim->dead = true;
+	disk_sim_free(sim);
+	return !violated(r, &why, "populating", 0);
+}
+
+/* ------------------------------------------------------------ what is read at start */
+
+/* Opens and looks everything up. */
+static bool open_rotten(struct rot *r, struct disk_sim *sim, const char *where, uint64_t at)
+{
+	struct driver_why why = { 0 };
+	struct driver d;
+	bool noticed;
+	int error;
+
+	world_copy(r->scratch, r->world);
+	driver_init(&d, sim, r->scratch, &r->config, &why);
+	d.tolerant = true;
+	r->named_count = 0;
+	d.on_damage = on_damage;
+	d.damage_arg = r;
+	error = driver_open(&d);
+	if (!error)
+		verify_open(&d, false);
+	else if (error != EBADMSG && error != EPROTONOSUPPORT)
+		driver_fail(&d, false, "does not open: %s", strerror(error));
+	else if (!d.damages)
+		driver_fail(&d, false, "does not open, and no event says why");
+	noticed = error || d.damages;
+	if (d.refused && !d.damages)
+		driver_fail(&d, false, "damage was refused, but not named");
+	check_totals->flips++;
+	if (noticed)
+		check_totals->noticed++;
+	else
+		check_totals->harmless++;
+	driver_free(&d);
+	return violated(r, &why, where, at);
+}
+
+static void flip_start(struct rot *r, const struct disk_sim *from, const char *where,
+		       enum khd_disk_file file, uint64_t end)
+{
+	uint64_t at;
+
+	for (at = 0; at < end; at += KHD_SECTOR) {
+		struct disk_sim *sim = disk_sim_crash(from, DISK_ALL, 1);
+		bool bad;
+
+		disk_sim_flip(sim, file, at * 8 + rng_below(&r->rng, KHD_SECTOR * 8));
+		bad = open_rotten(r, sim, where, at);
+		sim->dead = true;
+		disk_sim_free(sim);
+		if (bad)
+			return;
+	}
+}
+
+/* ------------------------------------------------------------ slots */
+
+/* A slot that is what it says, wherever it lies. */
+static void find_slots(struct rot *r)
+{
+	const struct image *img = &r->closed->now[KHD_FILE_SLOTS];
+	struct khd_block block;
+	uint64_t at;
+
+	for (at = 0; at + sizeof(block) <= img->size && r->slot_count < SLOTS_MAX;
+	     at += KHD_SECTOR) {
+		image_read(img, at, &block, sizeof(block));
+		if (le32toh(block.head.magic) == KHD_FORMAT_MAGIC &&
+		    block.head.kind == KHD_BLOCK_DATA && le64toh(block.head.position) == at)
+			r->slots[r->slot_count++] =
+				(struct slot){ at, KHD_SECTOR + (1ull << block.slot.shift) };
+	}
+}
+
+/* Reads every unit of a store that is open: right, or refused and named. */
+static void read_all(struct rot *r, struct driver *d)
+{
+	uint64_t refused = d->refused, damages = d->damages;
+
+	world_copy(r->scratch, r->world);
+	verify_open(d, true);
+	if (d->refused > refused && d->damages == damages)
+		driver_fail(d, false, "damage was refused, but not named");
+}
+
+static bool is_named(const struct rot *r, uint64_t sector, const struct slot *slot)
+{
+	uint32_t i;
+
+	for (i = 0; i < r->named_count; i++)
+		if (slot ? r->named[i] >= slot->offset && r->named[i] < slot->offset + slot->bytes :
+			   r->named[i] / KHD_SECTOR == sector / KHD_SECTOR)
+			return true;
+	return false;
+}
+
+static const struct slot *slot_of(const struct rot *r, uint64_t at)
+{
+	uint32_t low = 0, high = r->slot_count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (r->slots[middle].offset + r->slots[middle].bytes <= at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < r->slot_count && r->slots[low].offset <= at ? &r->slots[low] : NULL;
+}
+
+static void flip_batch(struct rot *r, struct driver *d, uint64_t first)
+{
+	const struct image *img = &d->sim->now[KHD_FILE_SLOTS];
+	uint64_t from = KHD_LOG_AT + profile.log, at;
+	unsigned int bit = (unsigned int)rng_below(&r->rng, KHD_SECTOR * 8);
+	struct disk_sim *copy;
+	int64_t found;
+	uint64_t refused = d->refused;
+
+	for (at = from + first * KHD_SECTOR; at < img->size; at += STRIDE * KHD_SECTOR)
+		disk_sim_flip(d->sim, KHD_FILE_SLOTS, at * 8 + bit);
+	r->named_count = 0;
+	read_all(r, d);
+	copy = disk_sim_crash(d->sim, DISK_ALL, 1);
+	found = khd_store_check(&copy->base, on_found, r);
+	if (found < (int64_t)(d->refused - refused))
+		driver_fail(d, false, "check finds %lld of %llu damages", (long long)found,
+			    (unsigned long long)(d->refused - refused));
+	disk_sim_free(copy);
+	for (at = from + first * KHD_SECTOR; at < img->size; at += STRIDE * KHD_SECTOR) {
+		check_totals->flips++;
+		if (is_named(r, at, slot_of(r, at)))
+			check_totals->noticed++;
+		else
+			check_totals->harmless++;
+		disk_sim_flip(d->sim, KHD_FILE_SLOTS, at * 8 + bit);
+	}
+}
+
+static void copy_slot(struct disk_sim *to, const struct disk_sim *from, const struct slot *slot,
+		      uint64_t offset)
+{
+	uint8_t *buf = malloc(slot->bytes);
+
+	if (!buf)
+		abort();
+	image_read(&from->now[KHD_FILE_SLOTS], offset, buf, slot->bytes);
+	image_write(&to->now[KHD_FILE_SLOTS], slot->offset, buf, slot->bytes);
+	image_write(&to->durable[KHD_FILE_SLOTS], slot->offset, buf, slot->bytes);
+	free(buf);
+}
+
+/* Every slot of a class gets the next one's contents; or all get those they had before. */
+static void misplace(struct rot *r, struct driver *d, bool earlier)
+{
+	uint32_t i, k;
+
+	for (i = 0; i < r->slot_count; i++) {
+		const struct slot *slot = &r->slots[i];
+
+		for (k = i + 1; k < r->slot_count && r->slots[k].bytes != slot->bytes; k++)
+			;
+		if (!earlier && k == r->slot_count)
+			continue;
+		check_totals->flips++;
+		copy_slot(d->sim, earlier ? r->earlier : r->closed, slot,
+			  earlier ? slot->offset : r->slots[k].offset);
+	}
+	r->named_count = 0;
+	read_all(r, d);
+	for (i = 0; i < r->slot_count; i++) {
+		const struct slot *slot = &r->slots[i];
+
+		for (k = i + 1; k < r->slot_count && r->slots[k].bytes != slot->bytes; k++)
+			;
+		if (!earlier && k == r->slot_count)
+			continue;
+		if (is_named(r, slot->offset, slot))
+			check_totals->noticed++;
+		else
+			check_totals->harmless++;
+		copy_slot(d->sim, r->closed, slot, slot->offset);
+	}
+}
+
+/* One open store; the disk rots under it. */
+static void rot_slots(struct rot *r)
+{
+	struct disk_sim *sim = disk_sim_crash(r->closed, DISK_ALL, 1);
+	struct driver_why why = { 0 };
+	struct driver d;
+	uint64_t first;
+	int error;
+
+	world_copy(r->scratch, r->world);
+	driver_init(&d, sim, r->scratch, &r->config, &why);
+	d.tolerant = true;
+	d.on_damage = on_damage;
+	d.damage_arg = r;
+	error = driver_open(&d);
+	if (error)
+		driver_fail(&d, false, "does not open: %s", strerror(error));
+	for (first = 0; first < STRIDE && !driver_failed(&d); first++)
+		flip_batch(r, &d, first);
+	if (!driver_failed(&d) && d.refused < STRIDE)
+		driver_fail(&d, false, "only %llu refusals", (unsigned long long)d.refused);
+	violated(r, &why, "slots, batch", first);
+	if (!driver_failed(&d))
+		misplace(r, &d, false);
+	violated(r, &why, "slots swapped, of", r->slot_count);
+	if (!driver_failed(&d))
+		misplace(r, &d, true);
+	violated(r, &why, "slots rolled back, of", r->slot_count);
+	driver_free(&d);
+	sim->dead = true;
+	disk_sim_free(sim);
+}
+
+void check_rot(const struct check_options *opt, uint64_t seed)
+{
+	struct rot *r = calloc(1, sizeof(*r));
+	uint64_t head = KHD_LOG_AT + profile.log;
+
+	if (!r)
+		abort();
+	r->opt = opt;
+	r->seed = seed;
+	r->rng.state = seed;
+	r->world = calloc(2, sizeof(*r->world));
+	r->slots = calloc(SLOTS_MAX, sizeof(*r->slots));
+	if (!r->world || !r->slots)
+		abort();
+	r->scratch = &r->world[1];
+	sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(seed & 0xffffff) + 1, NULL);
+	life_config(&profile, seed, &r->config);
+	r->config.plant = opt->plant;
+	world_init(r->world, profile.shifts, profile.counts, profile.places);
+	if (populate(r)) {
+		find_slots(r);
+		rot_slots(r);
+		flip_start(r, r->closed, "closed: head and log, offset", KHD_FILE_SLOTS, head);
+		flip_start(r, r->open_left, "open: head and log, offset", KHD_FILE_SLOTS, head);
+		flip_start(r, r->closed, "closed: index, offset", KHD_FILE_INDEX,
+			   r->closed->now[KHD_FILE_INDEX].size);
+		flip_start(r, r->open_left, "open: index, offset", KHD_FILE_INDEX,
+			   r->open_left->now[KHD_FILE_INDEX].size);
+		flip_start(r, r->closed, "closed: index-wal, offset", KHD_FILE_WAL,
+			   r->closed->now[KHD_FILE_WAL].size);
+		flip_start(r, r->open_left, "open: index-wal, offset", KHD_FILE_WAL,
+			   r->open_left->now[KHD_FILE_WAL].size);
+	}
+	disk_sim_free(r->earlier);
+	disk_sim_free(r->open_left);
+	disk_sim_free(r->closed);
+	free(r->slots);
+	free(r->world);
+	free(r);
+}

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+SEED0 ?= 1
+STORE_MODE ?= all
+
+kh_disk_sim_srcs := $(addprefix selftests/store/,image.c disk_sim.c)
+
+$(eval $(call kh_test,selftests/store/vfs_test,selftests/store/vfs_test.c $(kh_disk_sim_srcs) \
+	khd/store/vfs.c khd/store/crc32c.c,,cmocka sqlite3))
+
+$(eval $(call kh_test,selftests/store/disk_dir_test,selftests/store/disk_dir_test.c \
+	khd/store/disk_dir.c khd/worker.c khd/loop_poll.c khd/loop_uring.c khd/log.c,,cmocka liburing))
+
+.PHONY: check-unit-vfs check-unit-disk-dir
+check-unit: check-unit-vfs check-unit-disk-dir
+check-unit-vfs: $(O)/selftests/store/vfs_test
+	scripts/tap vfs -- $<
+check-unit-disk-dir: $(O)/selftests/store/disk_dir_test
+	scripts/tap disk-dir -- $< $(O)
+
+ifneq ($(wildcard khd/store/store.c),)
+$(eval $(call kh_test,selftests/store/check_store,$(addprefix selftests/store/,check_store.c crash.c \
+	fault.c rot.c life.c verify.c driver.c world.c) $(kh_disk_sim_srcs),khdstore,sqlite3))
+
+.PHONY: check-unit-store-few check-store-all
+check-unit: check-unit-store-few
+check-unit-store-few: $(O)/selftests/store/check_store
+	scripts/tap store-few -- selftests/store/check $< few $(SEED0)
+check-store: check-store-all
+check-store-all: $(O)/selftests/store/check_store
+	TAP_TIMEOUT=3600 scripts/tap store -- selftests/store/check $< $(STORE_MODE) $(SEED0)
+endif
+
+$(eval $(call kh_test,selftests/store/store_test,selftests/store/store_test.c \
+	$(kh_disk_sim_srcs),khdstore,cmocka sqlite3))
+
+.PHONY: check-unit-store
+check-unit: check-unit-store
+check-unit-store: $(O)/selftests/store/store_test
+	scripts/tap store -- $<
