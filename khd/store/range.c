@@ -56,9 +56,12 @@ int khd_range_overlaps(struct khd_store *store, const struct khd_range *range)
 {
 	khd_u128 start = khd_wide(range->start), last = last_of(range);
 	size_t at = khd_range_at(store, start);
-	const struct khd_extent *e = &store->ranges.at[at];
+	const struct khd_extent *e;
 
-	if (at == store->ranges.count || e->start > last)
+	if (at == store->ranges.count)
+		return 0;
+	e = &store->ranges.at[at];
+	if (e->start > last)
 		return 0;
 	if (e->start <= start && khd_extent_last(e) >= last && e->generation == range->generation &&
 	    e->shift == range->shift)
