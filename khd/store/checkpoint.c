@@ -617,7 +617,7 @@ static void finish(struct khd_store *store)
 
 		if (!seg->retiring)
 			continue;
-		seg->retiring = false;
+		seg->retiring = seg->emptying = seg->pinned = false;
 		store->class[seg->class].held--;
 		seg->class = KHD_CLASS_NONE;
 		seg->live = seg->taken = 0;

@@ -149,7 +149,7 @@ static bool quiet(const struct khd_store *store)
 	return kh_list_empty(&store->stalled) && kh_list_empty(&store->order) &&
 	       kh_list_empty(&store->syncing) && !store->gets_under_way &&
 	       store->log.state == KHD_GROUP_IDLE && store->ckpt == KHD_CKPT_IDLE &&
-	       !khd_scrub_busy(store);
+	       !khd_scrub_busy(store) && !khd_compact_busy(store);
 }
 
 /* Everything that was begun has ended: one last checkpoint, then the device has nothing of ours. */
