@@ -163,6 +163,8 @@ static void try_stop(struct khd_store *store)
 		store->stopped = true; /* the checkpoint's superblock says clean */
 		khd_checkpoint_want(store);
 		khd_checkpoint_step(store);
+		khd_log_kick(store); /* what it waits for may be in no group yet */
+		khd_checkpoint_step(store);
 		return;
 	}
 	if (store->ios || store->jobs - store->ready_busy)
