@@ -121,7 +121,9 @@ static bool no_room(struct khd_op *op)
 	struct khd_store *store = op->store;
 
 	if (store->ckpt == KHD_CKPT_IDLE && op->lsn <= store->stats.checkpoints) {
-		if (op->tries++ >= 2) {
+		bool spare = khd_space_charge(store) > khd_space_promised(store);
+
+		if (!spare || op->tries++ >= 2) {
 			khd_op_finish(op, ENOSPC);
 			return true;
 		}
