@@ -826,6 +826,107 @@ static void what_a_recovery_did_not_count_never_counts(void **state)
 	assert_int_equal(raised, met); /* the planted bug is caught by each of them */
 }
 
+/* Stores two units, lets @harm at the disk without closing it, and opens it again; open's errno. */
+static int harmed(struct fixture *f, const char *plant, void (*harm)(struct disk_sim *sim))
+{
+	struct khd_range r = range_of(0, 8, 12, 1);
+	struct disk_sim *left;
+
+	f->sim = disk_sim_new(1);
+	f->config = (struct khd_store_config){ .capacity = 8 << 20, .segment = 256 << 10 };
+	f->config.uuid[0] = 1;
+	assert_int_equal(khd_store_format(&f->sim->base, &f->config), 0);
+	assert_int_equal(open_store(f), 0);
+	assert_int_equal(reserve(f, &r), 0);
+	assert_int_equal(put(f, &r, 0, 1), 0);
+	assert_int_equal(put(f, &r, 1, 1), 0);
+	tick(f, 1);
+	left = disk_sim_crash(f->sim, DISK_ALL, 1);
+	f->sim->dead = true;
+	settle(f);
+	khd_store_close(f->store);
+	disk_sim_free(f->sim);
+	f->sim = left;
+	harm(left);
+	f->config.plant = plant;
+	return open_store(f);
+}
+
+static void end_harmed(struct fixture *f)
+{
+	settle(f);
+	khd_store_close(f->store);
+	disk_sim_free(f->sim);
+	memset(f, 0, sizeof(*f));
+}
+
+static void flip_first_log_block(struct disk_sim *sim)
+{
+	disk_sim_flip(sim, KHD_FILE_SLOTS, (KHD_LOG_AT + 100) * 8);
+}
+
+static void holes_in_the_log_are_no_torn_tail(void **state)
+{
+	struct fixture f = { 0 };
+
+	assert_int_equal(harmed(&f, NULL, flip_first_log_block), EBADMSG);
+	assert_non_null(strstr(f.event, "log: acknowledged records are missing"));
+	end_harmed(&f);
+	/* the planted bug loses them without a word */
+	assert_int_equal(harmed(&f, "damage-as-tail", flip_first_log_block), 0);
+	assert_int_equal(f.recovery.replayed, 0);
+	end_harmed(&f);
+}
+
+/* The slot of unit 0 over that of unit 1. */
+static void copy_slot(struct disk_sim *sim)
+{
+	uint64_t size = sim->now[KHD_FILE_SLOTS].size, at, from = 0;
+	uint8_t slot[512 + 4096];
+	struct khd_block block;
+
+	for (at = 0; at < size; at += 512) {
+		image_read(&sim->now[KHD_FILE_SLOTS], at, &block, sizeof(block));
+		if (le32toh(block.head.magic) != KHD_FORMAT_MAGIC ||
+		    block.head.kind != KHD_BLOCK_DATA)
+			continue;
+		if (!from) {
+			from = at;
+			continue;
+		}
+		image_read(&sim->now[KHD_FILE_SLOTS], from, slot, sizeof(slot));
+		assert_int_equal(sim->base.ops->write(&sim->base, KHD_FILE_SLOTS, at, slot,
+						      sizeof(slot)),
+				 sizeof(slot));
+		return;
+	}
+	fail();
+}
+
+/* The errno of reading unit 1. */
+static int read_copied(const char *plant)
+{
+	struct khd_range r = range_of(0, 8, 12, 1);
+	uint8_t *buf = memory(4096);
+	struct wait w = { .op = { .done = waited, .key = key_of(&r, 1), .iov = { buf, 4096 } } };
+	struct fixture f = { 0 };
+	int error;
+
+	error = harmed(&f, plant, copy_slot);
+	assert_int_equal(error, 0);
+	khd_store_get(f.store, &w.op);
+	error = finish(&f, &w);
+	end_harmed(&f);
+	free(buf);
+	return error;
+}
+
+static void misdirected_writes_are_noticed(void **state)
+{
+	assert_int_equal(read_copied(NULL), EBADMSG);
+	assert_int_equal(read_copied("no-position-check"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -845,6 +946,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stores_that_are_none_are_told_apart, setup,
 						teardown),
 		cmocka_unit_test(what_a_recovery_did_not_count_never_counts),
+		cmocka_unit_test(holes_in_the_log_are_no_torn_tail),
+		cmocka_unit_test(misdirected_writes_are_noticed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
