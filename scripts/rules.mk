@@ -41,6 +41,7 @@ kh_deb_libcrypto := libssl-dev
 kh_deb_inih := libinih-dev
 kh_deb_jansson := libjansson-dev
 kh_deb_fuse3 := libfuse3-dev
+kh_deb_lmdb := liblmdb-dev
 kh_deb_libwebsockets := libwebsockets-dev
 kh_deb_liblz4 := liblz4-dev
 kh_deb_cmocka := libcmocka-dev

@@ -23,7 +23,16 @@ void khd_ask_next(struct khd_store *store)
 {
 	struct lookup *l;
 
-	if (store->lookup_busy || kh_list_empty(&store->lookups) || store->error)
+	while (store->error && !kh_list_empty(&store->lookups)) {
+		struct khd_unit *unit = kh_list_first(&store->lookups, struct khd_unit, link);
+
+		kh_list_del(&unit->link);
+		unit->asked = false;
+		unit->pins++;
+		answer(unit);
+		khd_unit_put(store, unit);
+	}
+	if (store->lookup_busy || kh_list_empty(&store->lookups))
 		return;
 	l = calloc(1, sizeof(*l));
 	if (!l)

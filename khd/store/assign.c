@@ -10,6 +10,25 @@
 
 #include "khd/store/store_priv.h"
 
+#define CHECKPOINTS_MAX 16u
+
+/*
+ * No promise allows that a put gets no slot from so many checkpoints in a row: the wait has an end
+ * all the same.  Until it has a number, @op->lsn is where it began.
+ */
+static bool waited_long(struct khd_op *op)
+{
+	struct khd_store *store = op->store;
+
+	if (!op->lsn)
+		op->lsn = store->stats.checkpoints + 1;
+	if (store->stats.checkpoints + 1 < op->lsn + CHECKPOINTS_MAX)
+		return false;
+	khd_store_say(store, "store", "no slot of class %u after %u checkpoints, though promised",
+		      khd_api(op)->key.shift, CHECKPOINTS_MAX);
+	return true;
+}
+
 static bool assign_put(struct khd_op *op)
 {
 	struct khd_store *store = op->store;
@@ -26,8 +45,10 @@ static bool assign_put(struct khd_op *op)
 	if (!khd_log_room(store, 1))
 		return false;
 	ret = khd_space_take(store, api->key.shift, &op->slot);
-	if (ret == -EAGAIN)
+	if (ret == -EAGAIN && !waited_long(op))
 		return false;
+	if (ret == -EAGAIN)
+		ret = -ENOSPC;
 	block = ret ? NULL : khd_buffer(store->sector);
 	if (!block) {
 		khd_op_finish(op, ret ? -ret : ENOMEM);
@@ -121,7 +142,9 @@ static bool no_room(struct khd_op *op)
 	struct khd_store *store = op->store;
 
 	if (store->ckpt == KHD_CKPT_IDLE && op->lsn <= store->stats.checkpoints) {
-		if (op->tries++ >= 2) {
+		bool spare = khd_space_charge(store) > khd_space_promised(store);
+
+		if (!spare || op->tries++ >= 2) {
 			khd_op_finish(op, ENOSPC);
 			return true;
 		}

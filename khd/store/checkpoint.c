@@ -348,8 +348,9 @@ static void freeze(struct khd_store *store)
 		}
 	store->purges.count = 0; /* releases waited: f->purge has all of them */
 	f->at = 0;
-	khd_log_want(store, store->lsn_applied);
 	store->ckpt = KHD_CKPT_SEALING;
+	khd_log_want(store, store->lsn_applied);
+	khd_log_kick(store); /* perhaps nothing else will */
 }
 
 /* ---------------------------------------------------------------- DESCRIPTORS */
@@ -617,7 +618,7 @@ static void finish(struct khd_store *store)
 
 		if (!seg->retiring)
 			continue;
-		seg->retiring = false;
+		seg->retiring = seg->emptying = seg->pinned = false;
 		store->class[seg->class].held--;
 		seg->class = KHD_CLASS_NONE;
 		seg->live = seg->taken = 0;

@@ -9,8 +9,8 @@
  *    with other writes;
  *  - a sector of 512 bytes is old or new, never a mixture (a torn one is bit rot, and noticed);
  *  - one flush covers the writes to all files of the disk;
- *  - a failed flush says nothing of the writes before it, and a later one does not repair that: the
- *    store goes out of service at the first error.
+ *  - a failed flush says nothing of the writes before it, and nothing repairs that: every flush
+ * that completes after it fails too, and the store goes out of service at the first error.
  *
  * Three backends: disk_dir.c (a directory, O_DIRECT), selftests/store/disk_sim.c (a seeded
  * simulation that crashes, tears and fails), and tests that count.

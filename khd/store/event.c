@@ -149,7 +149,7 @@ static bool quiet(const struct khd_store *store)
 	return kh_list_empty(&store->stalled) && kh_list_empty(&store->order) &&
 	       kh_list_empty(&store->syncing) && !store->gets_under_way &&
 	       store->log.state == KHD_GROUP_IDLE && store->ckpt == KHD_CKPT_IDLE &&
-	       !khd_scrub_busy(store);
+	       !khd_scrub_busy(store) && !khd_compact_busy(store);
 }
 
 /* Everything that was begun has ended: one last checkpoint, then the device has nothing of ours. */
@@ -162,6 +162,8 @@ static void try_stop(struct khd_store *store)
 	if (!store->error && !store->stopped) {
 		store->stopped = true; /* the checkpoint's superblock says clean */
 		khd_checkpoint_want(store);
+		khd_checkpoint_step(store);
+		khd_log_kick(store); /* what it waits for may be in no group yet */
 		khd_checkpoint_step(store);
 		return;
 	}

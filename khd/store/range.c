@@ -56,9 +56,12 @@ int khd_range_overlaps(struct khd_store *store, const struct khd_range *range)
 {
 	khd_u128 start = khd_wide(range->start), last = last_of(range);
 	size_t at = khd_range_at(store, start);
-	const struct khd_extent *e = &store->ranges.at[at];
+	const struct khd_extent *e;
 
-	if (at == store->ranges.count || e->start > last)
+	if (at == store->ranges.count)
+		return 0;
+	e = &store->ranges.at[at];
+	if (e->start > last)
 		return 0;
 	if (e->start <= start && khd_extent_last(e) >= last && e->generation == range->generation &&
 	    e->shift == range->shift)
@@ -139,9 +142,16 @@ void khd_range_from_record(const struct khd_record *rec, struct khd_extent *exte
 /* Replay: the slot's live bit is the caller's business, and so is the promise. */
 int khd_range_apply_reserve(struct khd_store *store, const struct khd_record *rec)
 {
+	struct khd_range range;
 	struct khd_extent e;
 
 	khd_range_from_record(rec, &e);
+	range = (struct khd_range){ .start = khd_narrow(e.start),
+				    .units = e.units,
+				    .shift = e.shift,
+				    .generation = e.generation };
+	if (khd_range_valid(store, &range) || khd_range_overlaps(store, &range))
+		return -EBADMSG;
 	e.fresh = true;
 	return khd_range_insert(store, &e) ? 0 : -ENOMEM;
 }
@@ -158,7 +168,9 @@ int khd_range_apply_release(struct khd_store *store, const struct khd_record *re
 
 	if (!purge)
 		return -ENOMEM;
-	if (at == store->ranges.count || e->slot != rec->slot)
+	if (at == store->ranges.count || e->slot != rec->slot || e->shift != rec->shift ||
+	    e->start > from || !rec->version ||
+	    rec->version > e->units - (uint64_t)((from - e->start) >> e->shift))
 		return -EBADMSG;
 	*purge = (struct khd_purge){ .start = from,
 				     .units = rec->version,
@@ -168,6 +180,8 @@ int khd_range_apply_release(struct khd_store *store, const struct khd_record *re
 	khd_space_unpromise(store, rec->shift, rec->version);
 	left_units = (uint64_t)((from - e->start) >> e->shift);
 	right_units = e->units - left_units - rec->version;
+	if (left_units && right_units && !rec->token)
+		return -EBADMSG;
 	e->lsn = rec->lsn;
 	e->dirty = true;
 	right = *e;

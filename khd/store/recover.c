@@ -84,6 +84,7 @@ void khd_store_free(struct khd_store *store)
 	if (!store)
 		return;
 	khd_scrub_free(store);
+	khd_compact_free(store);
 	khd_index_close(store);
 	khd_checkpoint_abandon(store);
 	khd_units_free(store);
@@ -169,6 +170,7 @@ int khd_super_load(struct khd_store *store, struct khd_block *super, unsigned in
 {
 	static const uint8_t zero[sizeof(struct khd_block)];
 	bool found = false, other = false, blank = true;
+	const char *damage[KHD_SUPERS] = { NULL };
 	unsigned int i;
 
 	*bad = 0;
@@ -185,16 +187,20 @@ int khd_super_load(struct khd_store *store, struct khd_block *super, unsigned in
 			other = true;
 		if (wrong || block.head.kind != KHD_BLOCK_SUPER) {
 			(*bad)++;
-			khd_store_damage(store, "slots", i * KHD_SUPER_STRIDE, NULL,
-					 wrong ? wrong : "no superblock");
+			damage[i] = wrong ? wrong : "no superblock";
 			continue;
 		}
 		if (!found || le64toh(block.super.sequence) > le64toh(super->super.sequence))
 			*super = block;
 		found = true;
 	}
+	if (!found && blank)
+		return -ENOENT;
+	for (i = 0; i < KHD_SUPERS; i++)
+		if (damage[i])
+			khd_store_damage(store, "slots", i * KHD_SUPER_STRIDE, NULL, damage[i]);
 	if (!found)
-		return other ? -EPROTONOSUPPORT : blank ? -ENOENT : -EBADMSG;
+		return other ? -EPROTONOSUPPORT : -EBADMSG;
 	take_super(store, super);
 	return geometry_valid(store) ? 0 : -EBADMSG;
 }
@@ -645,6 +651,13 @@ static int begin_epoch(struct khd_store *store, const struct khd_log_scan *scan,
 	store->log.previous = scan->previous;
 	store->log.claimed = store->lsn_durable;
 	khd_log_release(store, store->log.tail);
+	if (khd_space_promised(store) > store->segments_max) {
+		store->segments_max = (uint32_t)khd_space_promised(store);
+		store->capacity = khd_space_segment_at(store, store->segments_max);
+		khd_store_say(store, "store",
+			      "capacity is less than what is reserved: %llu bytes stay",
+			      (unsigned long long)store->capacity);
+	}
 	if (!clean)
 		ret = khd_history_close(store);
 	if (!ret)

@@ -113,7 +113,7 @@ static void next_unit(struct khd_scrub *s)
 	if (s->last) {
 		struct khd_parked_unit *p = khd_parked_find(store, s->parked ? s->parked : 1);
 
-		s->parked = p ? p->parked.id : 1;
+		s->parked = p ? p->parked.id : s->parked ? s->parked : 1;
 		s->op.iov.iov_base = s->buf;
 		s->op.iov.iov_len = p ? 1ull << p->parked.key.shift : KHD_SECTOR;
 		khd_store_parked_get(store, &s->op, s->parked, &s->found);

@@ -109,6 +109,17 @@ uint64_t khd_space_charge(const struct khd_store *store)
 	return charge;
 }
 
+/* What is promised, whatever is held. */
+uint64_t khd_space_promised(const struct khd_store *store)
+{
+	uint64_t need = 0;
+	unsigned int class;
+
+	for (class = KHD_CLASS_META; class < KHD_CLASSES; class ++)
+		need += khd_space_need(store, class, store->class[class].units);
+	return need;
+}
+
 bool khd_space_promise(struct khd_store *store, unsigned int class, uint64_t units)
 {
 	struct khd_class *c = &store->class[class];
@@ -420,23 +431,25 @@ static void zero_segment(struct khd_store *store, uint32_t segment)
 	zero_next(z);
 }
 
-/* One of the pool: rather one that never held another class. */
+/* One of the pool: rather one that lies before the capacity, and never held another class. */
 static int from_pool(struct khd_store *store, unsigned int class)
 {
-	int other = -1;
+	int other = -1, behind = -1;
 	uint32_t i;
 
-	for (i = 0; i < store->segments.count && i < store->segments_max; i++) {
+	for (i = 0; i < store->segments.count; i++) {
 		const struct khd_segment *seg = &store->segments.at[i];
 
 		if (seg->class != KHD_CLASS_NONE)
 			continue;
-		if (seg->last == KHD_CLASS_NONE || seg->last == class)
+		if (i >= store->segments_max)
+			behind = behind < 0 ? (int)i : behind;
+		else if (seg->last == KHD_CLASS_NONE || seg->last == class)
 			return (int)i;
-		if (other < 0)
+		else if (other < 0)
 			other = (int)i;
 	}
-	return other;
+	return other < 0 ? behind : other;
 }
 
 static int assign(struct khd_store *store, unsigned int class, uint32_t segment)
@@ -491,7 +504,7 @@ static bool take_in(struct khd_store *store, unsigned int class, uint32_t segmen
 
 static bool usable(const struct khd_store *store, const struct khd_segment *seg, unsigned int class)
 {
-	return seg->class == class && !seg->zeroing && !seg->retiring &&
+	return seg->class == class && !seg->zeroing && !seg->retiring && !seg->emptying &&
 	       seg->taken < store->class[class].slots;
 }
 
@@ -504,7 +517,7 @@ static int roomiest(const struct khd_store *store, unsigned int class)
 	for (i = 0; i < store->segments.count; i++) {
 		const struct khd_segment *seg = &store->segments.at[i];
 
-		if (usable(store, seg, class) && i < store->segments_max && seg->taken < best) {
+		if (usable(store, seg, class) && seg->taken < best) {
 			best = seg->taken;
 			at = (int)i;
 		}
@@ -533,15 +546,15 @@ int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
 	struct khd_class *c = &store->class[class];
 	int segment = (int)c->current, ret;
 
-	if (c->current < store->segments.count && c->current < store->segments_max &&
+	if (c->current < store->segments.count &&
 	    usable(store, &store->segments.at[segment], class) &&
 	    store->segments.at[segment].bits && take_in(store, class, (uint32_t)segment, slot))
 		return 0;
 	segment = roomiest(store, class);
 	if (segment < 0 || c->slots - store->segments.at[segment].taken < c->slots / 16) {
-		int pool = c->held < khd_space_need(store, class, c->units) ?
-				   from_pool(store, class) :
-				   -1;
+		uint32_t held = c->held - khd_compact_empties(store, class);
+		int pool = held < khd_space_need(store, class, c->units) ? from_pool(store, class) :
+									   -1;
 
 		if (pool >= 0) {
 			ret = assign(store, class, (uint32_t)pool);
@@ -554,6 +567,10 @@ int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
 		if (!khd_space_load(store, (uint32_t)segment))
 			return -EAGAIN;
 		return take_in(store, class, (uint32_t)segment, slot) ? 0 : -EAGAIN;
+	}
+	if (khd_compact_empties(store, class)) { /* it is needed after all */
+		khd_compact_cancel(store);
+		return khd_space_take(store, class, slot);
 	}
 	if (!something_ends(store, class)) {
 		khd_store_say(store, "store", "no slot of class %u, though promised", class);

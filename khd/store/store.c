@@ -459,6 +459,7 @@ uint64_t khd_store_tick(struct khd_store *store, uint64_t now)
 		if (now >= store->ckpt_at)
 			khd_checkpoint_want(store);
 	}
+	khd_compact_tick(store);
 	scrub = khd_scrub_tick(store);
 	khd_store_leave_call(store, true);
 	return scrub < next ? scrub : next;
@@ -474,7 +475,7 @@ int khd_store_resize(struct khd_store *store, uint64_t capacity)
 		segments = (capacity - store->segments_at) / store->segment_bytes;
 	if (!segments || segments > UINT32_MAX)
 		return -EINVAL;
-	if (segments < khd_space_charge(store))
+	if (segments < khd_space_promised(store))
 		return -EBUSY;
 	store->segments_max = (uint32_t)segments;
 	store->capacity = capacity;

@@ -17,7 +17,7 @@
  *	recover.c	format and open
  *	log_scan.c	what the log says after a crash
  *	walk.c		every slot on the disk
- *	check.c, rebuild.c, scrub.c
+ *	check.c, rebuild.c, scrub.c, compact.c
  *
  * Order of everything: each change has a sequence number (lsn).  Numbers are given out in the
  * order in which records enter the log; changes are applied to RAM in that order, a put when its
@@ -142,6 +142,8 @@ struct khd_segment {
 	uint8_t class;
 	uint8_t last; /* class whose blocks it may hold */
 	bool loading, dirty, zeroing, retiring;
+	bool emptying; /* no slot is taken any more */
+	bool pinned; /* it cannot be emptied */
 	bool headless; /* recovered: its block must be written again */
 };
 
@@ -252,6 +254,7 @@ enum khd_checkpoint_state {
 struct khd_frozen; /* checkpoint.c */
 struct khd_index; /* index.c */
 struct khd_scrub; /* scrub.c */
+struct khd_compact; /* compact.c */
 
 struct khd_interval {
 	uint64_t first, last;
@@ -310,6 +313,7 @@ struct khd_store {
 	struct khd_frozen *frozen;
 	struct khd_index *index;
 	struct khd_scrub *scrub;
+	struct khd_compact *compact;
 	struct khd_op *stopping;
 	bool stopped;
 
@@ -413,6 +417,7 @@ uint64_t khd_space_segment_at(const struct khd_store *store, uint32_t segment);
 int khd_space_segment_of(const struct khd_store *store, uint64_t slot); /* -1: not a slot */
 uint32_t khd_space_need(const struct khd_store *store, unsigned int class, uint64_t units);
 uint64_t khd_space_charge(const struct khd_store *store); /* segments */
+uint64_t khd_space_promised(const struct khd_store *store); /* segments */
 bool khd_space_promise(struct khd_store *store, unsigned int class, uint64_t units);
 void khd_space_unpromise(struct khd_store *store, unsigned int class, uint64_t units);
 int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot); /* -EAGAIN */
@@ -538,6 +543,14 @@ void khd_parked_remove(struct khd_store *store, uint64_t id);
 void khd_parked_from_record(const struct khd_record *rec, struct khd_parked_unit *parked);
 bool khd_parked_assign(struct khd_op *op); /* false: it stalls */
 void khd_parked_apply(struct khd_op *op);
+
+/* ---------------------------------------------------------------- compact.c */
+
+void khd_compact_tick(struct khd_store *store);
+void khd_compact_free(struct khd_store *store);
+uint32_t khd_compact_empties(const struct khd_store *store, unsigned int class);
+void khd_compact_cancel(struct khd_store *store);
+bool khd_compact_busy(const struct khd_store *store);
 
 /* ---------------------------------------------------------------- scrub.c */
 

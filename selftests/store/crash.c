@@ -20,7 +20,7 @@
 #define SEEN 65536u
 
 /* One in so many recoveries is followed by this. */
-#define EVERY_NESTED 12
+#define EVERY_NESTED 40
 #define EVERY_REBUILD 24
 #define EVERY_WRITABLE 48
 #define EVERY_DATA 2

@@ -281,7 +281,9 @@ static int flush(struct disk_sim *sim, uint64_t until)
 	bool failed;
 
 	sim->counts.flushes++;
-	failed = fails(sim, DISK_EIO_FLUSH);
+	if (sim->flush_failed)
+		return -EIO;
+	failed = sim->flush_failed = fails(sim, DISK_EIO_FLUSH);
 	draw_begin(sim, &d, failed ? DISK_DRAWN : DISK_ALL, failed ? rng_next(&sim->rng) : 0);
 	apply(sim, sim->durable, &d, until);
 	forget(sim, until);

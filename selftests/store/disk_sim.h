@@ -68,6 +68,7 @@ struct disk_pending;
  * @fault: what shall fail
  * @fault_at: the first that does; counts down, the first is 1
  * @fault_for: how many do
+ * @flush_failed: one did, all do
  * @dead: everything fails, at once and without an effect
  * @point: called after each change of what a crash might leave, and after each call of a `done`
  * @counts: for those who look
@@ -86,7 +87,7 @@ struct disk_sim {
 	struct khd_job *jobs, **jobs_end, *ran, **ran_end;
 	enum disk_fault fault;
 	uint64_t fault_at, fault_for;
-	bool dead;
+	bool flush_failed, dead;
 	void (*point)(void *arg);
 	void *point_arg;
 	struct disk_counts counts;

@@ -315,7 +315,11 @@ bool driver_step(struct driver *d)
 		if (!d->under_way)
 			return false;
 	}
-	driver_fail(d, false, "%u calls never end", d->under_way);
+	for (i = 0; i < DRIVER_OPS - 1 && (d->ops[i].kind == DRIVER_IDLE || d->ops[i].finished);
+	     i++)
+		;
+	driver_fail(d, false, "%u calls never end, one of kind %d, unit %u; last event %s",
+		    d->under_way, d->ops[i].kind, d->ops[i].unit, d->event);
 	return false;
 }
 

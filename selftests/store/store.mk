@@ -29,6 +29,9 @@ check-unit-store-few: $(O)/selftests/store/check_store
 check-store: check-store-all
 check-store-all: $(O)/selftests/store/check_store
 	TAP_TIMEOUT=3600 scripts/tap store -- selftests/store/check $< $(STORE_MODE) $(SEED0)
+
+$(eval $(call kh_test,selftests/store/store_bench,selftests/store/store_bench.c khd/worker.c \
+	khd/loop_poll.c khd/loop_uring.c khd/log.c,khdstore,sqlite3 liburing lmdb))
 endif
 
 $(eval $(call kh_test,selftests/store/store_test,selftests/store/store_test.c \
