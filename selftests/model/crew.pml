@@ -40,6 +40,11 @@
 #ifndef LEASED
 #define LEASED 2	/* set of the nodes whose lease may end */
 #endif
+#ifdef PLANT_RENEW_ALWAYS
+#define RENEWAL_DUE(n)	true
+#else
+#define RENEWAL_DUE(n)	(tleft[n] < LEASE)
+#endif
 #define LEASE 2		/* ticks, at the node; the home counts one more */
 #ifndef QL
 #define QL 11		/* longest connection seen; a longer one is an error of the search */
@@ -1264,7 +1269,7 @@ end:	do
 		snd(n, HOME, EVICT,u,tok[I(u,n)],0,0,0,0);
 		evicted = 1; drop_copy(I(u,n)); check() }
 #if TICKS
-	:: d_step { u == 0 && (LEASED & BIT(n)) && age[n] == 0 && tleft[n] < LEASE && !recovering && !down[n * NN + HOME] -> renew(n); check() }
+	:: d_step { u == 0 && (LEASED & BIT(n)) && age[n] == 0 && RENEWAL_DUE(n) && !recovering && !down[n * NN + HOME] -> renew(n); check() }
 	:: d_step { u == 0 && (LEASED & BIT(n)) && hleft[n] == 0 && !isvoid[n] && !recovering -> assert(expired[n]); avoid(n); check() }
 #endif
 #if RANGES
