@@ -3,7 +3,15 @@ $(eval $(call kh_test,selftests/vm/agent,selftests/vm/agent.c selftests/vm/frame
 $(eval $(call kh_test,selftests/vm/on,selftests/vm/on.c selftests/vm/frame.c,,))
 $(eval $(call kh_test,selftests/vm/tsc_khz,selftests/vm/tsc_khz.c,,))
 
-VM_PROGRAMS := $(addprefix $(O)/selftests/vm/,agent on tsc_khz)
+$(eval $(call kh_test,selftests/vm/vdisk,selftests/vm/vdisk.c selftests/vm/vcache.c,,))
+$(eval $(call kh_test,selftests/vm/vcache_test,selftests/vm/vcache_test.c selftests/vm/vcache.c,,cmocka))
+
+VM_PROGRAMS := $(addprefix $(O)/selftests/vm/,agent on tsc_khz vdisk)
+
+check-unit: check-unit-vcache
+.PHONY: check-unit-vcache
+check-unit-vcache: $(O)/selftests/vm/vcache_test
+	scripts/tap vcache -- $(O)/selftests/vm/vcache_test
 
 check-guest: check-guest-run
 .PHONY: check-guest-run
