@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define CHUNK_SECTORS 64u /* one word of bits */
+#define EXT4_SUPERBLOCK 2u /* first of two sectors that ext4 relies on to be written whole */
 #define EARLY_ONE_OF 8 /* writes that reach the image at once */
 
 struct vcache {
@@ -272,6 +273,7 @@ int vcache_cut(struct vcache *cache, uint64_t seed, struct vcache_loss *loss)
 	uint64_t sectors = cache->size / VCACHE_SECTOR, random = seed;
 	enum choice choice = next_random(&random) % CHOICES;
 	uint64_t salt = next_random(&random);
+	bool superblock = is_unflushed(cache, EXT4_SUPERBLOCK), kept = false;
 
 	*loss = (struct vcache_loss){ .unflushed = cache->count };
 	for (uint64_t i = 0; cache->count && i < sectors; i++) {
@@ -279,7 +281,11 @@ int vcache_cut(struct vcache *cache, uint64_t seed, struct vcache_loss *loss)
 			i |= CHUNK_SECTORS - 1;
 			continue;
 		}
-		if (!is_unflushed(cache, i) || survives(choice, &random, salt, i))
+		if (!is_unflushed(cache, i))
+			continue;
+		if (i != EXT4_SUPERBLOCK + 1 || !superblock)
+			kept = survives(choice, &random, salt, i);
+		if (kept)
 			continue;
 		clear_unflushed(cache, i);
 		loss->lost++;
