@@ -349,7 +349,8 @@ static _Noreturn void usage(void)
 	      "  --most N     check about N of the states, drawn by the seed\n"
 	      "  --only K     check state K only\n"
 	      "  --jobs N     so many at a time (1)\n"
-	      "  --marks FILE lines that hold before the log begins\n",
+	      "  --marks FILE lines that hold before the log begins\n"
+	      "       replay --print-marks LOG\n",
 	      stderr);
 	exit(2);
 }
@@ -363,12 +364,13 @@ int main(int argc, char **argv)
 		{ "only", required_argument, NULL, 'o' },
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "marks", required_argument, NULL, 'M' },
+		{ "print-marks", no_argument, NULL, 'p' },
 		{ 0 },
 	};
 	struct replayer r = { .torn = 1, .seed = 1, .only = -1, .jobs = 1 };
 	const char *marks = NULL, *base, *wrong;
 	struct wlog log;
-	int option, bad;
+	int option, bad = 0, print = 0;
 
 	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
 		switch (option) {
@@ -390,16 +392,27 @@ int main(int argc, char **argv)
 		case 'M':
 			marks = optarg;
 			break;
+		case 'p':
+			print = 1;
+			break;
 		default:
 			usage();
 		}
 	}
-	if (argc - optind < 2 || r.jobs < 1 || r.jobs > 64)
+	if (argc - optind < 2 - print || r.jobs < 1 || r.jobs > 64)
 		usage();
 	wrong = wlog_open(&log, argv[optind]);
 	if (wrong)
 		die(argv[optind], wrong);
 	r.log = &log;
+	if (print) {
+		r.marks = stdout;
+		for (size_t i = 0; i < log.count; i++)
+			if (log.entries[i].kind == WLOG_MARK)
+				note_mark(&r, &log.entries[i]);
+		wlog_close(&log);
+		return 0;
+	}
 	base = argv[optind + 1];
 	optind += 2;
 	if (optind < argc && !strcmp(argv[optind], "--"))
