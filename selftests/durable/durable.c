@@ -370,7 +370,9 @@ int main(int argc, char **argv)
 		return run_write(&d);
 	}
 	if (argc == 3 && !strcmp(argv[0], "witness") && d.way == WAY_MSYNC) {
-		set_up(&d, argv[1], argv[2], false);
+		/* Linux makes msync() of a mapping of a file that is open for reading only do
+		 * nothing. */
+		set_up(&d, argv[1], argv[2], true);
 		return run_witness(&d);
 	}
 	if (argc > 3 && !strcmp(argv[0], "verify")) {

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 ORDER_SECONDS = 60
+FREEZE_MS = 400
 
 
 class DiskError(Exception):
@@ -57,10 +58,20 @@ class Disk:
             raise DiskError("%s: %s: %s" % (self.image, what, line.strip()))
         return [int(word) for word in line.split()[1:]]
 
-    def order(self, text):
+    def tell(self, text):
         self.server.stdin.write(text + "\n")
         self.server.stdin.flush()
+
+    def order(self, text):
+        self.tell(text)
         return self.answer(text)
+
+    def begin_freeze(self, sectors):
+        """Serve until so much is unflushed, but not for long: a power cut shall find something."""
+        self.tell("freeze %d %d" % (sectors, FREEZE_MS))
+
+    def end_freeze(self):
+        self.answer("freeze")
 
     def cut(self, seed):
         """Power fails: (unflushed sectors, how many of them are lost)."""

@@ -118,6 +118,12 @@ uint64_t vcache_size(const struct vcache *cache)
 	return cache->size;
 }
 
+/* Sectors that no flush has covered. */
+uint64_t vcache_unflushed(const struct vcache *cache)
+{
+	return cache->count;
+}
+
 static int check_range(const struct vcache *cache, uint64_t offset, size_t length)
 {
 	if (offset % VCACHE_SECTOR || length % VCACHE_SECTOR)

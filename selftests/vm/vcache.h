@@ -27,6 +27,7 @@ struct vcache_loss {
 struct vcache *vcache_open(const char *path, uint64_t limit, uint64_t seed);
 void vcache_close(struct vcache *cache);
 uint64_t vcache_size(const struct vcache *cache);
+uint64_t vcache_unflushed(const struct vcache *cache);
 int vcache_read(struct vcache *cache, uint64_t offset, void *data, size_t length);
 int vcache_write(struct vcache *cache, uint64_t offset, const void *data, size_t length);
 int vcache_flush(struct vcache *cache);

@@ -6,6 +6,8 @@
  *
  *   cut SEED    forget the client, drop a seeded subset of the unflushed sectors:
  *               "ok UNFLUSHED LOST"
+ *   freeze N MS serve until N sectors are unflushed, or for MS milliseconds, then serve no more
+ *               (a cut should find something to lose): "ok UNFLUSHED"; a cut ends that
  *   flush       "ok"
  *
  * and ends the program when it is closed.
@@ -21,6 +23,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CACHE_LIMIT (64ull << 20)
@@ -228,27 +231,63 @@ static int serve_request(int fd, struct vcache *cache, char *data)
 	return err || be16toh(request.type) != COMMAND_READ ? 0 : transmit(fd, data, length);
 }
 
-/* Several orders of one read do not occur: their giver waits for the answer.  0, or 1 at the end. */
-static int serve_order(struct vcache *cache, int *client)
+/* What was ordered, and whom it concerns. */
+struct server {
+	struct vcache *cache;
+	int listener;
+	int client; /* or -1 */
+	uint64_t freeze_at; /* unflushed sectors, 0: no freeze was ordered */
+	uint64_t freeze_ms; /* or this moment */
+	int frozen;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
+}
+
+static void drop_client(struct server *server)
+{
+	if (server->client >= 0)
+		close(server->client);
+	server->client = -1;
+}
+
+static int order_cut(struct server *server, uint64_t seed)
 {
 	struct vcache_loss loss;
+	int err;
+
+	drop_client(server);
+	server->frozen = 0;
+	server->freeze_at = 0;
+	err = vcache_cut(server->cache, seed, &loss);
+	if (!err)
+		printf("ok %" PRIu64 " %" PRIu64 "\n", loss.unflushed, loss.lost);
+	return err;
+}
+
+/* Several orders of one read do not occur: their giver waits for the answer.  0, or 1 at the end. */
+static int serve_order(struct server *server)
+{
 	char line[64];
 	ssize_t n = read(STDIN_FILENO, line, sizeof(line) - 1);
-	uint64_t seed;
-	int err;
+	uint64_t seed, ms;
+	int err = 0;
 
 	if (n <= 0)
 		return 1;
 	line[n] = 0;
 	if (sscanf(line, "cut %" SCNu64, &seed) == 1) {
-		if (*client >= 0)
-			close(*client);
-		*client = -1;
-		err = vcache_cut(cache, seed, &loss);
-		if (!err)
-			printf("ok %" PRIu64 " %" PRIu64 "\n", loss.unflushed, loss.lost);
+		err = order_cut(server, seed);
+	} else if (sscanf(line, "freeze %" SCNu64 " %" SCNu64, &server->freeze_at, &ms) == 2) {
+		server->freeze_at += !server->freeze_at;
+		server->freeze_ms = now_ms() + ms;
 	} else if (!strcmp(line, "flush\n")) {
-		err = vcache_flush(cache);
+		err = vcache_flush(server->cache);
 		if (!err)
 			puts("ok");
 	} else {
@@ -258,6 +297,21 @@ static int serve_order(struct vcache *cache, int *client)
 		printf("error %s\n", strerror(-err));
 	fflush(stdout);
 	return 0;
+}
+
+/* Is it time to serve no more?  How long to wait for a client until that may be so. */
+static int freeze(struct server *server)
+{
+	uint64_t now = now_ms(), unflushed = vcache_unflushed(server->cache);
+
+	if (!server->freeze_at || server->frozen)
+		return -1;
+	if (unflushed < server->freeze_at && now < server->freeze_ms)
+		return server->freeze_ms - now;
+	server->frozen = 1;
+	printf("ok %" PRIu64 "\n", unflushed);
+	fflush(stdout);
+	return -1;
 }
 
 static int listen_unix(const char *path)
@@ -275,61 +329,61 @@ static int listen_unix(const char *path)
 	return fd;
 }
 
-static void serve(struct vcache *cache, int listener, char *data)
+static void serve(struct server *server, char *data)
 {
-	int client = -1;
-
 	for (;;) {
-		struct pollfd polled[2] = { { .fd = STDIN_FILENO, .events = POLLIN },
-					    { .fd = client >= 0 ? client : listener,
-					      .events = POLLIN } };
+		int timeout = freeze(server);
+		struct pollfd polled[2] = {
+			{ .fd = STDIN_FILENO, .events = POLLIN },
+			{ .fd = server->frozen	    ? -1 :
+				server->client >= 0 ? server->client :
+						      server->listener,
+			  .events = POLLIN },
+		};
 
-		if (poll(polled, 2, -1) < 0)
+		if (poll(polled, 2, timeout) < 0)
 			continue;
 		if (polled[0].revents) {
-			if (serve_order(cache, &client))
+			if (serve_order(server))
 				return;
 			continue;
 		}
 		if (!polled[1].revents)
 			continue;
-		if (client < 0) {
-			client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-			if (client >= 0 && negotiate(client, vcache_size(cache))) {
-				close(client);
-				client = -1;
-			}
-		} else if (serve_request(client, cache, data)) {
-			close(client);
-			client = -1;
+		if (server->client < 0) {
+			server->client = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+			if (server->client >= 0 &&
+			    negotiate(server->client, vcache_size(server->cache)))
+				drop_client(server);
+		} else if (serve_request(server->client, server->cache, data)) {
+			drop_client(server);
 		}
 	}
 }
 
 int main(int argc, char **argv)
 {
-	struct vcache *cache;
-	int listener;
+	struct server server = { .client = -1 };
 	char *data;
 
 	if (argc != 4) {
 		fputs("usage: vdisk SOCKET IMAGE SEED\n", stderr);
 		return 2;
 	}
-	cache = vcache_open(argv[2], CACHE_LIMIT, strtoull(argv[3], NULL, 0));
-	if (!cache) {
+	server.cache = vcache_open(argv[2], CACHE_LIMIT, strtoull(argv[3], NULL, 0));
+	if (!server.cache) {
 		fprintf(stderr, "vdisk: %s: %s\n", argv[2], strerror(errno));
 		return 1;
 	}
 	data = malloc(REQUEST_MAX);
-	listener = listen_unix(argv[1]);
-	if (listener < 0 || !data) {
+	server.listener = listen_unix(argv[1]);
+	if (server.listener < 0 || !data) {
 		fprintf(stderr, "vdisk: %s: %s\n", argv[1], strerror(errno));
 		return 1;
 	}
 	puts("ok");
 	fflush(stdout);
-	serve(cache, listener, data);
-	vcache_close(cache);
+	serve(&server, data);
+	vcache_close(server.cache);
 	return 0;
 }
