@@ -8,8 +8,8 @@ demo-run:
 
 .PHONY: check-guest-demo check-unit-documents
 check-guest: check-guest-demo
-check-guest-demo: user
-	TAP_TIMEOUT=400 DEMO_SECONDS=5 scripts/tap demo -- selftests/vm/run --nodes 3 -- $(CURDIR)/apps/demo/test
+check-guest-demo: user $(O)/selftests/durable/durable
+	TAP_TIMEOUT=400 DEMO_SECONDS=5 scripts/tap demo -- selftests/vm/run --nodes 3 --disk 96M --driver host -- $(CURDIR)/apps/demo/test
 
 check-unit: check-unit-documents
 check-unit-documents:

@@ -185,6 +185,16 @@ bool khd_op_promise(struct khd_op *op, unsigned int class, uint64_t units, bool 
 	return false;
 }
 
+/*
+ * The newest number that was given: for an operation that changes nothing, but must not be
+ * acknowledged before what it found is durable.  Below the first number of this life lies the gap
+ * of a recovery, which is never written and never durable.
+ */
+static uint64_t last_given(const struct khd_store *store)
+{
+	return store->lsn_next > store->lsn_first ? store->lsn_next - 1 : store->lsn_durable;
+}
+
 static bool assign_reserve(struct khd_op *op)
 {
 	struct khd_store *store = op->store;
@@ -195,7 +205,7 @@ static bool assign_reserve(struct khd_op *op)
 	int ret = khd_range_overlaps(store, range);
 
 	if (ret == 1) { /* perhaps not yet durable */
-		op->lsn = store->lsn_next - 1;
+		op->lsn = last_given(store);
 		khd_op_number(op, true);
 		return true;
 	}
@@ -289,7 +299,7 @@ static bool assign_release(struct khd_op *op)
 			return true;
 		}
 	}
-	op->lsn = store->lsn_next - 1;
+	op->lsn = last_given(store);
 	khd_op_number(op, true);
 	return true;
 }

@@ -706,6 +706,7 @@ struct khd_store *khd_store_open(struct khd_disk *disk, const struct khd_store_c
 		report->nanoseconds = (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000ull +
 				      (uint64_t)to.tv_nsec - (uint64_t)from.tv_nsec;
 	*error = -ret;
+	store->lsn_first = store->lsn_next;
 	if (!ret)
 		return store;
 	khd_store_free(store);

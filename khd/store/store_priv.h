@@ -276,6 +276,7 @@ struct khd_store {
 	uint64_t epoch, super_sequence, checkpoint;
 
 	uint64_t lsn_next, lsn_applied, lsn_durable, lsn_checkpoint;
+	uint64_t lsn_first; /* lsn_next when the store was opened */
 
 	KHD_VECTOR(struct khd_extent) ranges;
 	struct khd_unit **buckets;

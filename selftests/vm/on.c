@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -22,6 +23,8 @@
 
 #define STATUS_USAGE 2
 #define STATUS_UNREACHABLE 255
+#define POWER_CHECK_MS 500
+#define SEND_LIMIT_MS 60000u /* for what we send to a node that does not take it */
 
 extern char **environ;
 
@@ -73,6 +76,23 @@ static void send_window(int fd)
 		vm_frame_send(fd, VM_WINSIZE, (uint16_t[]){ size.ws_row, size.ws_col }, 4);
 }
 
+/*
+ * A machine whose power is cut says nothing more, not even that a connection is over. The runner
+ * keeps a file for every machine that is on; it is gone or another one after a cut.  0: no such
+ * file.
+ */
+static ino_t power_of(unsigned int node)
+{
+	const char *shared = getenv("SHARED"), *one_guest = getenv("KH_NETNS");
+	char path[4096];
+	struct stat st;
+
+	if (one_guest && !strcmp(one_guest, "1"))
+		node = 1;
+	snprintf(path, sizeof(path), "%s/.power/%u", shared ? shared : "", node ? node : 1);
+	return stat(path, &st) ? 0 : st.st_ino;
+}
+
 static int connect_unix(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = VM_AGENT_SOCKET };
@@ -90,6 +110,7 @@ static int connect_node(unsigned int node)
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(VM_AGENT_PORT) };
 	const char *one_guest = getenv("KH_NETNS");
 	int fd = connect_unix(), one = 1;
+	unsigned int limit = SEND_LIMIT_MS;
 
 	if (one_guest && !strcmp(one_guest, "1"))
 		node = 1;
@@ -104,6 +125,7 @@ static int connect_node(unsigned int node)
 		return -1;
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof(limit));
 	return fd;
 }
 
@@ -155,8 +177,9 @@ static void put(int fd, const char *data, size_t length)
 }
 
 /* Carry frames and standard input until EXIT; the exit status. */
-static int converse(int fd, int input, char *buffer)
+static int converse(int fd, unsigned int node, int input, char *buffer)
 {
+	ino_t power = power_of(node);
 	struct pollfd polled[2] = { { .fd = fd, .events = POLLIN },
 				    { .fd = input, .events = POLLIN } };
 	struct vm_frame frame;
@@ -167,8 +190,15 @@ static int converse(int fd, int input, char *buffer)
 			window_changed = 0;
 			send_window(fd);
 		}
-		if (poll(polled, 2, -1) < 0)
+		switch (poll(polled, 2, POWER_CHECK_MS)) {
+		case 0:
+			if (power_of(node) == power)
+				continue;
+			fputs("on: the node lost its power\n", stderr);
+			return STATUS_UNREACHABLE;
+		case -1:
 			continue;
+		}
 		if (polled[1].revents) {
 			ssize_t n = read(input, buffer, 65536);
 
@@ -209,7 +239,7 @@ static int run_on(unsigned int node, unsigned int flags, int input, int argc, ch
 			send_window(fd);
 		if (input < 0)
 			vm_frame_send(fd, VM_STDIN, NULL, 0);
-		status = converse(fd, input, buffer);
+		status = converse(fd, node, input, buffer);
 		close(fd);
 	}
 	free(buffer);

@@ -3,12 +3,26 @@ $(eval $(call kh_test,selftests/vm/agent,selftests/vm/agent.c selftests/vm/frame
 $(eval $(call kh_test,selftests/vm/on,selftests/vm/on.c selftests/vm/frame.c,,))
 $(eval $(call kh_test,selftests/vm/tsc_khz,selftests/vm/tsc_khz.c,,))
 
-VM_PROGRAMS := $(addprefix $(O)/selftests/vm/,agent on tsc_khz)
+$(eval $(call kh_test,selftests/vm/vdisk,selftests/vm/vdisk.c selftests/vm/vcache.c,,))
+$(eval $(call kh_test,selftests/vm/vcache_test,selftests/vm/vcache_test.c selftests/vm/vcache.c,,cmocka))
+$(eval $(call kh_test,selftests/vm/replay,selftests/vm/replay.c selftests/vm/wlog.c,,))
+
+VM_PROGRAMS := $(addprefix $(O)/selftests/vm/,agent on tsc_khz vdisk)
+
+check-unit: check-unit-vcache
+.PHONY: check-unit-vcache
+check-unit-vcache: $(O)/selftests/vm/vcache_test
+	scripts/tap vcache -- $(O)/selftests/vm/vcache_test
 
 check-guest: check-guest-run
 .PHONY: check-guest-run
 check-guest-run: $(VM_PROGRAMS)
-	TAP_TIMEOUT=600 scripts/tap guest-run -- selftests/vm/test-run
+	TAP_TIMEOUT=900 scripts/tap guest-run -- selftests/vm/test-run
+
+check-guest: check-guest-replay
+.PHONY: check-guest-replay
+check-guest-replay: $(VM_PROGRAMS) $(O)/selftests/vm/replay
+	TAP_TIMEOUT=400 scripts/tap guest-replay -- selftests/vm/test-replay
 
 # The module's KUnit tests are built against the user mode kernel; kmod/Kbuild names them.
 check-kunit: check-kunit-uml

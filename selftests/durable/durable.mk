@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Is what was acknowledged there after kill -9, power cuts, and every state that a power cut can leave?
+
+durable := selftests/durable
+durable_srcs := $(addprefix $(durable)/,stamp.c mark.c)
+
+$(eval $(call kh_test,$(durable)/durable,$(durable)/durable.c $(durable_srcs),khazana))
+
+ifneq ($(wildcard khd/store/store.c),)
+$(eval $(call kh_test,$(durable)/store_load,$(durable)/store_load.c $(durable_srcs) khd/worker.c khd/loop_poll.c \
+	khd/loop_uring.c khd/log.c,khdstore khcore,liburing sqlite3 libcrypto))
+$(eval $(call kh_test,$(durable)/store_judge,$(durable)/store_judge.c $(durable)/stamp.c selftests/store/image.c selftests/store/disk_sim.c \
+	khd/worker.c khd/loop_poll.c khd/loop_uring.c khd/log.c,khdstore khcore,liburing sqlite3 libcrypto))
+endif
+
+ifneq ($(wildcard khd/store/store.c),)
+durable_replay := $(addprefix $(O)/$(durable)/,store_load store_judge) \
+	$(addprefix $(O)/selftests/vm/,agent on tsc_khz vdisk replay)
+.PHONY: check-guest-store-replay check-long-store-replay
+check-guest: check-guest-store-replay
+check-guest-store-replay: $(durable_replay)
+	TAP_TIMEOUT=900 scripts/tap store-replay -- $(durable)/test-replay 150
+check-long-extra: check-long-store-replay
+check-long-store-replay: $(durable_replay)
+	TAP_TIMEOUT=7200 PUTS=5000 scripts/tap store-replay-long -- $(durable)/test-replay
+endif
+
+# khd with a store, once the protocol writes to it
+ifneq ($(wildcard lib/core/flush.c),)
+durable_run = selftests/vm/run --disk 96M --nodes 3 --driver host -- $(CURDIR)/$(durable)/on-host
+.PHONY: check-guest-durable check-long-durable
+check-guest: check-guest-durable
+check-guest-durable: user $(O)/$(durable)/durable $(durable_replay)
+	TAP_TIMEOUT=600 scripts/tap durable-kill -- $(durable_run) kill 30
+	TAP_TIMEOUT=400 scripts/tap durable-power -- $(durable_run) power 3
+	TAP_TIMEOUT=400 scripts/tap durable-witness -- $(durable_run) witness 3
+check-long-extra: check-long-durable
+check-long-durable: user $(O)/$(durable)/durable $(durable_replay)
+	TAP_TIMEOUT=3600 scripts/tap durable-kill-long -- $(durable_run) kill 200
+	TAP_TIMEOUT=3600 scripts/tap durable-power-long -- $(durable_run) power 40
+	TAP_TIMEOUT=3600 scripts/tap durable-witness-long -- $(durable_run) witness 40
+endif
