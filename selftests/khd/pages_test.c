@@ -549,5 +549,6 @@ int main(void)
 		ON_DISK(a_store_that_is_not_ours),
 	};
 
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests_name("pages", tests, NULL, NULL);
 }

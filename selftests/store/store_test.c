@@ -949,5 +949,6 @@ int main(void)
 		cmocka_unit_test(misdirected_writes_are_noticed),
 	};
 
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
