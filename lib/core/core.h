@@ -327,6 +327,7 @@ struct kh_home {
 	uint32_t place_count;
 	struct kh_list moves; /* struct kh_move */
 	uint64_t move_ns; /* when to ask stores again, KH_NEVER: not */
+	bool moves_unsaved; /* not before they are written down */
 	struct kh_list dirty; /* units that may have to be stored */
 	struct kh_list storing; /* and those that are being */
 	struct kh_list flushes; /* struct kh_flush */
@@ -655,6 +656,8 @@ void kh_place_take(struct kh_region *region, uint64_t start, uint64_t end, kh_no
 		   uint64_t generation, struct kh_served *served);
 unsigned int kh_place_give(struct kh_region *region, uint64_t start, uint64_t end,
 			   struct kh_served *served);
+void kh_place_unserve(struct kh_region *region, const struct kh_served *served);
+void kh_place_later(struct kh_region *region);
 void kh_place_go(struct kh_region *region);
 void kh_place_tick(struct kh_node *node);
 void kh_place_peer(struct kh_node *node, struct kh_peer *peer);

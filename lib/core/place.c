@@ -154,6 +154,24 @@ unsigned int kh_place_give(struct kh_region *region, uint64_t start, uint64_t en
 	return n;
 }
 
+/**
+ * kh_place_unserve() - nobody is to hear of the moves of @served any more
+ *
+ * Those that take space and were not written down never happened.
+ */
+void kh_place_unserve(struct kh_region *region, const struct kh_served *served)
+{
+	struct kh_move *move, *tmp;
+
+	kh_list_each_safe (move, tmp, &region->home->moves, node) {
+		if (move->served != served)
+			continue;
+		move->served = NULL;
+		if (move->place.state == KH_PLACE_TAKING && !move->call)
+			move_free(move);
+	}
+}
+
 static void move_told(struct kh_move *move, uint32_t error)
 {
 	struct kh_served *served = move->served;
@@ -161,6 +179,16 @@ static void move_told(struct kh_move *move, uint32_t error)
 	move->served = NULL;
 	if (served)
 		kh_served_placed(move->region->owner, served, error);
+}
+
+/* What is to be given back could not be written down: that comes first. */
+void kh_place_later(struct kh_region *region)
+{
+	struct kh_home *home = region->home;
+
+	home->moves_unsaved = true;
+	home->move_ns = region->owner->now + MOVE_AGAIN;
+	kh_arm(region->owner, home->move_ns);
 }
 
 static void move_again(struct kh_move *move)
@@ -252,6 +280,11 @@ void kh_place_go(struct kh_region *region)
 {
 	struct kh_move *move, *tmp;
 
+	if (region->home->moves_unsaved && kh_region_persist(region)) {
+		kh_place_later(region);
+		return;
+	}
+	region->home->moves_unsaved = false;
 	region->home->move_ns = KH_NEVER;
 	kh_list_each_safe (move, tmp, &region->home->moves, node)
 		if (!move->call)

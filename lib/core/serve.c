@@ -39,6 +39,7 @@ enum kh_served_stage {
  * @region: what it is about; the region stays while @stage is not CHALLENGED
  * @pending: see the stages; one more while they are being counted
  * @error: of the first part that failed
+ * @unsaved: what a FREE did could not be written down
  * @counting: FREE: its units are still being gone through
  * @units: FREE: those that the directory has, @unit_count of them
  */
@@ -54,6 +55,7 @@ struct kh_served {
 	struct kh_region *region;
 	unsigned int pending;
 	uint32_t error;
+	bool unsaved;
 	bool counting;
 	uint64_t *units;
 	size_t unit_count;
@@ -201,10 +203,14 @@ static void serve_allocate(struct kh_node *node, struct kh_served *served)
 	}
 	served->error = take_places(node, served, store);
 	/* Not before that is written down does a store hear of it. */
-	if (!kh_region_persist(region))
-		kh_place_go(region);
-	else if (!served->error)
+	if (!served->error && kh_region_persist(region))
 		served->error = EIO;
+	if (served->error) {
+		kh_place_unserve(region, served);
+		served->pending = 1;
+	} else {
+		kh_place_go(region);
+	}
 	kh_served_placed(node, served, 0);
 }
 
@@ -254,8 +260,8 @@ void kh_served_placed(struct kh_node *node, struct kh_served *served, uint32_t e
 		allocate_end(node, served);
 	else if (served->call.code == KH_OP_UNRESERVE)
 		unreserve_last(node, served);
-	else
-		served_end(node, served, 0); /* nobody can reach it, whatever its store says */
+	else /* nobody can reach it, whatever its store says */
+		served_end(node, served, served->unsaved ? EIO : 0);
 }
 
 /* The units are nobody's any more: their stores hear that, if possible before the caller does. */
@@ -267,8 +273,12 @@ static void give_places(struct kh_node *node, struct kh_served *served, uint64_t
 	if (!kh_region_persist(served->region)) {
 		kh_place_go(served->region);
 	} else {
+		/* The stores hear of it when it can be written down. */
+		kh_place_unserve(served->region, served);
+		kh_place_later(served->region);
+		served->unsaved = true;
 		served->error = EIO;
-		served->pending = 1; /* kh_place_go() comes with the next persist */
+		served->pending = 1;
 	}
 	kh_served_placed(node, served, 0);
 }
