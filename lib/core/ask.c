@@ -569,7 +569,8 @@ static void commit_answer(struct kh_ask_unit *u, const struct khazana_cmd *cmd)
 {
 	struct kh_node *node = u->ask->region->owner;
 
-	if (!cmd->result || cmd->result == -EALREADY) {
+	if (!cmd->result || cmd->result == -EALREADY ||
+	    (cmd->result == -ENOENT && kh_planted(node, KH_PLANT_NO_MEMORY))) {
 		unit_done(u);
 		return;
 	}

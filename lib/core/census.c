@@ -77,6 +77,8 @@ static void verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 /* May the stores in a kept frame of @version, which was given away or never, be missing elsewhere? */
 static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
 {
+	if (kh_unit_rolled(unit, version) == KH_FREED)
+		return false;
 	return (version <= unit->rolled && version != unit->seen) ||
 	       kh_unit_rolled(unit, version) || (version > unit->seen && version != unit->version);
 }
@@ -84,6 +86,8 @@ static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
 /* The same of a copy that should not be there any more: unless others are known to have it, yes. */
 static bool lost_copy(const struct kh_unit *unit, uint64_t version)
 {
+	if (kh_unit_rolled(unit, version) == KH_FREED)
+		return false;
 	return version == unit->rolled || kh_unit_rolled(unit, version) ||
 	       (version != unit->version && version != unit->seen &&
 		!(unit->backup.party && version == unit->backup_version));
@@ -421,34 +425,39 @@ static void drop_old_records(struct kh_unit *unit)
 	}
 }
 
-/* What was given up before this khd began is not the truth, however new. */
-static void drop_rolled(struct kh_unit *unit)
+/* What was given up before this khd began is not the truth, however new.  Return: was it lost? */
+static bool drop_rolled(struct kh_unit *unit)
 {
 	unsigned int i = 0;
+	bool lost = false;
 
 	while (i < unit->listed_count) {
 		const struct kh_listed *l = &unit->listed[i];
 
-		if (!kh_unit_rolled(unit, version_of(&l->record))) {
+		enum kh_rolled rolled = kh_unit_rolled(unit, version_of(&l->record));
+
+		if (rolled == KH_NOT_ROLLED) {
 			i++;
 			continue;
 		}
-		verdict(unit, l->party, l->record.token, KH_VERDICT_LOST);
+		lost |= rolled == KH_ROLLED;
+		verdict(unit, l->party, l->record.token,
+			rolled == KH_FREED ? KH_VERDICT_STALE : KH_VERDICT_LOST);
 		unit->listed[i] = unit->listed[--unit->listed_count];
 	}
+	return lost;
 }
 
 /* The highest version is the truth (R10). */
 static void rebuild(struct kh_unit *unit, bool missing)
 {
 	const struct kh_listed *best, *backup, *l;
-	unsigned int count;
+	bool lost;
 
 	drop_old_records(unit);
-	count = unit->listed_count;
-	drop_rolled(unit);
+	lost = drop_rolled(unit);
 	if (!unit->listed_count) {
-		if (count)
+		if (lost)
 			kh_unit_lost(unit, !missing);
 		return;
 	}
@@ -495,7 +504,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 		unit->owner_right = KHAZANA_RIGHT_READ;
 	/* Is it known that only one node has written it? */
 	unit->guarded = missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
-			!has_copy(&best->record) || count != unit->listed_count;
+			!has_copy(&best->record) || lost;
 	kh_unit_review(unit);
 	free(unit->listed);
 	unit->listed = NULL;
@@ -620,7 +629,8 @@ static bool all_heard(struct kh_node *node, const struct kh_region *region)
 	unsigned int i;
 
 	for (i = 0; i < node->peer_count; i++)
-		if (!node->peers[i].heard || !kh_grantee_valid(node, region, node->peers[i].id))
+		if (!node->peers[i].heard || node->peers[i].ask_id <= region->home->roll_mark ||
+		    !kh_grantee_valid(node, region, node->peers[i].id))
 			return false;
 	return true;
 }
@@ -663,6 +673,7 @@ static void recovery_finish(struct kh_node *node)
 	kh_thin_save(node);
 	for (i = 0; i < node->peer_count; i++)
 		kh_boots_learn(node, &node->peers[i]);
+	kh_served_go(node);
 }
 
 /* When the last lease of a peer is over that has not answered; 0: there is none. */
@@ -717,6 +728,7 @@ static void on_heard(struct kh_node *node, struct kh_peer *peer)
 	kh_list_each (region, &node->regions, node)
 		if (region->home && !region->home->recovering && all_heard(node, region))
 			kh_rolls_end(region);
+	kh_served_go(node);
 }
 
 void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,

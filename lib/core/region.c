@@ -360,7 +360,7 @@ static bool counts_ok(const struct region_blob *b, size_t len)
 	for (i = 0; i < REGION_SETS; left -= b->sets[i++])
 		if (b->sets[i] > left)
 			return false;
-	return b->rolls <= KH_ROLLS_MAX && b->places <= left &&
+	return b->rolls <= 2 * KH_ROLLS_MAX && b->places <= left &&
 	       left == 2 * b->rolls + 2 * b->places && !((len - sizeof(*b)) % size);
 }
 

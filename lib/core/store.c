@@ -122,6 +122,20 @@ void kh_store_ended(struct kh_unit *unit, struct kh_service *s, uint32_t error)
 		kh_unit_store(unit);
 }
 
+/**
+ * kh_store_freed() - the unit is free: nothing of it is stored, and nothing need be
+ */
+void kh_store_freed(struct kh_unit *unit)
+{
+	unit->stored = 0;
+	unit->stored_known = true; /* of the next allocation */
+	unit->unsure = unit->flush_out = unit->looking = false;
+	unit->store_token = unit->look_token = 0; /* answers about what was there mean nothing */
+	/* A service that waits in the FIFO ends by itself. */
+	if (unit->storing != KH_STORING_NOT && unit->storing != KH_STORING_QUEUED)
+		kh_store_ended(unit, NULL, 0);
+}
+
 /* Whom to ask for the current version: the owner, or a READ copy. */
 static kh_node_id holder_of(const struct kh_unit *unit)
 {
