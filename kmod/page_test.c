@@ -325,7 +325,32 @@ static void random_walk(struct kunit *test)
 	}
 }
 
+static void stored_copy_is_droppable(struct kunit *test)
+{
+	struct kz_page page;
+	u32 act;
+
+	kz_page_init(&page, 0);
+	grant(test, &page, KHAZANA_RIGHT_WRITE, 4, 4, KHAZANA_CMDF_OWNED);
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_STORE));
+	/* Not while it may be written, nor for another version or right. */
+	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_SAFE, .token = 4, .version = 4));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_REVOKE, .right = KHAZANA_RIGHT_READ, .token = 6));
+	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_SAFE, .token = 4, .version = 4));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_REFS_GONE));
+	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_SAFE, .token = 4, .version = 2));
+	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_SAFE, .token = 2, .version = 4));
+	KUNIT_EXPECT_EQ(test, -EBUSY, STEP(KZ_EV_DROP));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_SAFE, .token = 4, .version = 4));
+	KUNIT_EXPECT_FALSE(test, page.flags & (KHAZANA_UNIT_OWNED | KHAZANA_UNIT_DIRTY));
+	/* The lease's end loses nothing either. */
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_DROP));
+	KUNIT_EXPECT_TRUE(test, act & KZ_ACT_NOTIFY_DROPPED);
+	KUNIT_EXPECT_EQ(test, 0, page.frames);
+}
+
 static struct kunit_case page_cases[] = {
+	KUNIT_CASE(stored_copy_is_droppable),
 	KUNIT_CASE(miss_and_grant),
 	KUNIT_CASE(upgrade),
 	KUNIT_CASE(stale_tokens),

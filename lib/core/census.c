@@ -563,7 +563,8 @@ void kh_doubt_gone(struct kh_node *node)
 
 /*
  * More is missing than backups make up for: what nobody listed of @missed is lost where there is no
- * store.  Where there is one it goes on from what is stored, and programs that may have seen more are told.
+ * store.  Where there is one it goes on from what is stored, and programs that may have seen more
+ * are told.
  */
 static void mark_lost(struct kh_region *region, const struct kh_intervals *missed, bool gone)
 {

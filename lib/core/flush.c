@@ -6,8 +6,9 @@
  *   flush_run(): some at a time: kh_unit_store() -> kh_flush_wake() -> ... -> kh_served_flushed()
  *
  * A flush covers what could be read in its range when it began: for each unit a version that was
- * taken from its holder afterwards.  It follows from the order of messages that the home knows of it:
- * whoever read a version was granted it by the home, and says DONE before it asks for the flush.
+ * taken from its holder afterwards.  It follows from the order of messages that the home knows of
+ * it: whoever read a version was granted it by the home, and says DONE before it asks for the
+ * flush.
  *
  * Without anybody asking, everything is flushed within the node's flush_ms.
  */
@@ -52,9 +53,8 @@ static bool is_wanted(const struct kh_unit *unit)
 {
 	const struct kh_service *s = unit->busy;
 
-	return !kh_unit_clean(unit) ||
-	       (s && s->grant_sent && s->want == KHAZANA_RIGHT_WRITE &&
-		kh_place_of(unit->region, unit->node.key));
+	return !kh_unit_clean(unit) || (s && s->grant_sent && s->want == KHAZANA_RIGHT_WRITE &&
+					kh_place_of(unit->region, unit->node.key));
 }
 
 static void flush_end(struct kh_flush *flush)

@@ -2,9 +2,9 @@
 /*
  * holder.c - what homes demand of this node's module
  *
- * INV, FORWARD and FLUSH become a REVOKE; its answer is the IACK, the DATA or the STORE.  The module is
- * the authority, so all that is remembered here is what a REVOKE still waits for: an explicit lock
- * (KHAZANA_REQ_UNLOCKED will come) or references (KHAZANA_REQ_REVOKED).  A home asks
+ * INV, FORWARD and FLUSH become a REVOKE; its answer is the IACK, the DATA or the STORE.  The
+ * module is the authority, so all that is remembered here is what a REVOKE still waits for: an
+ * explicit lock (KHAZANA_REQ_UNLOCKED will come) or references (KHAZANA_REQ_REVOKED).  A home asks
  * again when the connection or this khd was lost.
  */
 #include <errno.h>
@@ -189,7 +189,8 @@ static void demand_cmd(struct kh_node *node, const struct kh_demand *d, struct k
 		.count = 1,
 		.token = d->token,
 		.right = lend ? KHAZANA_RIGHT_READ : KHAZANA_RIGHT_NONE,
-		.flags = d->forward || (!d->flush && (d->flags & KH_INV_KEEP)) ? KHAZANA_CMDF_KEEP : 0,
+		.flags = d->forward || (!d->flush && (d->flags & KH_INV_KEEP)) ? KHAZANA_CMDF_KEEP :
+										 0,
 		.cookie = ++node->next_cookie,
 		.frame = KH_NO_FRAME,
 		.frame_handoff = KH_NO_FRAME,

@@ -621,8 +621,8 @@ static void late_iack(struct kh_unit *unit, kh_node_id party, const struct kh_wi
 		kh_unit_copy_del(unit, party);
 	if (e->status == KH_ACK_DONE || unit->owner.party == party || unit->backup.party == party)
 		return;
-	if (reader && (!kh_holder_valid(unit, &unit->backup) ||
-		       unit->backup_version != unit->version)) {
+	if (reader &&
+	    (!kh_holder_valid(unit, &unit->backup) || unit->backup_version != unit->version)) {
 		kept(unit, party, kh_grantee_gen(unit->region->owner, unit->region, party),
 		     e->token);
 		kh_unit_review(unit);

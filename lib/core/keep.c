@@ -7,8 +7,8 @@
  *   LOAD kh_on_load() -> GET -> DATA to the asker, or IACK ABSENT or DAMAGED to the home
  *   PLACE, UNPLACE kh_keep_call() -> RESERVE, RELEASE -> RESULT
  *
- * A home that asks because it lost sight of a FLUSH raises a fence: what still comes of that is refused,
- * and what has come is written before the answer.
+ * A home that asks because it lost sight of a FLUSH raises a fence: what still comes of that is
+ * refused, and what has come is written before the answer.
  *
  * The store knows no protocol and this file no directory: what is asked is done, and said to
  * whom it concerns if he is still there.
@@ -282,8 +282,9 @@ bool kh_keep_call(struct kh_node *node, struct kh_peer *from, const struct kh_wi
 
 	if (!place && call->code != KH_CALL_UNPLACE)
 		return false;
-	if (call->unit_shift < KHAZANA_UNIT_SHIFT_MIN || call->unit_shift > KHAZANA_UNIT_SHIFT_MAX ||
-	    !call->length || (call->length & ((1ull << call->unit_shift) - 1)) ||
+	if (call->unit_shift < KHAZANA_UNIT_SHIFT_MIN ||
+	    call->unit_shift > KHAZANA_UNIT_SHIFT_MAX || !call->length ||
+	    (call->length & ((1ull << call->unit_shift) - 1)) ||
 	    (call->addr_lo & ((1ull << call->unit_shift) - 1))) {
 		refuse(node, &keep, EINVAL);
 		return true;
@@ -306,7 +307,8 @@ static void got(struct kh_node *node, const struct kh_keep *k, const struct kh_s
 		answer_iack(node, k, KH_ACK_ABSENT);
 	} else if (asker) {
 		kh_count(node, KH_STAT_UNITS_LOADED);
-		kh_out_data(node, asker, KH_WIRE_DATA, &k->head, &e, r->data, r->data ? (size_t)1 << k->shift : 0);
+		kh_out_data(node, asker, KH_WIRE_DATA, &k->head, &e, r->data,
+			    r->data ? (size_t)1 << k->shift : 0);
 	}
 }
 

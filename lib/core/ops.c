@@ -300,7 +300,7 @@ static struct kh_wire_call call_of(const struct kh_run *run, bool store)
 	const struct kh_op *op = &run->op;
 
 	return (struct kh_wire_call){
-		.code = run->attach		    ? (uint32_t)KH_CALL_ATTACH :
+		.code = run->attach		? (uint32_t)KH_CALL_ATTACH :
 			op->code == KH_OP_FLUSH ? (uint32_t)KH_CALL_FLUSH :
 						  (uint32_t)op->code,
 		.flags = op->flags | (op->code == KH_OP_ALLOCATE && store ? KH_CALLF_STORE : 0),

@@ -9,8 +9,8 @@
  * Two phases with the home as coordinator (B4).  The home writes its intent down before the store
  * hears of it, and the store's word before anybody else does.  So a crash of either leaves what
  * the home finds in its blob: TAKING was promised to nobody and becomes GIVING, GIVING is asked
- * for until the store has done it.  A generation is never used twice: what was given back cannot come
- * back with a later allocation of the same addresses.
+ * for until the store has done it.  A generation is never used twice: what was given back cannot
+ * come back with a later allocation of the same addresses.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -66,8 +66,7 @@ static void place_insert(struct kh_home *home, const struct kh_place *place)
 {
 	uint32_t at = lower(home, place->start);
 
-	home->places =
-		kh_realloc(home->places, (home->place_count + 1) * sizeof(*home->places));
+	home->places = kh_realloc(home->places, (home->place_count + 1) * sizeof(*home->places));
 	memmove(&home->places[at + 1], &home->places[at],
 		(home->place_count - at) * sizeof(*home->places));
 	home->places[at] = *place;

@@ -7,10 +7,10 @@
  *
  * Some calls take longer.  FREE makes the directory revoke every copy and keep each unit busy until
  * that is done for all (kh_served_ready()); only then are they freed.  If an explicit lock is in
- * the way of one (kh_served_refused()), all others stay as they are.  A FREE or ALLOCATE that another one
- * is in the way of waits for its end (kh_served_go()).  UNRESERVE asks every node
- * whether the region is attached there.  ALLOCATE, FREE and UNRESERVE wait for the stores whose space it
- * is (kh_served_placed(), R28), FLUSH until its range is durable (kh_served_flushed()).
+ * the way of one (kh_served_refused()), all others stay as they are.  A FREE or ALLOCATE that
+ * another one is in the way of waits for its end (kh_served_go()).  UNRESERVE asks every node
+ * whether the region is attached there.  ALLOCATE, FREE and UNRESERVE wait for the stores whose
+ * space it is (kh_served_placed(), R28), FLUSH until its range is durable (kh_served_flushed()).
  */
 #include <errno.h>
 #include <openssl/crypto.h>

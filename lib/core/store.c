@@ -9,8 +9,9 @@
  *   kh_store_load(): LOAD -> place: DATA to the asker
  *
  * A unit with a place and without an owner is owned by the store: its version is what is stored,
- * 0 and all zero if nothing is.  What a restarted home does not know it asks for when it needs it, so
- * that its start does not depend on how much is stored (rules R25 to R29 of Documentation/protocol.rst).
+ * 0 and all zero if nothing is.  What a restarted home does not know it asks for when it needs it,
+ * so that its start does not depend on how much is stored (rules R25 to R29 of
+ * Documentation/protocol.rst).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -32,8 +33,8 @@ bool kh_unit_clean(const struct kh_unit *unit)
 {
 	if (!kh_place_of(unit->region, unit->node.key))
 		return true;
-	if (!unit->version || (kh_planted(unit->region->owner, KH_PLANT_FLUSH_CLEAN) &&
-			       unit->stored))
+	if (!unit->version ||
+	    (kh_planted(unit->region->owner, KH_PLANT_FLUSH_CLEAN) && unit->stored))
 		return true;
 	return unit->stored_known && unit->stored == unit->version && !unit->unsure &&
 	       (!unit->owner.party || unit->owner_right != KHAZANA_RIGHT_WRITE);
@@ -55,8 +56,8 @@ void kh_unit_dirty(struct kh_unit *unit)
 }
 
 /*
- * An explicit lock stands in the way of the busy request, and its holder may wait for the unit to be
- * stored: nothing else is to wait for it.
+ * An explicit lock stands in the way of the busy request, and its holder may wait for the unit to
+ * be stored: nothing else is to wait for it.
  */
 static void store_beside(struct kh_unit *unit);
 
@@ -172,15 +173,16 @@ static void store_beside(struct kh_unit *unit)
 		kh_store_ended(unit, NULL, 0);
 		return;
 	}
-	if (!place || !source || !unit->version || !reachable(node, source) || !reachable(node, place->node)) {
+	if (!place || !source || !unit->version || !reachable(node, source) ||
+	    !reachable(node, place->node)) {
 		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
 		return;
 	}
 	unit->store_number++;
 	unit->store_token = kh_token_new(unit->region);
 	storing_set(unit, KH_STORING_BESIDE, node->now + KH_STORE_WAIT);
-	send_flush(unit, source, unit->store_token,
-		   KH_FLUSH_BESIDE | (going ? KH_FLUSH_HELD : 0), place);
+	send_flush(unit, source, unit->store_token, KH_FLUSH_BESIDE | (going ? KH_FLUSH_HELD : 0),
+		   place);
 }
 
 /**
@@ -421,8 +423,8 @@ static void stored(struct kh_unit *unit, const struct kh_wire_stored *e)
 			run_end(unit, s, e->error);
 			kh_service_next(unit);
 		}
-	} else if (e->stage == KH_STAGE_SAFE && (unit->storing == KH_STORING_WRITTEN ||
-						 unit->storing == KH_STORING_BESIDE)) {
+	} else if (e->stage == KH_STAGE_SAFE &&
+		   (unit->storing == KH_STORING_WRITTEN || unit->storing == KH_STORING_BESIDE)) {
 		if (e->error)
 			kh_store_ended(unit, NULL, e->error);
 		else

@@ -94,7 +94,8 @@ static bool flush_ok(const void *entry)
 {
 	const struct kh_wire_flush *e = entry;
 
-	return e->token && e->need && e->place && flags_within(e->flags, KH_FLUSH_BESIDE | KH_FLUSH_HELD);
+	return e->token && e->need && e->place &&
+	       flags_within(e->flags, KH_FLUSH_BESIDE | KH_FLUSH_HELD);
 }
 
 static bool store_ok(const void *entry)
@@ -158,7 +159,8 @@ static bool call_ok(const void *entry)
 {
 	const struct kh_wire_call *e = entry;
 
-	return flags_within(e->flags, KH_OPF_FORCE | KH_OPF_ALL | KH_CALLF_STORE) && e->privileged <= 1;
+	return flags_within(e->flags, KH_OPF_FORCE | KH_OPF_ALL | KH_CALLF_STORE) &&
+	       e->privileged <= 1;
 }
 
 static bool result_ok(const void *entry)
@@ -211,7 +213,8 @@ static const struct kind kinds[KH_WIRE_KINDS] = {
 	[KH_WIRE_SYNC] = { "sync", "", 0, 0, 0, 0, NULL },
 	[KH_WIRE_FLUSH] = { "flush", "qqqqii", ENTRY(flush), 1, KH_WIRE_ENTRIES_MAX, 0, flush_ok },
 	[KH_WIRE_STORE] = { "store", "qqqqii", ENTRY(store), 1, 1, KH_DATA_MAX, store_ok },
-	[KH_WIRE_STORED] = { "stored", "qqqii", ENTRY(stored), 1, KH_WIRE_ENTRIES_MAX, 0, stored_ok },
+	[KH_WIRE_STORED] = { "stored", "qqqii", ENTRY(stored), 1, KH_WIRE_ENTRIES_MAX, 0,
+			     stored_ok },
 	[KH_WIRE_LOOK] = { "look", "qqqqii", ENTRY(look), 1, KH_WIRE_ENTRIES_MAX, 0, look_ok },
 	[KH_WIRE_LOAD] = { "load", "qqqqii", ENTRY(look), 1, KH_WIRE_ENTRIES_MAX, 0, look_ok },
 	[KH_WIRE_SAFE] = { "safe", "qqq", ENTRY(safe), 1, KH_WIRE_ENTRIES_MAX, 0, NULL },

@@ -16,6 +16,7 @@
 #include "selftests/sim/net.h"
 #include "selftests/sim/oracle.h"
 #include "selftests/sim/proc.h"
+#include "selftests/sim/store.h"
 
 #define USERS 6
 #define POOL 64
@@ -86,6 +87,10 @@ void proc_attached(struct proc *p, struct att *att, int error)
 {
 	if (error)
 		muser_detach(fz.sim.hosts[0]->module, att);
+}
+
+void proc_flushed(struct proc *p, int error)
+{
 }
 
 void proc_machine_down(struct host *host)
@@ -161,7 +166,7 @@ static void made_message(unsigned int peer)
 		for (word = (uint64_t *)(bytes + sizeof(*head) + i * entry);
 		     (unsigned char *)word + 8 <= bytes + sizeof(*head) + (i + 1) * entry; word++)
 			*word = byte() & 1 ? value() : (uint64_t)(byte() % 4) << 32 | byte() % 4;
-	if (kind == KH_WIRE_DATA && (byte() & 3))
+	if ((kind == KH_WIRE_DATA && (byte() & 3)) || kind == KH_WIRE_STORE)
 		head->data_len = 1u << r->unit_shift;
 	head->length = sizeof(*head) + count * entry + head->data_len;
 	kh_wire_swap(head, true);
@@ -255,7 +260,7 @@ static void client_call(void)
 {
 	const struct sim_region *r = &fz.sim.regions[byte() % SIM_REGIONS];
 	struct kh_op op = {
-		.code = 1 + byte() % 12,
+		.code = 1 + byte() % 13,
 		.flags = byte() & 3,
 		.addr = r->addr,
 		.length = (uint64_t)(1 + byte() % 8) << 12,
@@ -346,6 +351,7 @@ static void setup(void)
 	if (!sim->hosts[0])
 		abort();
 	sim->hosts[0]->sim = sim;
+	store_create(sim->hosts[0]);
 	for (i = 0; i < USERS; i++)
 		fz.users[i].waiter.proc = (struct proc *)&fz.users[i];
 	host_machine_up(sim->hosts[0]);

@@ -90,8 +90,7 @@ static void report(const struct options *o, const struct sim_config *cfg, const 
 	printf("#   repeat: khsim --seed0 %" PRIu64 " --seeds 1 --nodes %u --ops %u --faults "
 	       "%s%s%s%s --trace\n",
 	       cfg->seed, cfg->nodes, cfg->ops, o->faults, cfg->stores ? " --stores" : "",
-	       cfg->plant ? " --plant " : "",
-	       cfg->plant ? cfg->plant : "");
+	       cfg->plant ? " --plant " : "", cfg->plant ? cfg->plant : "");
 	if (!cfg->trace && !cfg->plant)
 		show_tail(cfg);
 	fflush(stdout);
@@ -179,10 +178,11 @@ static void run_jobs(const struct options *o, struct result *sum)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "seeds", 1, NULL, 's' }, { "seed0", 1, NULL, '0' },  { "nodes", 1, NULL, 'n' },
-		{ "ops", 1, NULL, 'o' },   { "faults", 1, NULL, 'f' }, { "plant", 1, NULL, 'p' },
-		{ "stores", 0, NULL, 'S' }, { "jobs", 1, NULL, 'j' },  { "trace", 0, NULL, 't' },  { "twice", 0, NULL, '2' },
-		{ "stop", 0, NULL, 'x' },  { "corpus", 1, NULL, 'c' }, { NULL, 0, NULL, 0 },
+		{ "seeds", 1, NULL, 's' },  { "seed0", 1, NULL, '0' },	{ "nodes", 1, NULL, 'n' },
+		{ "ops", 1, NULL, 'o' },    { "faults", 1, NULL, 'f' }, { "plant", 1, NULL, 'p' },
+		{ "stores", 0, NULL, 'S' }, { "jobs", 1, NULL, 'j' },	{ "trace", 0, NULL, 't' },
+		{ "twice", 0, NULL, '2' },  { "stop", 0, NULL, 'x' },	{ "corpus", 1, NULL, 'c' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 

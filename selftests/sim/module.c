@@ -456,10 +456,8 @@ static void cmd_revoke(struct module *m, struct mregion *r, struct khazana_cmd *
 static void cmd_unit(struct module *m, struct munit *u, struct khazana_cmd *cmd)
 {
 	static const uint32_t types[] = {
-		[KHAZANA_CMD_RELEASE] = KZ_EV_RELEASE,
-		[KHAZANA_CMD_FRAMES] = KZ_EV_FRAME,
-		[KHAZANA_CMD_RESUME] = KZ_EV_RESUME,
-		[KHAZANA_CMD_LOST] = KZ_EV_LOST,
+		[KHAZANA_CMD_RELEASE] = KZ_EV_RELEASE, [KHAZANA_CMD_FRAMES] = KZ_EV_FRAME,
+		[KHAZANA_CMD_RESUME] = KZ_EV_RESUME,   [KHAZANA_CMD_LOST] = KZ_EV_LOST,
 		[KHAZANA_CMD_SAFE] = KZ_EV_SAFE,
 	};
 	struct kz_page_event ev = { .flags = cmd->flags,
@@ -676,10 +674,10 @@ int module_region_number(struct module *m, uint32_t handle)
 static const char *cmd_name(uint32_t op)
 {
 	static const char *const names[] = {
-		"?",	  "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
-		"REVOKE", "RELEASE",	"FAIL",	      "FRAMES",	    "EPOCH",	   "LEASE",
-		"RESUME", "LOST",	"UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
-		"SAFE",	  "POISON",
+		"?",	     "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE",
+		"COMMIT",    "REVOKE",	   "RELEASE",	 "FAIL",       "FRAMES",
+		"EPOCH",     "LEASE",	   "RESUME",	 "LOST",       "UNIT_GET",
+		"INVENTORY", "REGION_GET", "STATE",	 "SAFE",       "POISON",
 	};
 
 	return names[op <= KHAZANA_CMD_POISON ? op : 0];
