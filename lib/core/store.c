@@ -169,12 +169,11 @@ static void store_beside(struct kh_unit *unit)
 	kh_node_id source = holder_of(unit);
 	bool going = unit->busy->grant_sent && unit->busy->want == KHAZANA_RIGHT_WRITE;
 
-	if (kh_unit_clean(unit) && !going) {
+	if (!place || (kh_unit_clean(unit) && !going)) {
 		kh_store_ended(unit, NULL, 0);
 		return;
 	}
-	if (!place || !source || !unit->version || !reachable(node, source) ||
-	    !reachable(node, place->node)) {
+	if (!source || !reachable(node, source) || !reachable(node, place->node)) {
 		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
 		return;
 	}
