@@ -419,8 +419,13 @@ static void residency_over(struct sim *sim, uint64_t host, uint64_t where)
 	if (!m || !m->regions[where >> 16].used)
 		return;
 	u = &m->regions[where >> 16].units[where & 0xffff];
-	if (!u->delayed || u->resident_until > sim->now)
+	if (!u->delayed)
 		return;
+	if (u->resident_until > sim->now) {
+		/* A later COMMIT than what the REVOKE is about began it anew. */
+		sim_at(sim, u->resident_until, residency_over, host, where);
+		return;
+	}
 	u->delayed = false;
 	ret = revoke_now(u, &u->revoke);
 	if (ret != -EINPROGRESS)
