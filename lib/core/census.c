@@ -715,6 +715,7 @@ static void on_judged(struct kh_node *node, struct kh_peer *home, uint64_t id)
 	struct kh_wire_ask *end = kh_out(node, home, KH_WIRE_END, &head);
 
 	end->id = id;
+	kh_report_judged(node, home);
 	kh_lease_judged(node, home, id);
 	/* No HDONE has come since the inventory left. */
 	kh_report_hask(node, home);

@@ -349,6 +349,10 @@ struct kh_home {
 	uint64_t free_first, free_end; /* units of the FREE under way */
 };
 
+struct kh_resume {
+	uint64_t unit, token;
+};
+
 /* A region as this node knows it. */
 struct kh_region {
 	struct kh_list node;
@@ -375,6 +379,8 @@ struct kh_region {
 	uint32_t window; /* units */
 	uint32_t prefetching; /* units under way */
 	uint64_t pressure_next; /* first unit that is asked to be stored next */
+	struct kh_resume *resumes; /* units that get their rights back when all is judged */
+	size_t resume_count, resume_size;
 	uint64_t surprise_ns; /* last COMMIT that no module request waited for */
 	struct kh_hash wanted; /* struct kh_ask_unit by unit: one request a unit */
 };
@@ -728,6 +734,7 @@ kh_handler kh_on_forward, kh_on_inv, kh_on_hdone, kh_on_flush, kh_on_safe;
 void kh_report_start(struct kh_node *node);
 void kh_report_hask(struct kh_node *node, struct kh_peer *home);
 void kh_report_pressure(struct kh_node *node);
+void kh_report_judged(struct kh_node *node, const struct kh_peer *home);
 kh_handler kh_on_ask, kh_on_verdict;
 
 /* ask.c */

@@ -116,6 +116,7 @@ void kh_region_free(struct kh_region *region)
 		free(region->home);
 	}
 	kh_list_del(&region->node);
+	free(region->resumes);
 	free(region);
 }
 
