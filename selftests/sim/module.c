@@ -677,7 +677,8 @@ static const char *cmd_name(uint32_t op)
 		"?",	     "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE",
 		"COMMIT",    "REVOKE",	   "RELEASE",	 "FAIL",       "FRAMES",
 		"EPOCH",     "LEASE",	   "RESUME",	 "LOST",       "UNIT_GET",
-		"INVENTORY", "REGION_GET", "STATE",	 "SAFE",       "POISON",
+		"INVENTORY", "REGION_GET", "STATE",	 "PARKED",     "PARKED_DROP",
+		"SAFE",	     "POISON",
 	};
 
 	return names[op <= KHAZANA_CMD_POISON ? op : 0];
