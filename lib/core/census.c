@@ -108,6 +108,17 @@ static struct kh_holder holder_of(const struct kh_unit *unit, const struct kh_pe
 	return holder;
 }
 
+/*
+ * May the unit's place have a newer version than @r, which nobody can read at this moment?  Then it
+ * does not become readable before the place was asked.
+ */
+static bool in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r)
+{
+	return unit->unsure && r->right == KHAZANA_RIGHT_NONE &&
+	       r->state != KHAZANA_STATE_EXPIRED_DIRTY &&
+	       kh_place_of(unit->region, unit->node.key);
+}
+
 /* Nobody was granted the unit since this home runs, and nobody is known to hold it. */
 static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct kh_wire_record *r)
 {
@@ -200,8 +211,10 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 			kh_service_resume(unit, peer->id);
 		else if (kh_service_granted(unit, peer->id))
 			give_up(unit, peer, r);
-		else if (kh_service_resume(unit, peer->id))
+		else if (kh_service_resume(unit, peer->id) && !in_doubt(unit, r))
 			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+		if (in_doubt(unit, r))
+			unit->owner_right = KHAZANA_RIGHT_NONE;
 		return;
 	}
 	if (copy && r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE) {
@@ -397,7 +410,9 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 		if (r->right == KHAZANA_RIGHT_WRITE)
 			unit->seen = 0; /* a WRITE right: nobody else has seen it */
 	}
-	if (r->right == KHAZANA_RIGHT_NONE)
+	if (in_doubt(unit, r))
+		unit->owner_right = KHAZANA_RIGHT_NONE;
+	else if (r->right == KHAZANA_RIGHT_NONE)
 		verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
 }
 
@@ -405,7 +420,7 @@ static void rebuild_copy(struct kh_unit *unit, const struct kh_listed *l)
 {
 	kh_unit_copy_add(unit, l->party, l->record.token)->owned = l->record.uflags &
 								   KHAZANA_UNIT_OWNED;
-	if (l->record.right == KHAZANA_RIGHT_NONE)
+	if (l->record.right == KHAZANA_RIGHT_NONE && !in_doubt(unit, &l->record))
 		verdict(unit, l->party, l->record.token, KH_VERDICT_RESUME);
 }
 
@@ -464,12 +479,12 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	best = choose_owner(unit);
 	unit->token = kh_token_new(unit->region);
 	if (!kh_unit_known_lost(unit)) {
-		rebuild_owner(unit, best);
 		unit->unsure = !is_owned(&best->record);
+		rebuild_owner(unit, best);
 	} else if (has_copy(&best->record)) {
 		kh_unit_found(unit);
-		rebuild_owner(unit, best);
 		unit->unsure = !is_owned(&best->record);
+		rebuild_owner(unit, best);
 	} else {
 		/* Older than what was lost, which nobody has: kept as the backup. */
 		unit->version = unit->seen = unit->token;
