@@ -123,7 +123,8 @@ void client_reply(struct host *h, const struct host_op *op, int error)
 		go_in(sim, op->region, rng_range(&sim->rng, US, 20 * MS));
 	} else if (op->code == KH_OP_ALLOCATE && c->state == CLIENT_ALLOCATING) {
 		c->state = CLIENT_IDLE;
-		oracle_allocated(sim, op->region, c->lo, c->n);
+		oracle_allocated(sim, op->region, c->lo, c->n,
+				 h->store || sim->hosts[sim->regions[op->region].home]->store);
 		go_in(sim, op->region, rng_range(&sim->rng, MS, c->mean));
 	}
 }

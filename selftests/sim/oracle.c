@@ -60,6 +60,7 @@ struct oracle {
 	enum unit_state state[SIM_REGIONS][SIM_UNITS_MAX];
 	uint64_t lives[SIM_REGIONS][SIM_UNITS_MAX];
 	uint64_t free_until[SIM_REGIONS][SIM_UNITS_MAX];
+	uint32_t volatiles[SIM_REGIONS]; /* units: no store was there to keep them */
 	struct tenure *tenures;
 	size_t tenure_count, tenure_size;
 	uint64_t head[SIM_REGIONS][SIM_UNITS_MAX];
@@ -254,9 +255,16 @@ void oracle_alloc_begin(struct sim *sim, unsigned int region, unsigned int lo, u
 	set_state(sim, region, lo, n, UNIT_ALLOCATING);
 }
 
-void oracle_allocated(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n)
+void oracle_allocated(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n,
+		      bool stored)
 {
+	uint32_t units = ((1u << n) - 1) << lo;
+
 	set_state(sim, region, lo, n, UNIT_ALLOCATED);
+	if (stored)
+		sim->oracle->volatiles[region] &= ~units;
+	else
+		sim->oracle->volatiles[region] |= units;
 }
 
 bool oracle_may_be_free(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n,
@@ -544,6 +552,9 @@ static bool newest_stored(struct sim *sim, unsigned int region, unsigned int uni
 	unsigned int i;
 
 	*best = 0;
+	/* Another store may not know yet that what it keeps was freed. */
+	if (o->volatiles[region] & 1u << unit)
+		return false;
 	for (i = 0; i < sim->cfg.nodes; i++) {
 		const unsigned char *bytes = store_contents(sim->hosts[i], region, unit);
 		uint64_t id;

@@ -64,7 +64,8 @@ void oracle_flush_end(struct sim *sim, size_t number);
 void oracle_free_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
 void oracle_freed(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
 void oracle_alloc_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
-void oracle_allocated(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
+void oracle_allocated(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n,
+		      bool stored);
 
 /* May an access of the units that began at @since hear that they are not allocated? */
 bool oracle_may_be_free(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n,
