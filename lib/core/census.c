@@ -115,8 +115,7 @@ static struct kh_holder holder_of(const struct kh_unit *unit, const struct kh_pe
 static bool in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r)
 {
 	return unit->unsure && r->right == KHAZANA_RIGHT_NONE &&
-	       r->state != KHAZANA_STATE_EXPIRED_DIRTY &&
-	       kh_place_of(unit->region, unit->node.key);
+	       r->state != KHAZANA_STATE_EXPIRED_DIRTY && kh_place_of(unit->region, unit->node.key);
 }
 
 /* Nobody was granted the unit since this home runs, and nobody is known to hold it. */

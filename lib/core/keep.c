@@ -27,8 +27,8 @@
  * @token: comes back
  * @version: STORE: put; LOAD: wanted
  * @shift: LOAD: log2 of the unit's bytes
- * @waits: not begun yet: the command that comes first, for a LOOK a PUT of its unit, for RESERVE and
- *	RELEASE one about the same space
+ * @waits: not begun yet: the command that comes first, for a LOOK a PUT of its unit, for RESERVE
+ *and RELEASE one about the same space
  * @cmd: what the host is asked for; @data is not kept
  */
 struct kh_keep {
@@ -164,8 +164,7 @@ static uint64_t comes_first(const struct kh_node *node, const struct kh_keep *k)
 	if (k->code != KH_STORE_LOOK && !is_space(k))
 		return 0;
 	for (n = kh_hash_first(&node->keeps); n; n = kh_hash_next(&node->keeps, n))
-		if (n->key < k->node.key &&
-		    goes_behind(k, kh_container(n, struct kh_keep, node)))
+		if (n->key < k->node.key && goes_behind(k, kh_container(n, struct kh_keep, node)))
 			return n->key;
 	return 0;
 }

@@ -16,15 +16,23 @@ static const struct {
 	const char *name;
 	enum kh_plant plant;
 } plants[] = {
-	{ "skip-inv", KH_PLANT_SKIP_INV },	 { "old-version", KH_PLANT_OLD_VERSION },
-	{ "lose-waiter", KH_PLANT_LOSE_WAITER }, { "accept-stale", KH_PLANT_ACCEPT_STALE },
-	{ "early-hdone", KH_PLANT_EARLY_HDONE }, { "no-lease-wait", KH_PLANT_NO_LEASE_WAIT },
-	{ "forget-copy", KH_PLANT_FORGET_COPY }, { "two-busy", KH_PLANT_TWO_BUSY },
-	{ "grant-early", KH_PLANT_GRANT_EARLY }, { "no-verdict", KH_PLANT_NO_VERDICT },
-	{ "early-safe", KH_PLANT_EARLY_SAFE },	 { "no-look", KH_PLANT_NO_LOOK },
+	{ "skip-inv", KH_PLANT_SKIP_INV },
+	{ "old-version", KH_PLANT_OLD_VERSION },
+	{ "lose-waiter", KH_PLANT_LOSE_WAITER },
+	{ "accept-stale", KH_PLANT_ACCEPT_STALE },
+	{ "early-hdone", KH_PLANT_EARLY_HDONE },
+	{ "no-lease-wait", KH_PLANT_NO_LEASE_WAIT },
+	{ "forget-copy", KH_PLANT_FORGET_COPY },
+	{ "two-busy", KH_PLANT_TWO_BUSY },
+	{ "grant-early", KH_PLANT_GRANT_EARLY },
+	{ "no-verdict", KH_PLANT_NO_VERDICT },
+	{ "early-safe", KH_PLANT_EARLY_SAFE },
+	{ "no-look", KH_PLANT_NO_LOOK },
 	{ "flush-clean", KH_PLANT_FLUSH_CLEAN },
-	{ "free-copy", KH_PLANT_FREE_COPY },	 { "free-forget", KH_PLANT_FREE_FORGET },
-	{ "no-memory", KH_PLANT_NO_MEMORY },	 { "prefetch-forget", KH_PLANT_PREFETCH_FORGET },
+	{ "free-copy", KH_PLANT_FREE_COPY },
+	{ "free-forget", KH_PLANT_FREE_FORGET },
+	{ "no-memory", KH_PLANT_NO_MEMORY },
+	{ "prefetch-forget", KH_PLANT_PREFETCH_FORGET },
 };
 
 void kh_arm(struct kh_node *node, uint64_t when)

@@ -171,8 +171,8 @@ static void resume_later(struct kh_region *region, const struct kh_wire_verdict 
 {
 	if (region->resume_count == region->resume_size) {
 		region->resume_size = region->resume_size ? 2 * region->resume_size : 16;
-		region->resumes = kh_realloc(region->resumes,
-					     region->resume_size * sizeof(*region->resumes));
+		region->resumes =
+			kh_realloc(region->resumes, region->resume_size * sizeof(*region->resumes));
 	}
 	region->resumes[region->resume_count++] = (struct kh_resume){ e->unit, e->token };
 }

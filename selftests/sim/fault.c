@@ -11,9 +11,8 @@
 #include "proc.h"
 
 static const char *const names[] = {
-	"drop",	 "dup",	 "partition", "oneway", "pause",   "crash",   "reboot",
-	"drift", "slow", "kill",      "refs",	"reclaim", "overlap", "power",
-	"memory",
+	"drop", "dup",	"partition", "oneway",	"pause",   "crash", "reboot", "drift",
+	"slow", "kill", "refs",	     "reclaim", "overlap", "power", "memory",
 };
 
 uint32_t fault_parse(const char *list)

@@ -674,11 +674,10 @@ int module_region_number(struct module *m, uint32_t handle)
 static const char *cmd_name(uint32_t op)
 {
 	static const char *const names[] = {
-		"?",	     "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE",
-		"COMMIT",    "REVOKE",	   "RELEASE",	 "FAIL",       "FRAMES",
-		"EPOCH",     "LEASE",	   "RESUME",	 "LOST",       "UNIT_GET",
-		"INVENTORY", "REGION_GET", "STATE",	 "PARKED",     "PARKED_DROP",
-		"SAFE",	     "POISON",
+		"?",	  "REGION_ADD",	 "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
+		"REVOKE", "RELEASE",	 "FAIL",       "FRAMES",     "EPOCH",	    "LEASE",
+		"RESUME", "LOST",	 "UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
+		"PARKED", "PARKED_DROP", "SAFE",       "POISON",
 	};
 
 	return names[op <= KHAZANA_CMD_POISON ? op : 0];

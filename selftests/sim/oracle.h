@@ -13,8 +13,8 @@
  * What was flushed is never lost, whatever fails.  A unit that goes to its store while it may be
  * written begins a new tenure there: what was flushed is the one before.
  *
- * A unit that is freed begins anew: its tenures are buried, nobody may ever see them again, from whatever
- * memory or store; nobody may use it before it is allocated again, and then it is zero.
+ * A unit that is freed begins anew: its tenures are buried, nobody may ever see them again, from
+ * whatever memory or store; nobody may use it before it is allocated again, and then it is zero.
  *
  * Operations of lost tenures leave the history; the rest must be linearizable, word by word.
  */

@@ -107,7 +107,8 @@ static struct kept *find(const struct store *s, struct khazana_addr addr, uint64
 
 static bool overlaps(const struct range *r, const struct kh_store_cmd *cmd)
 {
-	return r->addr.hi == cmd->addr.hi && r->addr.lo < cmd->addr.lo + (cmd->units << cmd->shift) &&
+	return r->addr.hi == cmd->addr.hi &&
+	       r->addr.lo < cmd->addr.lo + (cmd->units << cmd->shift) &&
 	       cmd->addr.lo < r->addr.lo + (r->units << r->shift);
 }
 
