@@ -349,6 +349,12 @@ static void refuse_fault(struct kh_node *node, const struct khazana_request *req
 	kh_command(node, &cmd);
 }
 
+/* Its DATA came when there was no frame to receive into: a COMMIT will be refused. */
+static bool received_nowhere(const struct kh_ask_unit *u)
+{
+	return u->data && u->frame == KH_NO_FRAME;
+}
+
 /* A miss of a unit that is being prefetched waits for that. */
 static bool join(struct kh_region *region, const struct khazana_request *req)
 {
@@ -361,8 +367,8 @@ static bool join(struct kh_region *region, const struct khazana_request *req)
 	u = wanted(region, req->unit);
 	if (!u || u->module_request || !(u->ask->flags & KH_REQ_PREFETCH))
 		return false;
-	if (req->flags & KHAZANA_REQF_FRAME) {
-		if (u->data && u->frame != KH_NO_FRAME && u->frame != req->frame)
+	if ((req->flags & KHAZANA_REQF_FRAME) && !received_nowhere(u)) {
+		if (u->data && u->frame != req->frame)
 			memcpy(node->ops->frame(node->host, req->frame, len),
 			       node->ops->frame(node->host, u->frame, len), len);
 		u->frame = req->frame;
@@ -569,7 +575,8 @@ static void commit_answer(struct kh_ask_unit *u, const struct khazana_cmd *cmd)
 {
 	struct kh_node *node = u->ask->region->owner;
 
-	if (!cmd->result || cmd->result == -EALREADY) {
+	if (!cmd->result || cmd->result == -EALREADY ||
+	    (cmd->result == -ENOENT && kh_planted(node, KH_PLANT_NO_MEMORY))) {
 		unit_done(u);
 		return;
 	}
@@ -691,7 +698,7 @@ static void frames_get(struct kh_ask *ask, const struct kh_wire_head *h)
 		const struct kh_ask_unit *u = ask_unit(ask, e->unit);
 
 		if (u && !u->over && u->asked && h->attempt == u->attempt && !u->granted &&
-		    e->source == KH_SOURCE_DATA && u->frame == KH_NO_FRAME)
+		    e->source == KH_SOURCE_DATA && u->frame == KH_NO_FRAME && !u->data)
 			cmds[n++] = (struct khazana_cmd){ .op = KHAZANA_CMD_FRAMES,
 							  .region = ask->region->handle,
 							  .unit = e->unit,

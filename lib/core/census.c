@@ -77,6 +77,8 @@ static void verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 /* May the stores in a kept frame of @version, which was given away or never, be missing elsewhere? */
 static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
 {
+	if (kh_unit_rolled(unit, version) == KH_FREED)
+		return false;
 	return (version <= unit->rolled && version != unit->seen) ||
 	       kh_unit_rolled(unit, version) || (version > unit->seen && version != unit->version);
 }
@@ -84,6 +86,8 @@ static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
 /* The same of a copy that should not be there any more: unless others are known to have it, yes. */
 static bool lost_copy(const struct kh_unit *unit, uint64_t version)
 {
+	if (kh_unit_rolled(unit, version) == KH_FREED)
+		return false;
 	return version == unit->rolled || kh_unit_rolled(unit, version) ||
 	       (version != unit->version && version != unit->seen &&
 		!(unit->backup.party && version == unit->backup_version));
@@ -102,6 +106,16 @@ static struct kh_holder holder_of(const struct kh_unit *unit, const struct kh_pe
 
 	refresh(unit, &holder, peer->ask_id);
 	return holder;
+}
+
+/*
+ * May the unit's place have a newer version than @r, which nobody can read at this moment?  Then it
+ * does not become readable before the place was asked.
+ */
+static bool in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r)
+{
+	return unit->unsure && r->right == KHAZANA_RIGHT_NONE &&
+	       r->state != KHAZANA_STATE_EXPIRED_DIRTY && kh_place_of(unit->region, unit->node.key);
 }
 
 /* Nobody was granted the unit since this home runs, and nobody is known to hold it. */
@@ -196,8 +210,10 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 			kh_service_resume(unit, peer->id);
 		else if (kh_service_granted(unit, peer->id))
 			give_up(unit, peer, r);
-		else if (kh_service_resume(unit, peer->id))
+		else if (kh_service_resume(unit, peer->id) && !in_doubt(unit, r))
 			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+		if (in_doubt(unit, r))
+			unit->owner_right = KHAZANA_RIGHT_NONE;
 		return;
 	}
 	if (copy && r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE) {
@@ -393,7 +409,9 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 		if (r->right == KHAZANA_RIGHT_WRITE)
 			unit->seen = 0; /* a WRITE right: nobody else has seen it */
 	}
-	if (r->right == KHAZANA_RIGHT_NONE)
+	if (in_doubt(unit, r))
+		unit->owner_right = KHAZANA_RIGHT_NONE;
+	else if (r->right == KHAZANA_RIGHT_NONE)
 		verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
 }
 
@@ -401,7 +419,7 @@ static void rebuild_copy(struct kh_unit *unit, const struct kh_listed *l)
 {
 	kh_unit_copy_add(unit, l->party, l->record.token)->owned = l->record.uflags &
 								   KHAZANA_UNIT_OWNED;
-	if (l->record.right == KHAZANA_RIGHT_NONE)
+	if (l->record.right == KHAZANA_RIGHT_NONE && !in_doubt(unit, &l->record))
 		verdict(unit, l->party, l->record.token, KH_VERDICT_RESUME);
 }
 
@@ -421,46 +439,51 @@ static void drop_old_records(struct kh_unit *unit)
 	}
 }
 
-/* What was given up before this khd began is not the truth, however new. */
-static void drop_rolled(struct kh_unit *unit)
+/* What was given up before this khd began is not the truth, however new.  Return: was it lost? */
+static bool drop_rolled(struct kh_unit *unit)
 {
 	unsigned int i = 0;
+	bool lost = false;
 
 	while (i < unit->listed_count) {
 		const struct kh_listed *l = &unit->listed[i];
 
-		if (!kh_unit_rolled(unit, version_of(&l->record))) {
+		enum kh_rolled rolled = kh_unit_rolled(unit, version_of(&l->record));
+
+		if (rolled == KH_NOT_ROLLED) {
 			i++;
 			continue;
 		}
-		verdict(unit, l->party, l->record.token, KH_VERDICT_LOST);
+		lost |= rolled == KH_ROLLED;
+		verdict(unit, l->party, l->record.token,
+			rolled == KH_FREED ? KH_VERDICT_STALE : KH_VERDICT_LOST);
 		unit->listed[i] = unit->listed[--unit->listed_count];
 	}
+	return lost;
 }
 
 /* The highest version is the truth (R10). */
 static void rebuild(struct kh_unit *unit, bool missing)
 {
 	const struct kh_listed *best, *backup, *l;
-	unsigned int count;
+	bool lost;
 
 	drop_old_records(unit);
-	count = unit->listed_count;
-	drop_rolled(unit);
+	lost = drop_rolled(unit);
 	if (!unit->listed_count) {
-		if (count)
+		if (lost)
 			kh_unit_lost(unit, !missing);
 		return;
 	}
 	best = choose_owner(unit);
 	unit->token = kh_token_new(unit->region);
 	if (!kh_unit_known_lost(unit)) {
-		rebuild_owner(unit, best);
 		unit->unsure = !is_owned(&best->record);
+		rebuild_owner(unit, best);
 	} else if (has_copy(&best->record)) {
 		kh_unit_found(unit);
-		rebuild_owner(unit, best);
 		unit->unsure = !is_owned(&best->record);
+		rebuild_owner(unit, best);
 	} else {
 		/* Older than what was lost, which nobody has: kept as the backup. */
 		unit->version = unit->seen = unit->token;
@@ -495,7 +518,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 		unit->owner_right = KHAZANA_RIGHT_READ;
 	/* Is it known that only one node has written it? */
 	unit->guarded = missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
-			!has_copy(&best->record) || count != unit->listed_count;
+			!has_copy(&best->record) || lost;
 	kh_unit_review(unit);
 	free(unit->listed);
 	unit->listed = NULL;
@@ -621,7 +644,8 @@ static bool all_heard(struct kh_node *node, const struct kh_region *region)
 	unsigned int i;
 
 	for (i = 0; i < node->peer_count; i++)
-		if (!node->peers[i].heard || !kh_grantee_valid(node, region, node->peers[i].id))
+		if (!node->peers[i].heard || node->peers[i].ask_id <= region->home->roll_mark ||
+		    !kh_grantee_valid(node, region, node->peers[i].id))
 			return false;
 	return true;
 }
@@ -664,6 +688,7 @@ static void recovery_finish(struct kh_node *node)
 	kh_thin_save(node);
 	for (i = 0; i < node->peer_count; i++)
 		kh_boots_learn(node, &node->peers[i]);
+	kh_served_go(node);
 }
 
 /* When the last lease of a peer is over that has not answered; 0: there is none. */
@@ -704,6 +729,7 @@ static void on_judged(struct kh_node *node, struct kh_peer *home, uint64_t id)
 	struct kh_wire_ask *end = kh_out(node, home, KH_WIRE_END, &head);
 
 	end->id = id;
+	kh_report_judged(node, home);
 	kh_lease_judged(node, home, id);
 	/* No HDONE has come since the inventory left. */
 	kh_report_hask(node, home);
@@ -718,6 +744,7 @@ static void on_heard(struct kh_node *node, struct kh_peer *peer)
 	kh_list_each (region, &node->regions, node)
 		if (region->home && !region->home->recovering && all_heard(node, region))
 			kh_rolls_end(region);
+	kh_served_go(node);
 }
 
 void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,

@@ -77,6 +77,10 @@ enum kh_plant {
 	KH_PLANT_EARLY_SAFE, /* a flush is over when its units have come to their place */
 	KH_PLANT_NO_LOOK, /* a restarted home believes that nothing is stored */
 	KH_PLANT_FLUSH_CLEAN, /* what was stored once counts as stored */
+	KH_PLANT_FREE_COPY, /* a FREE forgets one READ copy */
+	KH_PLANT_FREE_FORGET, /* that units were freed is not remembered */
+	KH_PLANT_PREFETCH_FORGET, /* a reader that prefetched is not written down */
+	KH_PLANT_NO_MEMORY, /* a grant without a frame to receive into is taken as done */
 };
 
 enum kh_stat {
@@ -299,11 +303,19 @@ struct kh_move {
 	uint64_t call; /* to the store's node, 0: none */
 };
 
-/* Versions of a unit that were given up: others went on from @after to @before. */
+#define KH_ROLL_FREED (1ull << 63) /* by a FREE */
+
+/* Versions of units that were given up: others went on from @after to @before, both exclusive. */
 struct kh_roll {
 	uint64_t unit;
-	uint64_t after, before; /* exclusive */
-	uint64_t reserved;
+	uint64_t after, before;
+	uint64_t count; /* units; KH_ROLL_FREED */
+};
+
+enum kh_rolled {
+	KH_NOT_ROLLED,
+	KH_ROLLED, /* its programs must be told */
+	KH_FREED, /* nobody is entitled to it any more */
 };
 
 /* What makes this node the home of a region. */
@@ -321,6 +333,7 @@ struct kh_home {
 	uint64_t rolled; /* of units that nobody listed, see struct kh_unit */
 	struct kh_roll *rolls; /* whose holders have not been heard since; persisted */
 	uint32_t roll_count;
+	uint64_t roll_mark; /* last census that began before the newest of them */
 	struct kh_hash units;
 	struct kh_list busy;
 	struct kh_place *places; /* READY, in ascending order, disjoint */
@@ -334,6 +347,11 @@ struct kh_home {
 	uint64_t flush_ns; /* when all of it is flushed next */
 	bool recovering;
 	bool going; /* being unreserved */
+	uint64_t free_first, free_end; /* units of the FREE under way */
+};
+
+struct kh_resume {
+	uint64_t unit, token;
 };
 
 /* A region as this node knows it. */
@@ -362,6 +380,8 @@ struct kh_region {
 	uint32_t window; /* units */
 	uint32_t prefetching; /* units under way */
 	uint64_t pressure_next; /* first unit that is asked to be stored next */
+	struct kh_resume *resumes; /* units that get their rights back when all is judged */
+	size_t resume_count, resume_size;
 	uint64_t surprise_ns; /* last COMMIT that no module request waited for */
 	struct kh_hash wanted; /* struct kh_ask_unit by unit: one request a unit */
 };
@@ -606,6 +626,7 @@ enum kh_settled {
 	KH_SETTLED_COPIES, /* only READ copies have it: they must be kept first */
 	KH_SETTLED_LOOK, /* its place must be asked first */
 };
+struct kh_served;
 /* home.c */
 struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit);
 struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit);
@@ -624,8 +645,10 @@ void kh_unit_forget(struct kh_unit *unit, kh_node_id party);
 void kh_unit_lost(struct kh_unit *unit, bool gone);
 bool kh_unit_known_lost(const struct kh_unit *unit);
 void kh_unit_found(struct kh_unit *unit);
-bool kh_unit_rolled(const struct kh_unit *unit, uint64_t version);
+enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version);
 void kh_unit_roll(struct kh_unit *unit, uint64_t before);
+bool kh_rolls_full(struct kh_region *region);
+void kh_roll_add(struct kh_region *region, const struct kh_roll *roll);
 void kh_rolls_end(struct kh_region *region);
 uint64_t kh_token_new(struct kh_region *region);
 void kh_service_next(struct kh_unit *unit);
@@ -671,7 +694,7 @@ bool kh_unit_look(struct kh_unit *unit);
 bool kh_unit_clean(const struct kh_unit *unit);
 void kh_unit_dirty(struct kh_unit *unit);
 void kh_unit_store(struct kh_unit *unit);
-void kh_unit_store_end(struct kh_unit *unit);
+void kh_store_freed(struct kh_unit *unit);
 void kh_store_run(struct kh_unit *unit, struct kh_service *s);
 void kh_store_deferred(struct kh_unit *unit);
 void kh_store_again(struct kh_unit *unit, const struct kh_service *s);
@@ -714,6 +737,7 @@ kh_handler kh_on_forward, kh_on_inv, kh_on_hdone, kh_on_flush, kh_on_safe;
 void kh_report_start(struct kh_node *node);
 void kh_report_hask(struct kh_node *node, struct kh_peer *home);
 void kh_report_pressure(struct kh_node *node);
+void kh_report_judged(struct kh_node *node, const struct kh_peer *home);
 kh_handler kh_on_ask, kh_on_verdict;
 
 /* ask.c */
@@ -766,7 +790,7 @@ void kh_served_flushed(struct kh_node *node, struct kh_served *served, uint32_t 
 void kh_served_placed(struct kh_node *node, struct kh_served *served, uint32_t error);
 void kh_served_ready(struct kh_node *node, struct kh_served *served);
 void kh_served_unready(struct kh_served *served);
-bool kh_served_frees(const struct kh_unit *unit);
+void kh_served_go(struct kh_node *node);
 void kh_served_refused(struct kh_node *node, struct kh_served *served);
 void kh_served_tick(struct kh_node *node);
 void kh_served_drop(struct kh_node *node, struct kh_peer *peer);

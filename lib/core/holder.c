@@ -99,8 +99,10 @@ static void snapshot(const struct kh_demand *d)
 				   .frame_handoff = KH_NO_FRAME };
 	bool here = !kh_command(d->region->owner, &cmd);
 
-	if (here && cmd.frame != KH_NO_FRAME && cmd.version == d->need &&
-	    cmd.right != KHAZANA_RIGHT_NONE)
+	if (here && !d->need && !cmd.version && cmd.right != KHAZANA_RIGHT_NONE)
+		send_iack(d, KH_ACK_DONE); /* still all zero */
+	else if (here && cmd.frame != KH_NO_FRAME && cmd.version == d->need &&
+		 cmd.right != KHAZANA_RIGHT_NONE)
 		send_store(d, cmd.frame, d->need - (cmd.right == KHAZANA_RIGHT_WRITE));
 	else if (here && cmd.frame_handoff != KH_NO_FRAME && cmd.version_held == d->need &&
 		 !(d->flags & KH_FLUSH_HELD))

@@ -201,18 +201,19 @@ static void free_ready(struct kh_unit *unit, struct kh_service *s)
 	kh_served_ready(unit->region->owner, s->call);
 }
 
-/* FREE: everybody gives everything up, then the unit is virgin. */
+/* FREE: everybody gives up his right, an owner keeps his frame until all units are free. */
 static void run_free(struct kh_unit *unit, struct kh_service *s)
 {
 	kh_node_id parties[KH_NODES_MAX + 1];
 	unsigned int i, n = 0;
 
 	for (i = 0; i < unit->copy_count; i++)
-		parties[n++] = unit->copies[i].party;
+		if (i || !kh_planted(unit->region->owner, KH_PLANT_FREE_COPY))
+			parties[n++] = unit->copies[i].party;
 	if (kh_holder_valid(unit, &unit->owner))
 		parties[n++] = unit->owner.party;
 	for (i = 0; i < n; i++)
-		kh_cm_revoke(unit, s, parties[i], 0);
+		kh_cm_revoke(unit, s, parties[i], unit->owner.party ? 0 : KH_INV_KEEP);
 	if (!s->owed_open)
 		free_ready(unit, s);
 }
@@ -282,9 +283,11 @@ void kh_service_run(struct kh_unit *unit)
 		kh_service_end(unit); /* of a khd that is dead */
 	} else if (!kh_grantee_valid(unit->region->owner, unit->region, s->asker)) {
 		kh_cm_refuse(unit, s, EAGAIN);
+	} else if (unit->node.key >= home->free_first && unit->node.key < home->free_end &&
+		   !s->token) {
+		kh_cm_refuse(unit, s, EAGAIN); /* the FREE does not wait for it */
 	} else if (!kh_intervals_has(&home->allocated, unit->node.key)) {
-		/* A FREE may still be refused. */
-		kh_cm_refuse(unit, s, kh_served_frees(unit) ? EAGAIN : ENXIO);
+		kh_cm_refuse(unit, s, ENXIO);
 	} else if (!unit->owner.party && kh_unit_known_lost(unit)) {
 		kh_cm_refuse(unit, s, EIO);
 	} else {
@@ -297,6 +300,10 @@ void kh_service_run(struct kh_unit *unit)
 		if (settled == KH_SETTLED_LOST) {
 			kh_unit_lost(unit, !unit->owner.party);
 			kh_cm_refuse(unit, s, EIO);
+			return;
+		}
+		if (unit->rolled > unit->version && !s->token && kh_rolls_full(unit->region)) {
+			kh_cm_refuse(unit, s, EAGAIN);
 			return;
 		}
 		kh_service_token(unit, s);
@@ -424,6 +431,8 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 		unit->owner_right = KHAZANA_RIGHT_READ;
 		kh_count(node, KH_STAT_DOWNGRADES);
 	}
+	if (kh_planted(node, KH_PLANT_PREFETCH_FORGET) && s->flags & KH_REQ_PREFETCH)
+		return;
 	if (!kh_planted(node, KH_PLANT_FORGET_COPY) || ++node->plant_count & 3)
 		kh_unit_copy_add(unit, s->asker, s->token)->owned = s->owned;
 	unit->seen = unit->version;
@@ -444,7 +453,7 @@ static void mark_done(struct kh_unit *unit, const struct kh_service *s)
 	unit->dones[unit->done_count++] = (struct kh_done_mark){ s->asker, s->request };
 }
 
-static void done_free(struct kh_unit *unit, struct kh_service *s)
+static void done_free(struct kh_unit *unit)
 {
 	struct kh_holder backup = unit->backup, owner = unit->owner;
 
@@ -458,11 +467,8 @@ static void done_free(struct kh_unit *unit, struct kh_service *s)
 	unit->version = 0;
 	unit->seen = 0;
 	unit->fresh = false;
-	unit->stored = 0;
-	unit->stored_known = true; /* of the next allocation */
-	unit->unsure = unit->flush_out = false;
 	unit->guarded = false;
-	kh_unit_found(unit);
+	kh_store_freed(unit);
 }
 
 /* The busy request happened: the asker is at @version. */
@@ -476,7 +482,7 @@ void kh_service_complete(struct kh_unit *unit, uint64_t version)
 	};
 
 	if (s->call) {
-		done_free(unit, s);
+		done_free(unit);
 	} else if (version != s->version) {
 		kh_count(node, KH_STAT_PROTOCOL_ERRORS);
 	} else {
@@ -535,6 +541,7 @@ static void service_deferred(struct kh_unit *unit, struct kh_service *s)
 	}
 	while ((call = free_waiting(unit))) {
 		kh_service_withdraw(unit, call);
+		/* It holds other units, which the lock's owner may wait for. */
 		kh_served_refused(unit->region->owner, call);
 	}
 	if (s->call) {
@@ -664,7 +671,7 @@ void kh_on_iack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 		if (!unit)
 			continue;
 		if (unit->storing == KH_STORING_BESIDE && unit->store_token == e->token) {
-			kh_store_ended(unit, NULL, EAGAIN);
+			kh_store_ended(unit, NULL, e->status == KH_ACK_DONE ? 0 : EAGAIN);
 		} else if (!s || (s->token != e->token && !stale)) {
 			late_iack(unit, from->id, e);
 		} else if (e->status == KH_ACK_DEFERRED) {
@@ -786,8 +793,12 @@ void kh_on_hask(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	for (i = 0; i < h->count; i++, e++) {
 		struct kh_unit *unit = kh_unit_find(region, e->unit);
 
-		if (unit && !involved(unit, from->id) && unit->token >= e->token)
+		if (!unit || unit->token < e->token)
+			continue;
+		if (!involved(unit, from->id))
 			kh_unit_hdone(unit, from->id);
+		else if (unit->busy && unit->busy->asker == from->id)
+			unit->busy->displaced = true; /* unless it gets its grant */
 	}
 }
 
@@ -922,14 +933,26 @@ static void unit_expired(struct kh_unit *unit, kh_node_id party)
 void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms)
 {
 	struct kh_region *region;
-	struct kh_unit *unit, *tmp;
+	struct kh_unit *unit, **busy;
+	size_t i, n;
 
 	kh_list_each (region, &node->regions, node) {
 		if (!region->home || region->attr.lease_ms != lease_ms)
 			continue;
-		kh_list_each_safe (unit, tmp, &region->home->busy, busy_node)
-			unit_expired(unit, party);
+		n = 0;
+		kh_list_each (unit, &region->home->busy, busy_node)
+			n++;
+		busy = kh_zalloc((n + 1) * sizeof(*busy));
+		n = 0;
+		kh_list_each (unit, &region->home->busy, busy_node)
+			busy[n++] = unit;
+		/* The end of a FREE is the end of several. */
+		for (i = 0; i < n; i++)
+			if (busy[i]->busy)
+				unit_expired(busy[i], party);
+		free(busy);
 	}
+	kh_served_go(node);
 }
 
 /* Is the busy request served from somewhere else than @owner? */

@@ -27,8 +27,9 @@
  * @token: comes back
  * @version: STORE: put; LOAD: wanted
  * @shift: LOAD: log2 of the unit's bytes
- * @waits: LOOK, not begun yet: the PUT of its unit that comes first
- * @cmd: of a LOOK that waits
+ * @waits: not begun yet: the command that comes first, for a LOOK a PUT of its unit, for RESERVE
+ *and RELEASE one about the same space
+ * @cmd: what the host is asked for; @data is not kept
  */
 struct kh_keep {
 	struct kh_hnode node;
@@ -136,20 +137,35 @@ static void refuse(struct kh_node *node, const struct kh_keep *k, uint32_t error
 	}
 }
 
-/* A PUT of the same unit that is under way, 0: none. */
-static uint64_t put_under_way(const struct kh_node *node, const struct kh_keep *k)
+static bool is_space(const struct kh_keep *k)
+{
+	return k->code == KH_STORE_RESERVE || k->code == KH_STORE_RELEASE;
+}
+
+/* Must @k, which was asked for later, wait for the end of @o? */
+static bool goes_behind(const struct kh_keep *k, const struct kh_keep *o)
+{
+	const struct kh_store_cmd *x = &k->cmd, *y = &o->cmd;
+
+	if (o->head.region_hi != k->head.region_hi || o->head.region_lo != k->head.region_lo ||
+	    o->head.generation != k->head.generation)
+		return false;
+	if (k->code == KH_STORE_LOOK)
+		return o->code == KH_STORE_PUT && o->unit == k->unit;
+	return is_space(k) && is_space(o) && x->addr.lo < y->addr.lo + (y->units << y->shift) &&
+	       y->addr.lo < x->addr.lo + (x->units << x->shift);
+}
+
+/* A command under way that @k must wait for, 0: none. */
+static uint64_t comes_first(const struct kh_node *node, const struct kh_keep *k)
 {
 	struct kh_hnode *n;
 
-	for (n = kh_hash_first(&node->keeps); n; n = kh_hash_next(&node->keeps, n)) {
-		const struct kh_keep *o = kh_container(n, struct kh_keep, node);
-
-		if (o->code == KH_STORE_PUT && o->unit == k->unit &&
-		    o->head.region_hi == k->head.region_hi &&
-		    o->head.region_lo == k->head.region_lo &&
-		    o->head.generation == k->head.generation)
+	if (k->code != KH_STORE_LOOK && !is_space(k))
+		return 0;
+	for (n = kh_hash_first(&node->keeps); n; n = kh_hash_next(&node->keeps, n))
+		if (n->key < k->node.key && goes_behind(k, kh_container(n, struct kh_keep, node)))
 			return n->key;
-	}
 	return 0;
 }
 
@@ -169,15 +185,14 @@ static bool keep_begin(struct kh_node *node, const struct kh_keep *k, struct kh_
 	cmd->code = k->code;
 	cmd->region = (struct khazana_addr){ k->head.region_hi, k->head.region_lo };
 	cmd->region_generation = k->head.generation;
-	if (k->code == KH_STORE_LOOK)
-		keep->waits = put_under_way(node, keep);
 	keep->cmd = *cmd;
+	keep->waits = comes_first(node, keep);
 	if (!keep->waits)
 		node->ops->store(node->host, cmd);
 	return true;
 }
 
-/* LOOKs that waited for the PUT @id go on. */
+/* What waited for the command @id goes on. */
 static void keep_go(struct kh_node *node, uint64_t id)
 {
 	struct kh_hnode *n;
@@ -187,7 +202,7 @@ static void keep_go(struct kh_node *node, uint64_t id)
 
 		if (k->waits != id)
 			continue;
-		k->waits = put_under_way(node, k);
+		k->waits = comes_first(node, k);
 		if (!k->waits)
 			node->ops->store(node->host, &k->cmd);
 	}
@@ -341,7 +356,7 @@ void kh_keep_stored(struct kh_node *node, uint64_t id, const struct kh_store_res
 		answer_result(node, k, result->error);
 	}
 	kh_hash_del(&node->keeps, &k->node);
-	if (k->code == KH_STORE_PUT)
+	if (k->code == KH_STORE_PUT || is_space(k))
 		keep_go(node, id);
 	free(k);
 }

@@ -16,13 +16,23 @@ static const struct {
 	const char *name;
 	enum kh_plant plant;
 } plants[] = {
-	{ "skip-inv", KH_PLANT_SKIP_INV },	 { "old-version", KH_PLANT_OLD_VERSION },
-	{ "lose-waiter", KH_PLANT_LOSE_WAITER }, { "accept-stale", KH_PLANT_ACCEPT_STALE },
-	{ "early-hdone", KH_PLANT_EARLY_HDONE }, { "no-lease-wait", KH_PLANT_NO_LEASE_WAIT },
-	{ "forget-copy", KH_PLANT_FORGET_COPY }, { "two-busy", KH_PLANT_TWO_BUSY },
-	{ "grant-early", KH_PLANT_GRANT_EARLY }, { "no-verdict", KH_PLANT_NO_VERDICT },
-	{ "early-safe", KH_PLANT_EARLY_SAFE },	 { "no-look", KH_PLANT_NO_LOOK },
+	{ "skip-inv", KH_PLANT_SKIP_INV },
+	{ "old-version", KH_PLANT_OLD_VERSION },
+	{ "lose-waiter", KH_PLANT_LOSE_WAITER },
+	{ "accept-stale", KH_PLANT_ACCEPT_STALE },
+	{ "early-hdone", KH_PLANT_EARLY_HDONE },
+	{ "no-lease-wait", KH_PLANT_NO_LEASE_WAIT },
+	{ "forget-copy", KH_PLANT_FORGET_COPY },
+	{ "two-busy", KH_PLANT_TWO_BUSY },
+	{ "grant-early", KH_PLANT_GRANT_EARLY },
+	{ "no-verdict", KH_PLANT_NO_VERDICT },
+	{ "early-safe", KH_PLANT_EARLY_SAFE },
+	{ "no-look", KH_PLANT_NO_LOOK },
 	{ "flush-clean", KH_PLANT_FLUSH_CLEAN },
+	{ "free-copy", KH_PLANT_FREE_COPY },
+	{ "free-forget", KH_PLANT_FREE_FORGET },
+	{ "no-memory", KH_PLANT_NO_MEMORY },
+	{ "prefetch-forget", KH_PLANT_PREFETCH_FORGET },
 };
 
 void kh_arm(struct kh_node *node, uint64_t when)
@@ -61,7 +71,8 @@ static void on_sync(struct kh_node *node, struct kh_peer *from, const struct kh_
 	kh_list_each (lease, &node->leases, node)
 		if (lease->home == from->id)
 			kh_lease_renew(node, lease);
-	if (!from->census)
+	/* Verdicts, or the word that they have come, may be lost. */
+	if (!from->census || !from->heard)
 		kh_census_start(node, from);
 	kh_home_resend(node, from);
 	kh_store_resend(node, from);

@@ -218,13 +218,35 @@ static void taken(struct kh_move *move, uint32_t error)
 	move_free(move);
 }
 
+/* Is @move to take what @other gives back? */
+static bool takes_from(const struct kh_move *move, const struct kh_move *other)
+{
+	return move->place.state == KH_PLACE_TAKING && other->place.state == KH_PLACE_GIVING &&
+	       move->place.node == other->place.node && move->place.start < other->place.end &&
+	       other->place.start < move->place.end;
+}
+
+/* The first move that waits to take what @gone gives back, or NULL. */
+static struct kh_move *taker_of(const struct kh_region *region, const struct kh_move *gone)
+{
+	struct kh_move *move;
+
+	kh_list_each (move, &region->home->moves, node)
+		if (!move->call && takes_from(move, gone))
+			return move;
+	return NULL;
+}
+
 /* A store that was to give space back answered. */
 static void given(struct kh_move *move, uint32_t error)
 {
 	struct kh_region *region = move->region;
+	struct kh_move *taker;
 
 	if (error) {
 		move_again(move);
+		while ((taker = taker_of(region, move)))
+			taken(taker, error);
 		move_told(move, error);
 		return;
 	}
@@ -233,6 +255,8 @@ static void given(struct kh_move *move, uint32_t error)
 		/* It is asked again after a restart, which does no harm. */
 		kh_event(region->owner, "persist", "the end of a place could not be noted");
 	}
+	if (taker_of(region, move))
+		kh_place_go(region);
 	move_told(move, 0);
 	move_free(move);
 }
@@ -255,6 +279,7 @@ static void move_go(struct kh_move *move)
 	struct kh_node *node = region->owner;
 	struct kh_peer *peer = kh_peer_find(node, move->place.node);
 	bool taking = move->place.state == KH_PLACE_TAKING;
+	const struct kh_move *other;
 	struct khazana_addr addr =
 		kh_addr_add(region->start, move->place.start << region->unit_shift);
 	struct kh_wire_call call = {
@@ -271,6 +296,10 @@ static void move_go(struct kh_move *move)
 		move_told(move, EHOSTUNREACH);
 		return;
 	}
+	/* A store does not give the same space twice: what it had there before goes first. */
+	kh_list_each (other, &region->home->moves, node)
+		if (other->call && takes_from(move, other))
+			return;
 	move->call = kh_call(node, move->place.node, region, &call, NULL, NULL,
 			     node->now + MOVE_MS * KH_MS, moved, move);
 }

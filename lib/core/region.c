@@ -116,6 +116,7 @@ void kh_region_free(struct kh_region *region)
 		free(region->home);
 	}
 	kh_list_del(&region->node);
+	free(region->resumes);
 	free(region);
 }
 
@@ -360,7 +361,7 @@ static bool counts_ok(const struct region_blob *b, size_t len)
 	for (i = 0; i < REGION_SETS; left -= b->sets[i++])
 		if (b->sets[i] > left)
 			return false;
-	return b->rolls <= KH_ROLLS_MAX && b->places <= left &&
+	return b->rolls <= 2 * KH_ROLLS_MAX && b->places <= left &&
 	       left == 2 * b->rolls + 2 * b->places && !((len - sizeof(*b)) % size);
 }
 

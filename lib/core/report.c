@@ -79,6 +79,7 @@ void kh_on_ask(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 			continue;
 		if (region->home_id)
 			kh_region_epoch(region, h->epoch);
+		region->resume_count = 0; /* what is listed now is judged anew */
 		if (region->handle)
 			each_record(region, put_record, &ask);
 	}
@@ -166,44 +167,87 @@ void kh_report_pressure(struct kh_node *node)
 	}
 }
 
-/* What homes decided about units whose lease had ended (R15). */
+static void resume_later(struct kh_region *region, const struct kh_wire_verdict *e)
+{
+	if (region->resume_count == region->resume_size) {
+		region->resume_size = region->resume_size ? 2 * region->resume_size : 16;
+		region->resumes =
+			kh_realloc(region->resumes, region->resume_size * sizeof(*region->resumes));
+	}
+	region->resumes[region->resume_count++] = (struct kh_resume){ e->unit, e->token };
+}
+
+/*
+ * What homes decided about units whose lease had ended (R15).  Rights come back when the home has
+ * said all: programs must not go on before they are told of any loss.
+ */
 void kh_on_verdict(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		   const void *data)
 {
 	const struct kh_wire_verdict *e = kh_entries(h);
 	struct kh_region *region = kh_region_of(node, h);
 	struct khazana_cmd *cmds;
-	uint32_t i;
+	uint32_t i, n = 0;
 
 	if (!region || !region->handle || region->home_id != from->id || h->epoch < region->epoch)
 		return;
 	cmds = kh_zalloc(h->count * sizeof(*cmds));
 	for (i = 0; i < h->count; i++, e++) {
-		bool resume = e->verdict == KH_VERDICT_RESUME;
+		struct khazana_cmd *cmd = &cmds[n];
 
-		if (e->verdict == KH_VERDICT_POISON) {
-			cmds[i] = (struct khazana_cmd){ .op = KHAZANA_CMD_POISON,
-							.region = region->handle };
+		if (e->verdict == KH_VERDICT_RESUME) {
+			resume_later(region, e);
 			continue;
 		}
-		cmds[i] = (struct khazana_cmd){
-			.op = resume ? KHAZANA_CMD_RESUME : KHAZANA_CMD_LOST,
-			.region = region->handle,
-			.unit = e->unit,
-			.token = e->token,
-		};
+		n++;
+		cmd->region = region->handle;
+		if (e->verdict == KH_VERDICT_POISON) {
+			cmd->op = KHAZANA_CMD_POISON;
+			continue;
+		}
+		cmd->op = KHAZANA_CMD_LOST;
+		cmd->unit = e->unit;
+		cmd->token = e->token;
 		if (e->verdict == KH_VERDICT_STALE ||
 		    (e->verdict == KH_VERDICT_LOST && (region->attr.flags & KHAZANA_CMDF_NOPOISON)))
-			cmds[i].flags = KHAZANA_CMDF_NOPOISON;
-		kh_count(node, resume ? KH_STAT_RESUMED : KH_STAT_LOST);
+			cmd->flags = KHAZANA_CMDF_NOPOISON;
+		kh_count(node, KH_STAT_LOST);
 	}
-	kh_commands(node, cmds, h->count);
-	for (i = 0; i < h->count; i++)
+	kh_commands(node, cmds, n);
+	for (i = 0; i < n; i++)
 		if (cmds[i].op == KHAZANA_CMD_LOST && !cmds[i].result)
 			kh_ask_lost(region, cmds[i].unit);
-		else if (cmds[i].op == KHAZANA_CMD_RESUME && !cmds[i].result)
-			kh_ask_resumed(region, cmds[i].unit);
 	free(cmds);
+}
+
+static void resume(struct kh_region *region)
+{
+	size_t i, n = region->resume_count;
+	struct khazana_cmd *cmds = kh_zalloc((n + 1) * sizeof(*cmds));
+
+	for (i = 0; i < n; i++)
+		cmds[i] = (struct khazana_cmd){ .op = KHAZANA_CMD_RESUME,
+						.region = region->handle,
+						.unit = region->resumes[i].unit,
+						.token = region->resumes[i].token };
+	region->resume_count = 0;
+	kh_commands(region->owner, cmds, (unsigned int)n);
+	for (i = 0; i < n; i++) {
+		kh_count(region->owner, KH_STAT_RESUMED);
+		if (!cmds[i].result)
+			kh_ask_resumed(region, cmds[i].unit);
+	}
+	free(cmds);
+}
+
+/* @home has judged all that was listed, and every loss is told. */
+void kh_report_judged(struct kh_node *node, const struct kh_peer *home)
+{
+	struct kh_region *region;
+
+	kh_list_each (region, &node->regions, node)
+		if (region->home_id == home->id && region->handle && region->resume_count)
+			resume(region);
 }
 
 static void take_over(struct kh_node *node, const struct khazana_cmd *cmd)

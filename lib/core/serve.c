@@ -7,7 +7,8 @@
  *
  * Some calls take longer.  FREE makes the directory revoke every copy and keep each unit busy until
  * that is done for all (kh_served_ready()); only then are they freed.  If an explicit lock is in
- * the way of one (kh_served_refused()), all others stay as they are.  UNRESERVE asks every node
+ * the way of one (kh_served_refused()), all others stay as they are.  A FREE or ALLOCATE that
+ * another one is in the way of waits for its end (kh_served_go()).  UNRESERVE asks every node
  * whether the region is attached there.  ALLOCATE, FREE and UNRESERVE wait for the stores whose
  * space it is (kh_served_placed(), R28), FLUSH until its range is durable (kh_served_flushed()).
  */
@@ -17,12 +18,13 @@
 #include <string.h>
 #include "cm.h"
 
-#define KH_SERVE_MS 30000u /* a caller that does not prove its key is forgotten then */
+#define KH_SERVE_MS 30000u /* a caller that does not prove its key, or cannot begin, is forgotten */
 #define KH_IN_USE_MS 5000u /* limit of the question to each node */
 #define KH_ATTR_FLAGS_KNOWN (KHAZANA_CMDF_NOPOISON | KHAZANA_CMDF_EIO)
 
 enum kh_served_stage {
 	KH_SERVED_CHALLENGED, /* waits for PROOF */
+	KH_SERVED_WAITING, /* FREE, ALLOCATE: until it may begin */
 	KH_SERVED_FREEING, /* waits for @pending units */
 	KH_SERVED_FREED, /* is over in a moment */
 	KH_SERVED_ASKING, /* waits for @pending nodes */
@@ -42,6 +44,9 @@ enum kh_served_stage {
  * @unsaved: what a FREE did could not be written down
  * @counting: FREE: its units are still being gone through
  * @units: FREE: those that the directory has, @unit_count of them
+ * @first: FREE, ALLOCATE, FLUSH: first unit
+ * @end: first unit behind
+ * @before: ALLOCATE: what was allocated
  */
 struct kh_served {
 	struct kh_list node;
@@ -59,8 +64,8 @@ struct kh_served {
 	bool counting;
 	uint64_t *units;
 	size_t unit_count;
-	uint64_t first, end; /* FREE: units */
-	struct kh_intervals before; /* FREE: what was allocated */
+	uint64_t first, end;
+	struct kh_intervals before;
 };
 
 static void answer(struct kh_node *node, struct kh_peer *to, const struct kh_wire_head *h,
@@ -174,6 +179,53 @@ static uint32_t take_places(struct kh_node *node, struct kh_served *served, kh_n
 	return error;
 }
 
+/* Must @served wait for @other, both FREE or ALLOCATE? */
+static bool in_the_way(const struct kh_served *served, const struct kh_served *other)
+{
+	bool overlap = other->first < served->end && served->first < other->end;
+
+	if (other == served || other->region != served->region)
+		return false;
+	switch (other->stage) {
+	case KH_SERVED_FREEING:
+	case KH_SERVED_FREED:
+		return overlap || served->call.code == KH_OP_FREE;
+	case KH_SERVED_PLACING:
+		return overlap && other->call.code == KH_OP_ALLOCATE;
+	default:
+		return false;
+	}
+}
+
+/* May a FREE or ALLOCATE begin?  Calls of one peer about the same units are served in their order. */
+static bool may_begin(struct kh_node *node, const struct kh_served *served)
+{
+	const struct kh_region *region = served->region;
+	bool frees = served->call.code == KH_OP_FREE;
+	const struct kh_served *other;
+	unsigned int i;
+
+	if (frees && region->home->recovering)
+		return false;
+	for (i = 0; i < node->peer_count; i++) {
+		/* It must be known who has copies. */
+		if (frees && kh_grantee_valid(node, region, node->peers[i].id) &&
+		    !node->peers[i].heard)
+			return false;
+		kh_list_each (other, &node->peers[i].calls, node)
+			if (in_the_way(served, other))
+				return false;
+	}
+	kh_list_each (other, &served->peer->calls, node) {
+		if (other == served)
+			break;
+		if (other->stage == KH_SERVED_WAITING && other->region == region &&
+		    other->first < served->end && served->first < other->end)
+			return false;
+	}
+	return true;
+}
+
 static void serve_allocate(struct kh_node *node, struct kh_served *served)
 {
 	struct kh_region *region = served->region;
@@ -182,6 +234,11 @@ static void serve_allocate(struct kh_node *node, struct kh_served *served)
 	uint32_t error = call_units(region, &served->call, &served->first, &served->end);
 	uint64_t more = served->end - served->first;
 
+	if (!error && !may_begin(node, served)) {
+		served->stage = KH_SERVED_WAITING;
+		kh_arm(node, served->deadline_ns);
+		return;
+	}
 	if (!error) {
 		more -= kh_intervals_count(set, served->first, served->end);
 		if (more && !store)
@@ -262,6 +319,7 @@ void kh_served_placed(struct kh_node *node, struct kh_served *served, uint32_t e
 		unreserve_last(node, served);
 	else /* nobody can reach it, whatever its store says */
 		served_end(node, served, served->unsaved ? EIO : 0);
+	kh_served_go(node);
 }
 
 /* The units are nobody's any more: their stores hear that, if possible before the caller does. */
@@ -283,33 +341,64 @@ static void give_places(struct kh_node *node, struct kh_served *served, uint64_t
 	kh_served_placed(node, served, 0);
 }
 
+/*
+ * Write down that the range is free: from now on what comes back of it is refused (FREE in
+ * protocol.rst).
+ */
+static uint32_t free_commit(struct kh_served *served)
+{
+	struct kh_region *region = served->region;
+	struct kh_home *home = region->home;
+	struct kh_intervals *const sets[] = { &home->allocated, &home->lost, &home->doubt,
+					      &home->thin };
+	struct kh_intervals before[sizeof(sets) / sizeof(sets[0])] = { 0 };
+	uint32_t rolls = home->roll_count, error = 0;
+	size_t i;
+
+	for (i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+		intervals_copy(&before[i], sets[i]);
+		kh_intervals_remove(sets[i], served->first, served->end);
+	}
+	if (!kh_planted(region->owner, KH_PLANT_FREE_FORGET))
+		kh_roll_add(region, &(struct kh_roll){ .unit = served->first,
+						       .count = (served->end - served->first) |
+								KH_ROLL_FREED,
+						       .before = kh_token_new(region) });
+	if (kh_region_persist(region)) {
+		for (i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+			intervals_restore(sets[i], &before[i]);
+		home->roll_count = rolls;
+		error = EIO;
+	}
+	for (i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+		kh_intervals_free(&before[i]);
+	return error;
+}
+
 /* All units are ready, or one was refused: free all, or give all back. */
 static void free_end(struct kh_node *node, struct kh_served *served)
 {
 	struct kh_region *region = served->region;
-	uint32_t error = served->error;
 	size_t i;
 
 	served->stage = KH_SERVED_FREED;
-	if (error)
-		intervals_restore(&region->home->allocated, &served->before);
+	if (!served->error)
+		served->error = free_commit(served);
+	region->home->free_first = region->home->free_end = 0;
 	for (i = 0; i < served->unit_count; i++) {
 		struct kh_unit *unit = kh_unit_find(region, served->units[i]);
 
-		if (unit && error)
+		if (unit && served->error)
 			kh_service_withdraw(unit, served);
 		else if (unit)
 			kh_service_complete(unit, 0);
 	}
-	if (error) {
-		if (kh_region_persist(region))
-			error = EIO;
-		served_end(node, served, error);
+	if (!served->error) {
+		give_places(node, served, served->first, served->end);
 		return;
 	}
-	kh_intervals_remove(&region->home->lost, served->first, served->end);
-	kh_intervals_remove(&region->home->doubt, served->first, served->end);
-	give_places(node, served, served->first, served->end);
+	served_end(node, served, served->error);
+	kh_served_go(node);
 }
 
 /**
@@ -342,24 +431,6 @@ void kh_served_refused(struct kh_node *node, struct kh_served *served)
 		free_end(node, served);
 }
 
-/**
- * kh_served_frees() - is a FREE of the unit under way?
- * @unit: the unit
- */
-bool kh_served_frees(const struct kh_unit *unit)
-{
-	const struct kh_node *node = unit->region->owner;
-	const struct kh_served *served;
-	unsigned int i;
-
-	for (i = 0; i < node->peer_count; i++)
-		kh_list_each (served, &node->peers[i].calls, node)
-			if (served->stage == KH_SERVED_FREEING && served->region == unit->region &&
-			    unit->node.key >= served->first && unit->node.key < served->end)
-				return true;
-	return false;
-}
-
 static void free_unit(struct kh_unit *unit, struct kh_served *served)
 {
 	struct kh_service *s = kh_zalloc(sizeof(*s));
@@ -379,7 +450,7 @@ static int compare_keys(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* From now on the range answers ENXIO; every unit of it in the directory is revoked. */
+/* Every unit of the range in the directory is revoked; when all are, the range is free. */
 static void serve_free(struct kh_node *node, struct kh_served *served)
 {
 	struct kh_region *region = served->region;
@@ -388,13 +459,20 @@ static void serve_free(struct kh_node *node, struct kh_served *served)
 	struct kh_hnode *n;
 	size_t i;
 
+	if (!error && kh_rolls_full(region))
+		error = EAGAIN;
 	if (error) {
 		served_end(node, served, error);
 		return;
 	}
-	intervals_copy(&served->before, &home->allocated);
-	kh_intervals_remove(&home->allocated, served->first, served->end);
+	if (!may_begin(node, served)) {
+		served->stage = KH_SERVED_WAITING;
+		kh_arm(node, served->deadline_ns);
+		return;
+	}
 	served->stage = KH_SERVED_FREEING;
+	home->free_first = served->first;
+	home->free_end = served->end;
 	served->pending = 1;
 	served->counting = true;
 	served->units = kh_zalloc((home->units.count + 1) * sizeof(*served->units));
@@ -409,6 +487,34 @@ static void serve_free(struct kh_node *node, struct kh_served *served)
 		free_end(node, served);
 	else
 		kh_served_ready(node, served);
+}
+
+/* The first call that waits and may begin. */
+static struct kh_served *first_waiting(struct kh_node *node)
+{
+	struct kh_served *served;
+	unsigned int i;
+
+	for (i = 0; i < node->peer_count; i++)
+		kh_list_each (served, &node->peers[i].calls, node)
+			if (served->stage == KH_SERVED_WAITING && may_begin(node, served))
+				return served;
+	return NULL;
+}
+
+/**
+ * kh_served_go() - a FREE or ALLOCATE is over, a directory rebuilt or a node's verdicts heard
+ */
+void kh_served_go(struct kh_node *node)
+{
+	struct kh_served *served;
+
+	while ((served = first_waiting(node))) {
+		if (served->call.code == KH_OP_FREE)
+			serve_free(node, served);
+		else
+			serve_allocate(node, served);
+	}
 }
 
 /* Nobody uses the region any more. */
@@ -834,7 +940,7 @@ void kh_on_proof(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 	OPENSSL_cleanse(new_verifier, sizeof(new_verifier));
 }
 
-/* Callers that never prove their key. */
+/* Callers that never prove their key, and what could not begin in time. */
 void kh_served_tick(struct kh_node *node)
 {
 	struct kh_served *served, *tmp;
@@ -842,7 +948,8 @@ void kh_served_tick(struct kh_node *node)
 
 	for (i = 0; i < node->peer_count; i++) {
 		kh_list_each_safe (served, tmp, &node->peers[i].calls, node) {
-			if (served->stage != KH_SERVED_CHALLENGED || served->region)
+			if (served->stage != KH_SERVED_WAITING &&
+			    (served->stage != KH_SERVED_CHALLENGED || served->region))
 				continue;
 			if (served->deadline_ns <= node->now)
 				served_end(node, served, ETIMEDOUT);
@@ -859,7 +966,7 @@ void kh_served_drop(struct kh_node *node, struct kh_peer *peer)
 
 	kh_list_each_safe (served, tmp, &peer->calls, node) {
 		served->gone = true;
-		if (served->stage == KH_SERVED_CHALLENGED)
+		if (served->stage == KH_SERVED_CHALLENGED || served->stage == KH_SERVED_WAITING)
 			served_end(node, served, 0);
 	}
 }

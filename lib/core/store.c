@@ -123,6 +123,20 @@ void kh_store_ended(struct kh_unit *unit, struct kh_service *s, uint32_t error)
 		kh_unit_store(unit);
 }
 
+/**
+ * kh_store_freed() - the unit is free: nothing of it is stored, and nothing need be
+ */
+void kh_store_freed(struct kh_unit *unit)
+{
+	unit->stored = 0;
+	unit->stored_known = true; /* of the next allocation */
+	unit->unsure = unit->flush_out = unit->looking = false;
+	unit->store_token = unit->look_token = 0; /* answers about what was there mean nothing */
+	/* A service that waits in the FIFO ends by itself. */
+	if (unit->storing != KH_STORING_NOT && unit->storing != KH_STORING_QUEUED)
+		kh_store_ended(unit, NULL, 0);
+}
+
 /* Whom to ask for the current version: the owner, or a READ copy. */
 static kh_node_id holder_of(const struct kh_unit *unit)
 {
@@ -155,12 +169,11 @@ static void store_beside(struct kh_unit *unit)
 	kh_node_id source = holder_of(unit);
 	bool going = unit->busy->grant_sent && unit->busy->want == KHAZANA_RIGHT_WRITE;
 
-	if (kh_unit_clean(unit) && !going) {
+	if (!place || (kh_unit_clean(unit) && !going)) {
 		kh_store_ended(unit, NULL, 0);
 		return;
 	}
-	if (!place || !source || !unit->version || !reachable(node, source) ||
-	    !reachable(node, place->node)) {
+	if (!source || !reachable(node, source) || !reachable(node, place->node)) {
 		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
 		return;
 	}

@@ -110,16 +110,46 @@ static void drop_void_copies(struct kh_unit *unit)
 }
 
 /* Was @version given up?  Whoever comes back with it has lost it. */
-bool kh_unit_rolled(const struct kh_unit *unit, uint64_t version)
+enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version)
 {
 	const struct kh_home *home = unit->region->home;
+	enum kh_rolled rolled = KH_NOT_ROLLED;
 	uint32_t i;
 
-	for (i = 0; i < home->roll_count; i++)
-		if (home->rolls[i].unit == unit->node.key && version > home->rolls[i].after &&
-		    version < home->rolls[i].before)
-			return true;
-	return false;
+	for (i = 0; i < home->roll_count; i++) {
+		const struct kh_roll *roll = &home->rolls[i];
+
+		if (unit->node.key < roll->unit ||
+		    unit->node.key - roll->unit >= (roll->count & ~KH_ROLL_FREED) ||
+		    version <= roll->after || version >= roll->before)
+			continue;
+		/* Lost first, then freed: its programs are told all the same. */
+		if (!(roll->count & KH_ROLL_FREED))
+			return KH_ROLLED;
+		rolled = KH_FREED;
+	}
+	return rolled;
+}
+
+void kh_roll_add(struct kh_region *region, const struct kh_roll *roll)
+{
+	struct kh_home *home = region->home;
+
+	home->rolls = kh_realloc(home->rolls, (home->roll_count + 1) * sizeof(*home->rolls));
+	home->rolls[home->roll_count++] = *roll;
+	home->roll_mark = region->owner->next_ask;
+}
+
+/* No more can be remembered until all nodes have been heard, which is begun here. */
+bool kh_rolls_full(struct kh_region *region)
+{
+	struct kh_node *node = region->owner;
+	unsigned int i;
+
+	for (i = 0; region->home->roll_count >= KH_ROLLS_MAX / 2 && i < node->peer_count; i++)
+		if (node->peers[i].ask_id <= region->home->roll_mark)
+			kh_census_start(node, &node->peers[i]);
+	return region->home->roll_count >= KH_ROLLS_MAX;
 }
 
 /*
@@ -128,14 +158,10 @@ bool kh_unit_rolled(const struct kh_unit *unit, uint64_t version)
  */
 void kh_unit_roll(struct kh_unit *unit, uint64_t before)
 {
-	struct kh_home *home = unit->region->home;
-
-	if (home->roll_count == KH_ROLLS_MAX)
-		return;
-	home->rolls = kh_realloc(home->rolls, (home->roll_count + 1) * sizeof(*home->rolls));
-	home->rolls[home->roll_count++] = (struct kh_roll){ .unit = unit->node.key,
-							    .after = unit->version,
-							    .before = before };
+	kh_roll_add(unit->region, &(struct kh_roll){ .unit = unit->node.key,
+						     .count = 1,
+						     .after = unit->version,
+						     .before = before });
 	if (kh_region_persist(unit->region))
 		kh_event(unit->region->owner, "persist", "a rollback could not be written down");
 }

@@ -94,7 +94,7 @@ static bool flush_ok(const void *entry)
 {
 	const struct kh_wire_flush *e = entry;
 
-	return e->token && e->need && e->place &&
+	return e->token && (e->need || (e->flags & KH_FLUSH_BESIDE)) && e->place &&
 	       flags_within(e->flags, KH_FLUSH_BESIDE | KH_FLUSH_HELD);
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "lib/core/wire.h"
+#include "selftests/sim/client.h"
 #include "selftests/sim/host.h"
 #include "selftests/sim/module.h"
 #include "selftests/sim/net.h"
@@ -90,6 +91,10 @@ void proc_attached(struct proc *p, struct att *att, int error)
 }
 
 void proc_flushed(struct proc *p, int error)
+{
+}
+
+void client_reply(struct host *h, const struct host_op *op, int error)
 {
 }
 

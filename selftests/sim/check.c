@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include "check.h"
+#include "client.h"
 #include "host.h"
 #include "module.h"
 #include "oracle.h"
@@ -148,6 +149,10 @@ bool check_at_rest(struct sim *sim)
 {
 	unsigned int region, unit, i, k;
 
+	if (!client_idle(sim)) {
+		snprintf(unrest, sizeof(unrest), "a client's FREE or ALLOCATE is not done");
+		return false;
+	}
 	for (i = 0; i < sim->cfg.nodes; i++) {
 		struct host *h = sim->hosts[i];
 

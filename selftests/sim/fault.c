@@ -11,8 +11,8 @@
 #include "proc.h"
 
 static const char *const names[] = {
-	"drop",	 "dup",	 "partition", "oneway", "pause",   "crash",   "reboot",
-	"drift", "slow", "kill",      "refs",	"reclaim", "overlap", "power",
+	"drop", "dup",	"partition", "oneway",	"pause",   "crash", "reboot", "drift",
+	"slow", "kill", "refs",	     "reclaim", "overlap", "power", "memory",
 };
 
 uint32_t fault_parse(const char *list)
@@ -237,6 +237,26 @@ static void reclaim(struct sim *sim)
 	module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_PRESSURE });
 }
 
+static void memory_back(struct sim *sim, uint64_t host, uint64_t b)
+{
+	struct module *m = sim->hosts[host]->module;
+
+	if (m)
+		m->frames_max = 0;
+}
+
+/* Other regions take all but a few frames. */
+static void memory(struct sim *sim)
+{
+	unsigned int host = rng_below(&sim->rng, sim->cfg.nodes);
+	struct module *m = sim->hosts[host]->module;
+
+	if (!m || m->frames_max)
+		return;
+	m->frames_max = m->frames_in_use + 1 + rng_below(&sim->rng, 20);
+	sim_in(sim, rng_range(&sim->rng, MS, 150 * MS), memory_back, host, 0);
+}
+
 static void drop(struct sim *sim)
 {
 	unsigned int a = rng_below(&sim->rng, sim->cfg.nodes);
@@ -289,6 +309,9 @@ static void happen(struct sim *sim, uint64_t kind, uint64_t mean)
 	case SIM_FAULT_RECLAIM:
 		reclaim(sim);
 		break;
+	case SIM_FAULT_MEMORY:
+		memory(sim);
+		break;
 	}
 	sim_in(sim, rng_range(&sim->rng, mean / 4, 2 * mean), happen, kind, mean);
 }
@@ -306,7 +329,8 @@ void fault_start(struct sim *sim)
 {
 	static const uint32_t timed = SIM_FAULT_DROP | SIM_FAULT_PARTITION | SIM_FAULT_ONEWAY |
 				      SIM_FAULT_PAUSE | SIM_FAULT_CRASH | SIM_FAULT_REBOOT |
-				      SIM_FAULT_SLOW | SIM_FAULT_RECLAIM | SIM_FAULT_POWER;
+				      SIM_FAULT_SLOW | SIM_FAULT_RECLAIM | SIM_FAULT_POWER |
+				      SIM_FAULT_MEMORY;
 	unsigned int i;
 
 	for (i = 0; i < sim->cfg.nodes; i++)
@@ -336,6 +360,7 @@ void fault_stop(struct sim *sim)
 		host_resume(h);
 		boot(sim, i, 0);
 		host_start(h);
+		memory_back(sim, i, 0);
 		for (k = 0; k < sim->cfg.nodes; k++)
 			net_slow(sim, i, k, 1);
 	}

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "client.h"
 #include "host.h"
 #include "module.h"
 #include "net.h"
@@ -116,8 +117,11 @@ static void on_reply(void *host, uint64_t op_id, const struct kh_op_result *resu
 		return;
 	}
 	sim_hash(h->sim, &result->error, sizeof(result->error));
-	if (copy.code == KH_OP_RESERVE || copy.code == KH_OP_ALLOCATE)
+	if (!h->sim->regions[copy.region].ready)
 		setup_reply(h, &copy, result);
+	else if (copy.code == KH_OP_FREE || copy.code == KH_OP_ALLOCATE ||
+		 copy.code == KH_OP_SETATTR)
+		client_reply(h, &copy, result->error);
 }
 
 static struct blob **find_blob(struct host *h, const char *key)

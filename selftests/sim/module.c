@@ -178,6 +178,26 @@ bool module_fetch(struct module *m, struct khazana_request *req)
 	return true;
 }
 
+/* Copies that may be dropped are.  Return: how many. */
+unsigned int module_reclaim(struct module *m)
+{
+	unsigned int i, k, n = 0;
+
+	for (i = 0; i < SIM_REGIONS; i++) {
+		struct mregion *r = &m->regions[i];
+
+		for (k = 0; r->used && k < r->length >> r->unit_shift; k++) {
+			if (!kz_page_droppable(&r->units[k].page))
+				continue;
+			oracle_dropped(&r->units[k]);
+			munit_step(&r->units[k], &(struct kz_page_event){ .type = KZ_EV_DROP });
+			m->sim->stats.reclaims++;
+			n++;
+		}
+	}
+	return n;
+}
+
 /* A khd died: what it was asked will be asked again, its notices are void. */
 void module_unregister(struct module *m)
 {
@@ -462,7 +482,8 @@ static void cmd_unit(struct module *m, struct munit *u, struct khazana_cmd *cmd)
 		return;
 	}
 	ev.type = types[cmd->op];
-	cmd->result = munit_step(u, &ev);
+	cmd->result = cmd->op == KHAZANA_CMD_FRAMES ? munit_frame(u, cmd->flags) :
+						      munit_step(u, &ev);
 	if (cmd->op == KHAZANA_CMD_FRAMES)
 		cmd->frame = u->frame >= 0 ? (uint32_t)u->frame : ~0u;
 	m->sim->stats.resumes += cmd->op == KHAZANA_CMD_RESUME && !cmd->result;
@@ -653,10 +674,10 @@ int module_region_number(struct module *m, uint32_t handle)
 static const char *cmd_name(uint32_t op)
 {
 	static const char *const names[] = {
-		"?",	     "REGION_ADD", "REGION_SET", "REGION_DEL", "ATTACH_DONE",
-		"COMMIT",    "REVOKE",	   "RELEASE",	 "FAIL",       "FRAMES",
-		"EPOCH",     "LEASE",	   "RESUME",	 "LOST",       "UNIT_GET",
-		"INVENTORY", "REGION_GET", "STATE",	 "SAFE",       "POISON",
+		"?",	  "REGION_ADD",	 "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
+		"REVOKE", "RELEASE",	 "FAIL",       "FRAMES",     "EPOCH",	    "LEASE",
+		"RESUME", "LOST",	 "UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
+		"PARKED", "PARKED_DROP", "SAFE",       "POISON",
 	};
 
 	return names[op <= KHAZANA_CMD_POISON ? op : 0];

@@ -126,7 +126,8 @@ struct module {
 	bool registered;
 	unsigned char *memory;
 	bool frame_used[MODULE_FRAMES];
-	unsigned int frames_in_use;
+	unsigned int frames_in_use, frames_max; /* 0: no limit */
+	uint64_t pressure_at; /* last notice of it */
 	struct mregion regions[SIM_REGIONS];
 	struct mlease leases[MODULE_LEASES];
 	struct att atts[MODULE_ATTS];
@@ -161,6 +162,8 @@ void munit_init(struct munit *u, struct mregion *r, unsigned int index);
 void munit_make(struct munit *u);
 void munit_free(struct munit *u);
 void munit_fill(struct munit *u, struct khazana_cmd *cmd);
+int munit_frame(struct munit *u, uint32_t flags);
+unsigned int module_reclaim(struct module *m);
 int munit_revoke(struct munit *u, struct mrevoke *whole);
 void munit_commit(struct munit *u, struct khazana_cmd *cmd);
 void munit_wake(struct munit *u, int error);

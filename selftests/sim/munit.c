@@ -316,6 +316,32 @@ int munit_step(struct munit *u, const struct kz_page_event *ev)
 	return ret;
 }
 
+/* Frames are short: droppable copies go, and khd hears of it. */
+static void short_of_frames(struct module *m)
+{
+	m->sim->stats.no_memory++;
+	module_reclaim(m);
+	if (m->pressure_at && m->sim->now - m->pressure_at < 5 * MS)
+		return;
+	m->pressure_at = m->sim->now;
+	oracle_pressure(m->sim);
+	module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_PRESSURE });
+}
+
+/* A frame to receive into, within the limit of the module. */
+int munit_frame(struct munit *u, uint32_t flags)
+{
+	struct module *m = u->region->module;
+	unsigned int pages = frame_pages(u);
+
+	if (u->frame < 0 && m->frames_max && m->frames_in_use + pages > m->frames_max) {
+		short_of_frames(m);
+		if (m->frames_in_use + pages > m->frames_max)
+			return -ENOMEM;
+	}
+	return munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FRAME, .flags = flags });
+}
+
 /* The out fields of a command. */
 void munit_fill(struct munit *u, struct khazana_cmd *cmd)
 {
@@ -353,13 +379,14 @@ void munit_commit(struct munit *u, struct khazana_cmd *cmd)
 		return;
 	}
 	if ((cmd->flags & KHAZANA_CMDF_ZERO) && u->frame < 0 && cmd->token >= u->page.floor)
-		munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FRAME });
+		munit_frame(u, 0);
 	cmd->result = munit_step(u, &ev);
 	if (cmd->result == -ESTALE)
 		m->sim->stats.stale_refused++;
 	if (cmd->result)
 		return;
 	u->mark = cmd->flags & KHAZANA_CMDF_MARK;
+	m->sim->stats.prefetched += !cmd->request;
 	m->sim->stats.upgrades += before == KHAZANA_RIGHT_READ && cmd->right == KHAZANA_RIGHT_WRITE;
 	u->resident_until = m->sim->now + rng_range(&m->sim->rng, 30 * US,
 						    u->region->residency_us ?
@@ -392,8 +419,13 @@ static void residency_over(struct sim *sim, uint64_t host, uint64_t where)
 	if (!m || !m->regions[where >> 16].used)
 		return;
 	u = &m->regions[where >> 16].units[where & 0xffff];
-	if (!u->delayed || u->resident_until > sim->now)
+	if (!u->delayed)
 		return;
+	if (u->resident_until > sim->now) {
+		/* A later COMMIT than what the REVOKE is about began it anew. */
+		sim_at(sim, u->resident_until, residency_over, host, where);
+		return;
+	}
 	u->delayed = false;
 	ret = revoke_now(u, &u->revoke);
 	if (ret != -EINPROGRESS)

@@ -123,7 +123,7 @@ static bool fault_in(struct munit *u, uint32_t want, uint32_t flags)
 	/* A miss brings its frame, unless there was no memory. */
 	if (u->page.state == KHAZANA_STATE_FETCHING &&
 	    rng_chance(&u->region->module->sim->rng, 900))
-		munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FRAME });
+		munit_frame(u, 0);
 	return false;
 }
 

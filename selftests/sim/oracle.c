@@ -11,11 +11,13 @@
 
 #define WGL_STEPS 3000000
 #define PRESSURE (200 * MS) /* how long a notice of it has effects */
+#define NEWS (5 * SEC) /* how old the word that a unit is not allocated may be */
 
 struct tenure {
 	uint64_t parent;
 	unsigned int region, unit, host;
 	bool lost;
+	bool buried; /* the unit was freed since */
 	bool alone; /* its backup may have been given up */
 	bool safe; /* it was flushed */
 	uint64_t words[SIM_WORDS];
@@ -30,6 +32,7 @@ struct op {
 	struct wgl_op wgl;
 	unsigned int region, unit, word;
 	uint64_t tenure;
+	uint64_t life; /* of the unit: how often it was freed */
 	bool executed, refused;
 };
 
@@ -45,7 +48,19 @@ struct flushed {
 	uint64_t heads[SIM_UNITS_MAX];
 };
 
+/* Between the first and the last, what may be seen of the unit. */
+enum unit_state {
+	UNIT_ALLOCATED,
+	UNIT_FREEING, /* all, until it is zero */
+	UNIT_FREED, /* nothing */
+	UNIT_ALLOCATING, /* nothing, or zero */
+};
+
 struct oracle {
+	enum unit_state state[SIM_REGIONS][SIM_UNITS_MAX];
+	uint64_t lives[SIM_REGIONS][SIM_UNITS_MAX];
+	uint64_t free_until[SIM_REGIONS][SIM_UNITS_MAX];
+	uint32_t volatiles[SIM_REGIONS]; /* units: no store was there to keep them */
 	struct tenure *tenures;
 	size_t tenure_count, tenure_size;
 	uint64_t head[SIM_REGIONS][SIM_UNITS_MAX];
@@ -197,6 +212,74 @@ static void roll_back(struct munit *u, uint64_t to)
 	}
 }
 
+/* The unit is as if it had never been written. */
+static void bury(struct sim *sim, unsigned int region, unsigned int unit)
+{
+	struct oracle *o = sim->oracle;
+	size_t i;
+
+	for (i = 1; i < o->tenure_count; i++)
+		if (o->tenures[i].region == region && o->tenures[i].unit == unit)
+			o->tenures[i].buried = true;
+	o->head[region][unit] = 0;
+	o->lives[region][unit]++;
+}
+
+static void set_state(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n,
+		      enum unit_state state)
+{
+	struct oracle *o = sim->oracle;
+	unsigned int i;
+
+	sim->touched[region] |= ((1u << n) - 1) << lo;
+	for (i = lo; i < lo + n; i++) {
+		o->state[region][i] = state;
+		o->free_until[region][i] = sim->now;
+		if (state == UNIT_FREED)
+			bury(sim, region, i);
+	}
+}
+
+void oracle_free_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n)
+{
+	set_state(sim, region, lo, n, UNIT_FREEING);
+}
+
+void oracle_freed(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n)
+{
+	set_state(sim, region, lo, n, UNIT_FREED);
+}
+
+void oracle_alloc_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n)
+{
+	set_state(sim, region, lo, n, UNIT_ALLOCATING);
+}
+
+void oracle_allocated(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n,
+		      bool stored)
+{
+	uint32_t units = ((1u << n) - 1) << lo;
+
+	set_state(sim, region, lo, n, UNIT_ALLOCATED);
+	if (stored)
+		sim->oracle->volatiles[region] &= ~units;
+	else
+		sim->oracle->volatiles[region] |= units;
+}
+
+bool oracle_may_be_free(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n,
+			uint64_t since)
+{
+	const struct oracle *o = sim->oracle;
+	unsigned int i;
+
+	for (i = lo; i < lo + n; i++)
+		if (o->state[region][i] != UNIT_ALLOCATED ||
+		    (o->free_until[region][i] && o->free_until[region][i] + NEWS >= since))
+			return true;
+	return false;
+}
+
 /* The tenure of a frame is looked at: false if that must not be. */
 static bool observe(struct munit *u, int frame)
 {
@@ -210,6 +293,19 @@ static bool observe(struct munit *u, int frame)
 		sim_violation(sim, "%s: contents are not those of any version (%llx)", unit_name(u),
 			      (unsigned long long)id);
 		return false;
+	}
+	if (o->state[region][u->index] == UNIT_FREED) {
+		sim_violation(sim, "%s: used though it is free", unit_name(u));
+		return false;
+	}
+	if (id && t->buried) {
+		sim_violation(sim, "%s: what was in it before it was freed is seen again (%llu)",
+			      unit_name(u), (unsigned long long)id);
+		return false;
+	}
+	if (!id && head && o->state[region][u->index] == UNIT_FREEING) {
+		bury(sim, region, u->index);
+		head = 0;
 	}
 	if (id && t->lost) {
 		sim_violation(sim, "%s: the lost version %llu is seen again", unit_name(u),
@@ -309,6 +405,7 @@ size_t oracle_op_begin(struct sim *sim, unsigned int region, unsigned int unit, 
 		.region = region,
 		.unit = unit,
 		.word = word,
+		.life = o->lives[region][unit],
 	};
 	return o->op_count++;
 }
@@ -366,6 +463,7 @@ void oracle_access(struct munit *u, struct att *att, size_t number)
 		o->tenures[id].words[op->word] = *word;
 	}
 	op->tenure = id;
+	op->life = o->lives[op->region][op->unit];
 	op->executed = true;
 	see(u, att, id);
 	sim_hash(sim, &op->wgl.out, sizeof(op->wgl.out));
@@ -393,6 +491,7 @@ static void zero_words(struct munit *u, struct att *att, uint64_t parent)
 		*word_of(u, u->frame, i) = 0;
 		o->tenures[id].words[i] = 0;
 		o->ops[op].tenure = id;
+		o->ops[op].life = o->lives[u->region->sim_region][u->index];
 		o->ops[op].executed = true;
 		oracle_op_end(sim, op);
 	}
@@ -453,6 +552,9 @@ static bool newest_stored(struct sim *sim, unsigned int region, unsigned int uni
 	unsigned int i;
 
 	*best = 0;
+	/* Another store may not know yet that what it keeps was freed. */
+	if (o->volatiles[region] & 1u << unit)
+		return false;
 	for (i = 0; i < sim->cfg.nodes; i++) {
 		const unsigned char *bytes = store_contents(sim->hosts[i], region, unit);
 		uint64_t id;
@@ -461,7 +563,8 @@ static bool newest_stored(struct sim *sim, unsigned int region, unsigned int uni
 		if (!bytes)
 			continue;
 		memcpy(&id, bytes + ((size_t)1 << sim->regions[region].unit_shift) - 8, sizeof(id));
-		if (id > *best && id < o->tenure_count && !o->tenures[id].lost)
+		if (id > *best && id < o->tenure_count && !o->tenures[id].lost &&
+		    !o->tenures[id].buried)
 			*best = id;
 	}
 	return kept;
@@ -481,17 +584,21 @@ size_t oracle_flush_begin(struct sim *sim, unsigned int region, unsigned int lo,
 	return o->flush_count++;
 }
 
-/* What could be read when the flush began is in a store now, unless it is lost. */
+/*
+ * What could be read when the flush began is in a store now, unless it is lost or freed.  While
+ * a client frees it, it may be free already.
+ */
 static void check_flushed(struct sim *sim, unsigned int region, unsigned int unit, uint64_t head)
 {
 	struct oracle *o = sim->oracle;
 	uint64_t stored;
 
-	if (!head || o->tenures[head].lost || !newest_stored(sim, region, unit, &stored))
+	if (!head || o->tenures[head].lost || o->tenures[head].buried ||
+	    !newest_stored(sim, region, unit, &stored))
 		return;
 	if (is_ancestor(o, head, stored))
 		o->tenures[head].safe = true;
-	else if (!may_be_lost(o, head, stored, region))
+	else if (o->state[region][unit] == UNIT_ALLOCATED && !may_be_lost(o, head, stored, region))
 		sim_violation(sim,
 			      "I7: unit %u.%u: version %llu was flushed, but the store has %llu",
 			      region, unit, (unsigned long long)head, (unsigned long long)stored);
@@ -530,7 +637,8 @@ static uint64_t newest_frame(struct sim *sim, unsigned int region, unsigned int 
 				u->frame < 0 || u->page.version == KHAZANA_VERSION_NONE)
 				continue;
 			id = *tenure_of(u, k ? u->handoff : u->frame);
-			if (id > best && id < o->tenure_count && !o->tenures[id].lost)
+			if (id > best && id < o->tenure_count && !o->tenures[id].lost &&
+			    !o->tenures[id].buried)
 				best = id;
 		}
 	}
@@ -553,7 +661,10 @@ void oracle_check(struct sim *sim, unsigned int region, unsigned int unit)
 		writers += u->page.right == KHAZANA_RIGHT_WRITE;
 		readers++;
 		id = *tenure_of(u, u->frame);
-		if (id == head)
+		if (o->state[region][unit] == UNIT_FREED ||
+		    (id < o->tenure_count && o->tenures[id].buried))
+			sim_violation(sim, "I8: %s can be read though it is free", unit_name(u));
+		if (id == head || (!id && o->state[region][unit] == UNIT_FREEING))
 			continue;
 		if (id >= o->tenure_count || !is_ancestor(o, id, head) ||
 		    !may_be_lost(o, head, id, region))
@@ -564,7 +675,8 @@ void oracle_check(struct sim *sim, unsigned int region, unsigned int unit)
 	if (writers > 1 || (writers && readers > 1))
 		sim_violation(sim, "I1: unit %u.%u: %u can write, %u can read", region, unit,
 			      writers, readers);
-	if (newest != head && !may_be_lost(o, head, newest, region))
+	if (o->state[region][unit] != UNIT_FREEING && newest != head &&
+	    !may_be_lost(o, head, newest, region))
 		sim_violation(sim,
 			      "I3: unit %u.%u: no frame holds version %llu, the newest is %llu",
 			      region, unit, (unsigned long long)head, (unsigned long long)newest);
@@ -591,6 +703,8 @@ static int by_word(const void *a, const void *b)
 		return x->unit < y->unit ? -1 : 1;
 	if (x->word != y->word)
 		return x->word < y->word ? -1 : 1;
+	if (x->life != y->life)
+		return x->life < y->life ? -1 : 1;
 	return x->wgl.call < y->wgl.call ? -1 : x->wgl.call > y->wgl.call;
 }
 
@@ -607,7 +721,7 @@ void oracle_history(struct sim *sim)
 		const struct op *op = &o->ops[i];
 
 		if (i && (op->region != op[-1].region || op->unit != op[-1].unit ||
-			  op->word != op[-1].word)) {
+			  op->word != op[-1].word || op->life != op[-1].life)) {
 			check_word(sim, ops, n, &o->ops[start]);
 			start = i;
 			n = 0;

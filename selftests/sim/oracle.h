@@ -13,6 +13,9 @@
  * What was flushed is never lost, whatever fails.  A unit that goes to its store while it may be
  * written begins a new tenure there: what was flushed is the one before.
  *
+ * A unit that is freed begins anew: its tenures are buried, nobody may ever see them again, from
+ * whatever memory or store; nobody may use it before it is allocated again, and then it is zero.
+ *
  * Operations of lost tenures leave the history; the rest must be linearizable, word by word.
  */
 #ifndef SIM_ORACLE_H
@@ -56,6 +59,17 @@ void oracle_unlocked(struct sim *sim, size_t number);
 /* A process asks for units to be durable: all that it could read now; and is told that they are. */
 size_t oracle_flush_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
 void oracle_flush_end(struct sim *sim, size_t number);
+
+/* A client frees units (again and again until it is done), then allocates them again. */
+void oracle_free_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
+void oracle_freed(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
+void oracle_alloc_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
+void oracle_allocated(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n,
+		      bool stored);
+
+/* May an access of the units that began at @since hear that they are not allocated? */
+bool oracle_may_be_free(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n,
+			uint64_t since);
 
 /* I1, I2 and I3 of a unit, over all modules. */
 void oracle_check(struct sim *sim, unsigned int region, unsigned int unit);

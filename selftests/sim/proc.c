@@ -68,6 +68,7 @@ static void die(struct proc *p)
 	p->has_op = false;
 	p->lock = NULL;
 	p->phase = PROC_PLAIN;
+	p->scan = 0;
 	p->life++;
 	think(p);
 	sim->stats.kills++;
@@ -84,6 +85,14 @@ static void kill_waiter(struct sim *sim, uint64_t who, uint64_t wait)
 	}
 }
 
+static bool may_be_free(const struct proc *p)
+{
+	const struct klock *lock = p->phase == PROC_LOCKING ? p->lock : NULL;
+
+	return oracle_may_be_free(p->host->sim, p->region, lock ? lock->lo : p->unit,
+				  lock ? lock->n : 1, p->since);
+}
+
 /* The operation ends without effect. */
 static void refuse(struct proc *p, int error)
 {
@@ -92,7 +101,8 @@ static void refuse(struct proc *p, int error)
 
 	sim_trace(sim, "node %u: process %u unit %u.%u: error %d", p->host->index + 1, p->index,
 		  region, p->unit, error);
-	if (error != -ESTALE && error != -EAGAIN && error != -ETIMEDOUT && error != -EIO)
+	if (error != -ESTALE && error != -EAGAIN && error != -ETIMEDOUT && error != -EIO &&
+	    !(error == -ENXIO && may_be_free(p)))
 		sim_violation(sim, "node %u: an access of unit %u.%u ended with error %d",
 			      p->host->index + 1, region, p->unit, -error);
 	sim->stats.timeouts += error == -ETIMEDOUT;
@@ -156,6 +166,10 @@ static void pick_access(struct proc *p)
 	p->kind = dice < 40 ? WGL_LOAD : dice < 70 ? WGL_STORE : WGL_ADD;
 	p->word = rng_below(&sim->rng, SIM_WORDS);
 	p->unit = rng_below(&sim->rng, sim->regions[p->region].units);
+	if (p->scan && p->phase == PROC_PLAIN) {
+		p->kind = WGL_LOAD;
+		p->unit = sim->regions[p->region].units - p->scan--;
+	}
 	if (p->phase == PROC_HOLDING) {
 		p->unit = p->lock->lo + rng_below(&sim->rng, p->lock->n);
 		if (p->lock->mode == KHAZANA_LOCK_READ)
@@ -213,6 +227,22 @@ void proc_flushed(struct proc *p, int error)
 	think(p);
 }
 
+/* The whole region is read, unit by unit; now and then khd is told before. */
+static void read_on(struct proc *p)
+{
+	struct sim *sim = p->host->sim;
+	struct mregion *r = p->atts[p->region]->region;
+
+	p->scan = sim->regions[p->region].units;
+	if (rng_chance(&sim->rng, 500))
+		module_queue(p->host->module, &(struct khazana_request){
+						      .op = KHAZANA_REQ_PREFETCH,
+						      .region = r->handle,
+						      .unit = rng_below(&sim->rng, p->scan),
+						      .count = rng_range(&sim->rng, 1, p->scan),
+					      });
+}
+
 static void begin(struct proc *p)
 {
 	struct sim *sim = p->host->sim;
@@ -228,7 +258,8 @@ static void begin(struct proc *p)
 	if (sim->quiesce)
 		return;
 	if (p->phase == PROC_PLAIN) {
-		p->region = rng_below(&sim->rng, SIM_REGIONS);
+		if (!p->scan)
+			p->region = rng_below(&sim->rng, SIM_REGIONS);
 		if (!p->atts[p->region]) {
 			p->state = PROC_ATTACHING;
 			p->since = sim->now;
@@ -237,10 +268,12 @@ static void begin(struct proc *p)
 				think(p);
 			return;
 		}
-		if (sim->cfg.stores && rng_chance(&sim->rng, 40) && pick_flush(p))
+		if (!p->scan && sim->cfg.stores && rng_chance(&sim->rng, 40) && pick_flush(p))
 			return;
-		if (rng_chance(&sim->rng, 60))
+		if (!p->scan && rng_chance(&sim->rng, 60))
 			pick_lock(p);
+		else if (!p->scan && rng_chance(&sim->rng, 40))
+			read_on(p);
 	}
 	if (p->phase != PROC_LOCKING)
 		pick_access(p);

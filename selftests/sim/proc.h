@@ -46,6 +46,7 @@ struct proc {
 	uint32_t lock_flags;
 	size_t lock_number;
 	unsigned int left; /* accesses under the lock */
+	unsigned int scan; /* units that are still to be read in a row */
 };
 
 void proc_start(struct sim *sim);

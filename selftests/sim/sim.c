@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "check.h"
+#include "client.h"
 #include "fault.h"
 #include "host.h"
 #include "net.h"
@@ -55,6 +56,7 @@ static void run_history(struct sim *sim)
 		return;
 	}
 	fault_start(sim);
+	client_start(sim);
 	proc_start(sim);
 	/* Faults may leave nobody a chance for long; what is asked for is an end after them. */
 	run_until(sim, ops_done, sim->now + HISTORY_LIMIT);

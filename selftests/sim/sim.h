@@ -12,6 +12,7 @@
  * oracle.c  what the words really hold: who may have seen what, who was told
  * check.c   invariants after every event, and the end
  * fault.c   what goes wrong, and when
+ * client.c  clients that free and allocate
  * corpus.c  messages as inputs for fuzzers
  *
  * Everything that happens is one entry of the queue; equal times are taken in the order of
@@ -52,7 +53,8 @@
 #define SIM_FAULT_RECLAIM (1u << 11) /* droppable copies are dropped */
 #define SIM_FAULT_OVERLAP (1u << 12) /* failures of one node before another one is over */
 #define SIM_FAULT_POWER (1u << 13) /* all machines die at once; only with stores */
-#define SIM_FAULT_KINDS 14
+#define SIM_FAULT_MEMORY (1u << 14) /* a module has no frames left for a while */
+#define SIM_FAULT_KINDS 15
 #define SIM_FAULT_ALL ((1u << SIM_FAULT_KINDS) - 1)
 
 struct sim_config {
@@ -104,7 +106,10 @@ struct sim_config {
 	X(flushes)               \
 	X(stored)                \
 	X(loaded)                \
-	X(power_cuts)
+	X(power_cuts)            \
+	X(frees)                 \
+	X(no_memory)             \
+	X(prefetched)
 
 struct sim_stats {
 #define X(name) uint64_t name;
@@ -137,6 +142,23 @@ struct sim_region {
 	bool ready;
 };
 
+enum client_state {
+	CLIENT_IDLE, /* all is allocated */
+	CLIENT_FREEING, /* until it is known to be done */
+	CLIENT_FREED,
+	CLIENT_ALLOCATING,
+};
+
+/* A client of a region. */
+struct sim_client {
+	enum client_state state;
+	unsigned int host; /* where it runs */
+	unsigned int lo, n; /* units that it frees */
+	uint64_t mean; /* between two of its operations, about */
+	uint64_t asked, life; /* the operation under way, and of which khd */
+	uint64_t turn;
+};
+
 struct sim {
 	struct sim_config cfg;
 	struct rng rng;
@@ -148,6 +170,7 @@ struct sim {
 	size_t heap_len, heap_size;
 	struct sim_stats stats;
 	struct sim_region regions[SIM_REGIONS];
+	struct sim_client clients[SIM_REGIONS];
 	struct host *hosts[SIM_NODES_MAX];
 	struct net *net;
 	struct oracle *oracle;

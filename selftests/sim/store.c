@@ -105,37 +105,60 @@ static struct kept *find(const struct store *s, struct khazana_addr addr, uint64
 	return NULL;
 }
 
-static uint32_t reserve(struct store *s, const struct kh_store_cmd *cmd)
+static bool overlaps(const struct range *r, const struct kh_store_cmd *cmd)
+{
+	return r->addr.hi == cmd->addr.hi &&
+	       r->addr.lo < cmd->addr.lo + (cmd->units << cmd->shift) &&
+	       cmd->addr.lo < r->addr.lo + (r->units << r->shift);
+}
+
+static void range_add(struct store *s, uint64_t lo, uint64_t end, const struct range *like)
 {
 	struct range *r;
 
-	for (r = s->ranges; r; r = r->next)
-		if (in_range(r, cmd->addr))
-			return r->generation == cmd->generation && r->units == cmd->units ? 0 :
-											    EEXIST;
+	if (lo >= end)
+		return;
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		abort();
-	*r = (struct range){ s->ranges, cmd->addr, cmd->units, cmd->generation, cmd->shift };
+	*r = *like;
+	r->next = s->ranges;
+	r->addr.lo = lo;
+	r->units = (end - lo) >> r->shift;
 	s->ranges = r;
+}
+
+static uint32_t reserve(struct store *s, const struct kh_store_cmd *cmd)
+{
+	const struct range whole = { NULL, cmd->addr, cmd->units, cmd->generation, cmd->shift };
+	const struct range *r;
+
+	for (r = s->ranges; r; r = r->next)
+		if (overlaps(r, cmd))
+			return r->generation == cmd->generation && r->units == cmd->units ? 0 :
+											    EEXIST;
+	range_add(s, cmd->addr.lo, cmd->addr.lo + (cmd->units << cmd->shift), &whole);
 	return 0;
 }
 
+/* A part of what was reserved may be released. */
 static uint32_t release(struct store *s, const struct kh_store_cmd *cmd)
 {
+	const struct range part = { NULL, cmd->addr, cmd->units, cmd->generation, cmd->shift };
+	uint64_t end = cmd->addr.lo + (cmd->units << cmd->shift);
 	struct range **at, *r;
 	struct kept **k, *old;
 
-	for (at = &s->ranges; (r = *at);) {
-		if (r->generation == cmd->generation && in_range(r, cmd->addr)) {
-			*at = r->next;
-			free(r);
-		} else {
-			at = &r->next;
-		}
+	for (at = &s->ranges; (r = *at) && !(r->generation == cmd->generation && overlaps(r, cmd));)
+		at = &r->next;
+	if (r) {
+		*at = r->next;
+		range_add(s, r->addr.lo, cmd->addr.lo, r);
+		range_add(s, end, r->addr.lo + (r->units << r->shift), r);
+		free(r);
 	}
 	for (k = &s->kept; (old = *k);) {
-		if (old->generation == cmd->generation) {
+		if (old->generation == cmd->generation && in_range(&part, old->addr)) {
 			*k = old->next;
 			free(old);
 		} else {
