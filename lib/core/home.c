@@ -922,13 +922,20 @@ static void unit_expired(struct kh_unit *unit, kh_node_id party)
 void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms)
 {
 	struct kh_region *region;
-	struct kh_unit *unit, *tmp;
+	struct kh_list busy;
 
 	kh_list_each (region, &node->regions, node) {
 		if (!region->home || region->attr.lease_ms != lease_ms)
 			continue;
-		kh_list_each_safe (unit, tmp, &region->home->busy, busy_node)
+		/* The end of one request may be that of others: of a FREE of many units. */
+		kh_list_take(&busy, &region->home->busy);
+		while (!kh_list_empty(&busy)) {
+			struct kh_unit *unit = kh_list_first(&busy, struct kh_unit, busy_node);
+
+			kh_list_del(&unit->busy_node);
+			kh_list_add(&region->home->busy, &unit->busy_node);
 			unit_expired(unit, party);
+		}
 	}
 }
 

@@ -503,19 +503,19 @@ static void unit_late(struct kh_unit *unit)
 void kh_store_tick(struct kh_node *node)
 {
 	struct kh_region *region;
-	struct kh_unit *unit, *tmp;
+	struct kh_list storing;
 
 	kh_list_each (region, &node->regions, node) {
-		unsigned int n = 0;
-
 		if (!region->home || region->home->recovering)
 			continue;
-		/* Those that are put on the list's end meanwhile are not looked at again. */
-		kh_list_each (unit, &region->home->storing, storing_node)
-			n++;
-		kh_list_each_safe (unit, tmp, &region->home->storing, storing_node) {
-			if (!n--)
-				break;
+		/* What is done for one unit may end what is done for another. */
+		kh_list_take(&storing, &region->home->storing);
+		while (!kh_list_empty(&storing)) {
+			struct kh_unit *unit =
+				kh_list_first(&storing, struct kh_unit, storing_node);
+
+			kh_list_del(&unit->storing_node);
+			kh_list_add(&region->home->storing, &unit->storing_node);
 			if (node->now >= unit->store_ns)
 				unit_late(unit);
 			else if (unit->store_ns != KH_NEVER)
