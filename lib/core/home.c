@@ -50,6 +50,7 @@ void kh_service_end(struct kh_unit *unit)
 		kh_unit_hdone(unit, s->asker);
 	kh_service_free(unit->busy);
 	unit->busy = NULL;
+	unit->looking = false;
 	kh_list_del(&unit->busy_node);
 }
 
@@ -268,6 +269,7 @@ void kh_service_run(struct kh_unit *unit)
 
 	if (s->rescue && s->owed_open)
 		return;
+	unit->looking = false;
 	s->source = 0;
 	s->load = false;
 	s->grant_sent = false;
@@ -332,7 +334,6 @@ void kh_service_cancel(struct kh_unit *unit)
 	bool store = unit->busy->store;
 
 	kh_service_end(unit);
-	unit->looking = false;
 	if (store)
 		kh_store_ended(unit, NULL, EAGAIN);
 	kh_service_next(unit);
