@@ -701,6 +701,7 @@ void kh_store_again(struct kh_unit *unit, const struct kh_service *s);
 void kh_store_load(struct kh_unit *unit, struct kh_service *s);
 void kh_store_ended(struct kh_unit *unit, struct kh_service *s, uint32_t error);
 void kh_store_resend(struct kh_node *node, struct kh_peer *peer);
+void kh_store_peer_down(struct kh_node *node, struct kh_peer *peer);
 void kh_store_wanted(struct kh_unit *unit, kh_node_id party);
 void kh_store_tick(struct kh_node *node);
 kh_handler kh_on_stored;

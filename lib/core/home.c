@@ -50,6 +50,7 @@ void kh_service_end(struct kh_unit *unit)
 		kh_unit_hdone(unit, s->asker);
 	kh_service_free(unit->busy);
 	unit->busy = NULL;
+	unit->looking = false;
 	kh_list_del(&unit->busy_node);
 }
 
@@ -269,6 +270,7 @@ void kh_service_run(struct kh_unit *unit)
 
 	if (s->rescue && s->owed_open)
 		return;
+	unit->looking = false;
 	s->source = 0;
 	s->load = false;
 	s->grant_sent = false;
@@ -339,7 +341,6 @@ void kh_service_cancel(struct kh_unit *unit)
 	bool store = unit->busy->store;
 
 	kh_service_end(unit);
-	unit->looking = false;
 	if (store)
 		kh_store_ended(unit, NULL, EAGAIN);
 	kh_service_next(unit);
@@ -933,24 +934,20 @@ static void unit_expired(struct kh_unit *unit, kh_node_id party)
 void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms)
 {
 	struct kh_region *region;
-	struct kh_unit *unit, **busy;
-	size_t i, n;
+	struct kh_list busy;
 
 	kh_list_each (region, &node->regions, node) {
 		if (!region->home || region->attr.lease_ms != lease_ms)
 			continue;
-		n = 0;
-		kh_list_each (unit, &region->home->busy, busy_node)
-			n++;
-		busy = kh_zalloc((n + 1) * sizeof(*busy));
-		n = 0;
-		kh_list_each (unit, &region->home->busy, busy_node)
-			busy[n++] = unit;
-		/* The end of a FREE is the end of several. */
-		for (i = 0; i < n; i++)
-			if (busy[i]->busy)
-				unit_expired(busy[i], party);
-		free(busy);
+		/* The end of one request may be that of others: of a FREE of many units. */
+		kh_list_take(&busy, &region->home->busy);
+		while (!kh_list_empty(&busy)) {
+			struct kh_unit *unit = kh_list_first(&busy, struct kh_unit, busy_node);
+
+			kh_list_del(&unit->busy_node);
+			kh_list_add(&region->home->busy, &unit->busy_node);
+			unit_expired(unit, party);
+		}
 	}
 	kh_served_go(node);
 }

@@ -41,6 +41,17 @@ static inline void kh_list_del(struct kh_list *item)
 	kh_list_init(item);
 }
 
+/* All items of @from are on @to instead, an empty list that need not be initialised. */
+static inline void kh_list_take(struct kh_list *to, struct kh_list *from)
+{
+	kh_list_init(to);
+	if (kh_list_empty(from))
+		return;
+	*to = *from;
+	to->next->prev = to->prev->next = to;
+	kh_list_init(from);
+}
+
 #define kh_list_first(list, type, member) kh_container((list)->next, type, member)
 
 #define kh_list_each(pos, list, member)                                                          \

@@ -315,6 +315,7 @@ void kh_node_peer_down(struct kh_node *node, kh_node_id id, uint64_t now)
 	kh_lookup_peer(node, peer, false);
 	kh_call_peer_down(node, peer);
 	kh_served_drop(node, peer);
+	kh_store_peer_down(node, peer);
 	for (i = 0; kh_planted(node, KH_PLANT_NO_LEASE_WAIT) && i < peer->class_count; i++)
 		kh_grantee_expire(node, peer, &peer->classes[i]);
 	step_end(node);

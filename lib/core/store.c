@@ -234,7 +234,9 @@ void kh_store_run(struct kh_unit *unit, struct kh_service *s)
 	}
 	settled = kh_unit_settle(unit);
 	if (settled == KH_SETTLED_LOOK) {
-		if (!kh_unit_look(unit))
+		if (kh_unit_look(unit))
+			storing_set(unit, KH_STORING_QUEUED, node->now + KH_STORE_WAIT);
+		else
 			run_end(unit, s, EAGAIN);
 		return;
 	}
@@ -311,29 +313,39 @@ void kh_store_load(struct kh_unit *unit, struct kh_service *s)
 	send_look(unit, peer, KH_WIRE_LOAD, &head, s->token, unit->version, place->generation);
 }
 
+/* What waits for an answer to LOOK does so in vain. */
+static void look_failed(struct kh_unit *unit, uint32_t error)
+{
+	struct kh_service *s = unit->busy;
+
+	unit->looking = false;
+	if (s && s->store)
+		run_end(unit, s, error);
+	else if (s)
+		kh_cm_refuse(unit, s, error == EAGAIN ? EAGAIN : EIO);
+	kh_service_next(unit);
+}
+
 /* The place said which version it has: the service that waited for that goes on. */
 static void found(struct kh_unit *unit, const struct kh_wire_stored *e)
 {
 	struct kh_node *node = unit->region->owner;
-	struct kh_service *s = unit->busy;
 
 	if (!unit->looking || e->token != unit->look_token)
 		return;
-	unit->looking = false;
-	if (!e->error) {
-		unit->flush_out = false;
-		if (unit->storing == KH_STORING_BESIDE)
-			storing_set(unit, KH_STORING_AGAIN, node->now);
-		unit->stored = kh_planted(node, KH_PLANT_NO_LOOK) ? 0 : e->version;
-		unit->stored_known = true;
-		if (!unit->owner.party && !unit->copy_count && unit->version < unit->stored)
-			unit->version = unit->stored;
+	if (e->error) {
+		look_failed(unit, e->error);
+		return;
 	}
-	if (s && e->error && s->store)
-		run_end(unit, s, e->error);
-	else if (s && e->error)
-		kh_cm_refuse(unit, s, e->error == EAGAIN ? EAGAIN : EIO);
-	else if (s)
+	unit->looking = false;
+	unit->flush_out = false;
+	if (unit->storing == KH_STORING_BESIDE)
+		storing_set(unit, KH_STORING_AGAIN, node->now);
+	unit->stored = kh_planted(node, KH_PLANT_NO_LOOK) ? 0 : e->version;
+	unit->stored_known = true;
+	if (!unit->owner.party && !unit->copy_count && unit->version < unit->stored)
+		unit->version = unit->stored;
+	if (unit->busy)
 		kh_service_run(unit);
 	kh_service_next(unit);
 }
@@ -490,6 +502,30 @@ void kh_store_resend(struct kh_node *node, struct kh_peer *peer)
 	}
 }
 
+/**
+ * kh_store_peer_down() - the connection to @peer is lost: it answers no LOOK
+ */
+void kh_store_peer_down(struct kh_node *node, struct kh_peer *peer)
+{
+	struct kh_region *region;
+	struct kh_list busy;
+
+	kh_list_each (region, &node->regions, node) {
+		if (!region->home || region->home->recovering)
+			continue;
+		kh_list_take(&busy, &region->home->busy);
+		while (!kh_list_empty(&busy)) {
+			struct kh_unit *unit = kh_list_first(&busy, struct kh_unit, busy_node);
+			const struct kh_place *place = kh_place_of(region, unit->node.key);
+
+			kh_list_del(&unit->busy_node);
+			kh_list_add(&region->home->busy, &unit->busy_node);
+			if (unit->looking && place && place->node == peer->id)
+				look_failed(unit, EAGAIN);
+		}
+	}
+}
+
 /* The time of one unit is over. */
 static void unit_late(struct kh_unit *unit)
 {
@@ -516,19 +552,19 @@ static void unit_late(struct kh_unit *unit)
 void kh_store_tick(struct kh_node *node)
 {
 	struct kh_region *region;
-	struct kh_unit *unit, *tmp;
+	struct kh_list storing;
 
 	kh_list_each (region, &node->regions, node) {
-		unsigned int n = 0;
-
 		if (!region->home || region->home->recovering)
 			continue;
-		/* Those that are put on the list's end meanwhile are not looked at again. */
-		kh_list_each (unit, &region->home->storing, storing_node)
-			n++;
-		kh_list_each_safe (unit, tmp, &region->home->storing, storing_node) {
-			if (!n--)
-				break;
+		/* What is done for one unit may end what is done for another. */
+		kh_list_take(&storing, &region->home->storing);
+		while (!kh_list_empty(&storing)) {
+			struct kh_unit *unit =
+				kh_list_first(&storing, struct kh_unit, storing_node);
+
+			kh_list_del(&unit->storing_node);
+			kh_list_add(&region->home->storing, &unit->storing_node);
 			if (node->now >= unit->store_ns)
 				unit_late(unit);
 			else if (unit->store_ns != KH_NEVER)

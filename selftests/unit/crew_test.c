@@ -255,6 +255,29 @@ static void free_is_all_or_nothing(void **state)
 	assert_int_equal(host_load(other, 4), 0);
 }
 
+/* The dead node's unit is the first of the home's busy ones, and its end completes the others. */
+static void free_of_a_dead_nodes_unit_frees_the_others_too(void **state)
+{
+	struct cluster *c = *state;
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = 3 * UNIT };
+	unsigned int i, before;
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, 0), 0);
+	for (i = 1; i < 3; i++)
+		assert_int_equal(host_want(&c->hosts[1], i, 1, WRITE, 0), 0);
+	c->cut[2] = true;
+	before = c->hosts[0].replies;
+	kh_node_op(c->hosts[0].node, before + 1, &op, c->now);
+	cluster_sleep(c, 2000);
+	assert_int_equal(c->hosts[0].replies, before);
+	cluster_sleep(c, 10000);
+	assert_int_equal(c->hosts[0].replies, before + 1);
+	assert_int_equal(c->hosts[0].result.error, 0);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(host_want(&c->hosts[1], i, 1, READ, 0), ENXIO);
+}
+
 static void null_gives_the_owners_contents_of_the_moment(void **state)
 {
 	struct cluster *c = *state;
@@ -391,6 +414,7 @@ int test_crew(void)
 		TEST(sequential_misses_are_fetched_ahead),
 		TEST(access_before_allocate_is_refused),
 		TEST(free_is_all_or_nothing),
+		TEST(free_of_a_dead_nodes_unit_frees_the_others_too),
 		cmocka_unit_test_setup_teardown(null_gives_the_owners_contents_of_the_moment,
 						setup_null, teardown),
 		TEST(bad_operations_have_their_errnos),
