@@ -492,6 +492,8 @@ static int load_segment(struct khd_store *store, sqlite3_stmt *st)
 	uint64_t number = column64(st, 0), class = column64(st, 1), last = column64(st, 2);
 	struct khd_segment *seg;
 
+	if (number >= store->segments.count && number <= UINT32_MAX && !class)
+		return 0; /* the file was cut off before it */
 	if (number >= store->segments.count || class >= KHD_CLASSES || last >= KHD_CLASSES)
 		return -EBADMSG;
 	seg = &store->segments.at[number];
