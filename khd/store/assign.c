@@ -269,21 +269,35 @@ static int second_slot(struct khd_store *store, unsigned int shift, uint64_t *sl
 	return ret;
 }
 
+/*
+ * The rest of a release waits.  What it has numbered goes through the queues like a whole one: it
+ * is written, applied, and in no checkpoint before.
+ */
+static bool release_part(struct khd_op *op, bool begun)
+{
+	if (!begun)
+		return false;
+	op->lsn = last_given(op->store);
+	op->part = true;
+	khd_op_number(op, true);
+	return true;
+}
+
 static bool assign_release(struct khd_op *op)
 {
 	struct khd_store *store = op->store;
 	const struct khd_range *range = op->more;
 	struct khd_record rec;
-	bool splits;
+	bool splits, begun = false;
 	int ret = 0;
 
 	while (khd_range_next_release(store, range, &rec, &splits)) {
 		if (!khd_log_room(store, 2))
-			return false;
+			return release_part(op, begun);
 		if (splits)
 			ret = second_slot(store, range->shift, &rec.token);
 		if (ret == -EAGAIN)
-			return false;
+			return release_part(op, begun);
 		if (ret) {
 			khd_op_finish(op, -ret);
 			return true;
@@ -298,6 +312,7 @@ static bool assign_release(struct khd_op *op)
 			khd_store_fail(store, ENOMEM, "redo log", 0);
 			return true;
 		}
+		begun = true;
 	}
 	op->lsn = last_given(store);
 	khd_op_number(op, true);

@@ -93,6 +93,7 @@ struct khd_op {
 	uint8_t kind;
 	bool written; /* its slot is, or it has none */
 	bool counted; /* in puts_under_way */
+	bool part; /* of a RELEASE that goes on behind it: it is not the last number */
 	uint8_t tries;
 };
 static_assert(sizeof(struct khd_op) <= sizeof(((struct khd_store_op *)0)->priv), "fits");
