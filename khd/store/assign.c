@@ -102,6 +102,7 @@ static void growth_done(struct khd_job *job)
 	khd_store_enter(store);
 	store->jobs--;
 	store->growing = false;
+	store->grower = NULL;
 	if (!g->ret && khd_space_resize_file(store, g->segments))
 		g->ret = -ENOMEM;
 	/* fail_queue() may have finished it meanwhile */
@@ -132,6 +133,7 @@ static bool grow(struct khd_op *op, uint32_t segments)
 			      .op = op,
 			      .segments = segments };
 	store->growing = true;
+	store->grower = op;
 	khd_job(store, &g->of.job);
 	return false;
 }
@@ -345,7 +347,8 @@ void khd_assign_stalled(struct khd_store *store)
 
 		if (store->error)
 			break;
-		if (khd_checkpoint_gate(store, op->kind))
+		/* it could end, and its growth would find it gone */
+		if (khd_checkpoint_gate(store, op->kind) || op == store->grower)
 			continue;
 		if (op->kind == KHD_OP_PUT && waiting & bit)
 			continue;

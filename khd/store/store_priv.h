@@ -289,6 +289,7 @@ struct khd_store {
 	uint32_t segments_max; /* by capacity */
 	struct khd_class class[KHD_CLASSES];
 	bool growing;
+	struct khd_op *grower; /* stalled; the growth of the file is its */
 
 	KHD_VECTOR(struct khd_purge) purges;
 	KHD_VECTOR(struct khd_dead) dead;
