@@ -66,6 +66,8 @@ static int owner_read(const char *dir, char id[ID_LEN + 1])
 	close(fd);
 	if (ret)
 		return ret;
+	if (!n)
+		return -ENOENT; /* cut off while it was written */
 	if (n != ID_LEN + 1 || line[ID_LEN] != '\n')
 		return -EINVAL;
 	memcpy(id, line, ID_LEN);
@@ -117,6 +119,18 @@ enum khd_claim khd_claim_look(struct khd_state *state, const char *dir, bool the
 		ret = begin_new(state);
 	else if (!ret && has)
 		goto check;
+	if (!ret && there) {
+		/* what is half made has no owner yet, or this one */
+		ret = owner_read(dir, id);
+		if (ret != -ENOENT && (ret || strcmp(id, ours))) {
+			khd_log(KHD_ERR,
+				"%s: the store there is of another state directory; give it back "
+				"its own, or name an empty directory",
+				dir);
+			return KHD_CLAIM_REFUSED;
+		}
+		ret = 0;
+	}
 	if (!ret)
 		return KHD_CLAIM_NEW;
 	khd_log(KHD_ERR,

@@ -126,7 +126,8 @@ static void on_done(struct khd_store_op *sop, int error)
 	pages->under_way--;
 	if (op->code == KH_STORE_PUT)
 		pages->puts_under_way--;
-	if (op->code == KH_STORE_GET && error == EAGAIN && pages->under_way && !pages->stopping) {
+	if (op->code == KH_STORE_GET && error == EAGAIN && pages->under_way &&
+	    khd_pages_store(pages)) {
 		/* The engine has enough to do: this one is the next that it gets. */
 		kh_list_add(pages->gets.next, &op->link);
 		pages->gets_held = true;

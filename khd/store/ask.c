@@ -178,6 +178,7 @@ static void got(struct khd_slot_read *read, const char *wrong, bool device)
 	struct khd_store *store = op->store;
 	struct khd_store_op *api = khd_api(op);
 	struct khd_unit *unit = op->unit;
+	struct khd_extent *e = khd_range_find(store, &api->key);
 
 	if (store->error) {
 		khd_op_finish(op, EIO);
@@ -187,6 +188,8 @@ static void got(struct khd_slot_read *read, const char *wrong, bool device)
 	} else if (!wrong) {
 		store->stats.gets++;
 		khd_op_finish(op, 0);
+	} else if (!e || !khd_unit_stored(unit, e)) {
+		get_known(op); /* released: the slot may be another's by now */
 	} else if (unit->lsn != read->expect.lsn && op->tries++ < 8) {
 		get_known(op); /* the slot was another's by then */
 	} else if (unit->lsn != read->expect.lsn) {

@@ -102,6 +102,7 @@ static void growth_done(struct khd_job *job)
 	khd_store_enter(store);
 	store->jobs--;
 	store->growing = false;
+	store->grower = NULL;
 	if (!g->ret && khd_space_resize_file(store, g->segments))
 		g->ret = -ENOMEM;
 	/* fail_queue() may have finished it meanwhile */
@@ -132,6 +133,7 @@ static bool grow(struct khd_op *op, uint32_t segments)
 			      .op = op,
 			      .segments = segments };
 	store->growing = true;
+	store->grower = op;
 	khd_job(store, &g->of.job);
 	return false;
 }
@@ -269,21 +271,35 @@ static int second_slot(struct khd_store *store, unsigned int shift, uint64_t *sl
 	return ret;
 }
 
+/*
+ * The rest of a release waits.  What it has numbered goes through the queues like a whole one: it
+ * is written, applied, and in no checkpoint before.
+ */
+static bool release_part(struct khd_op *op, bool begun)
+{
+	if (!begun)
+		return false;
+	op->lsn = last_given(op->store);
+	op->part = true;
+	khd_op_number(op, true);
+	return true;
+}
+
 static bool assign_release(struct khd_op *op)
 {
 	struct khd_store *store = op->store;
 	const struct khd_range *range = op->more;
 	struct khd_record rec;
-	bool splits;
+	bool splits, begun = false;
 	int ret = 0;
 
 	while (khd_range_next_release(store, range, &rec, &splits)) {
 		if (!khd_log_room(store, 2))
-			return false;
+			return release_part(op, begun);
 		if (splits)
 			ret = second_slot(store, range->shift, &rec.token);
 		if (ret == -EAGAIN)
-			return false;
+			return release_part(op, begun);
 		if (ret) {
 			khd_op_finish(op, -ret);
 			return true;
@@ -298,6 +314,7 @@ static bool assign_release(struct khd_op *op)
 			khd_store_fail(store, ENOMEM, "redo log", 0);
 			return true;
 		}
+		begun = true;
 	}
 	op->lsn = last_given(store);
 	khd_op_number(op, true);
@@ -330,7 +347,8 @@ void khd_assign_stalled(struct khd_store *store)
 
 		if (store->error)
 			break;
-		if (khd_checkpoint_gate(store, op->kind))
+		/* it could end, and its growth would find it gone */
+		if (khd_checkpoint_gate(store, op->kind) || op == store->grower)
 			continue;
 		if (op->kind == KHD_OP_PUT && waiting & bit)
 			continue;

@@ -268,7 +268,8 @@ static bool freeze_segment(struct khd_store *store, struct khd_frozen *f, uint32
 
 	if (seg->headless && seg->class)
 		khd_space_write_headers(store, number);
-	if (!seg->dirty)
+	/* one that is not yet zeroed is still the pool's, and has to be zeroed after a crash */
+	if (!seg->dirty || seg->zeroing)
 		return true;
 	seg->dirty = false;
 	row = khd_push(&f->segments);

@@ -144,11 +144,13 @@ static void ready_later(struct khd_store *store)
 
 /* ---------------------------------------------------------------- going on, and ending */
 
+/* A group or a checkpoint that an error met never ends: what it still has at the disk is counted. */
 static bool quiet(const struct khd_store *store)
 {
 	return kh_list_empty(&store->stalled) && kh_list_empty(&store->order) &&
 	       kh_list_empty(&store->syncing) && !store->gets_under_way &&
-	       store->log.state == KHD_GROUP_IDLE && store->ckpt == KHD_CKPT_IDLE &&
+	       (store->error ||
+		(store->log.state == KHD_GROUP_IDLE && store->ckpt == KHD_CKPT_IDLE)) &&
 	       !khd_scrub_busy(store) && !khd_compact_busy(store);
 }
 

@@ -153,12 +153,14 @@ static uint64_t column64(sqlite3_stmt *st, int column)
 	return (uint64_t)sqlite3_column_int64(st, column);
 }
 
-static void bind_key(sqlite3_stmt *st, int at, const struct khd_key *key)
+/*
+ * Blobs are bound as they lie with the caller, until its statement has ended: a copy could fail,
+ * and a key that is NULL is found nowhere.
+ */
+static void bind_key(sqlite3_stmt *st, int at, const struct khd_key *key, uint8_t blob[KEY_BYTES])
 {
-	uint8_t blob[KEY_BYTES];
-
 	key_pack(blob, key);
-	sqlite3_bind_blob(st, at, blob, sizeof(blob), SQLITE_TRANSIENT);
+	sqlite3_bind_blob(st, at, blob, KEY_BYTES, SQLITE_STATIC);
 }
 
 /* A statement that gives no row. */
@@ -328,9 +330,10 @@ static void row_of(sqlite3_stmt *st, struct khd_row *row)
 int khd_index_find(struct khd_index *index, struct khd_row *row)
 {
 	sqlite3_stmt *st = index->statement[FIND];
+	uint8_t blob[KEY_BYTES];
 	int step;
 
-	bind_key(st, 1, &row->key);
+	bind_key(st, 1, &row->key, blob);
 	step = sqlite3_step(st);
 	if (step == SQLITE_ROW)
 		row_of(st, row);
@@ -340,8 +343,9 @@ int khd_index_find(struct khd_index *index, struct khd_row *row)
 int khd_index_store(struct khd_index *index, const struct khd_row *row)
 {
 	sqlite3_stmt *st = index->statement[STORE];
+	uint8_t blob[KEY_BYTES];
 
-	bind_key(st, 1, &row->key);
+	bind_key(st, 1, &row->key, blob);
 	bind64(st, 2, row->version);
 	bind64(st, 3, row->token);
 	bind64(st, 4, row->lsn);
@@ -352,7 +356,9 @@ int khd_index_store(struct khd_index *index, const struct khd_row *row)
 
 int khd_index_delete(struct khd_index *index, const struct khd_key *key)
 {
-	bind_key(index->statement[DELETE], 1, key);
+	uint8_t blob[KEY_BYTES];
+
+	bind_key(index->statement[DELETE], 1, key, blob);
 	return run(index, DELETE);
 }
 
@@ -380,8 +386,8 @@ int khd_index_scan(struct khd_index *index, const struct khd_purge *purge,
 	}
 	if (after)
 		key_pack(low, after);
-	sqlite3_bind_blob(st, 1, low, bytes, SQLITE_TRANSIENT);
-	sqlite3_bind_blob(st, 2, high, sizeof(high), SQLITE_TRANSIENT);
+	sqlite3_bind_blob(st, 1, low, bytes, SQLITE_STATIC);
+	sqlite3_bind_blob(st, 2, high, sizeof(high), SQLITE_STATIC);
 	sqlite3_bind_int64(st, 3, -1);
 	while (count < max && (step = sqlite3_step(st)) == SQLITE_ROW) {
 		row_of(st, &row);
@@ -406,11 +412,11 @@ int khd_index_store_range(struct khd_index *index, const struct khd_extent *e)
 	put_be64(start, (uint64_t)(e->start >> 64));
 	put_be64(start + 8, (uint64_t)e->start);
 	bind64(st, 1, e->slot);
-	sqlite3_bind_blob(st, 2, start, sizeof(start), SQLITE_TRANSIENT);
+	sqlite3_bind_blob(st, 2, start, sizeof(start), SQLITE_STATIC);
 	bind64(st, 3, e->units);
 	bind64(st, 4, e->shift);
 	bind64(st, 5, e->generation);
-	sqlite3_bind_blob(st, 6, e->tag.bytes, sizeof(e->tag.bytes), SQLITE_TRANSIENT);
+	sqlite3_bind_blob(st, 6, e->tag.bytes, sizeof(e->tag.bytes), SQLITE_STATIC);
 	bind64(st, 7, e->born);
 	bind64(st, 8, e->lsn);
 	return run(index, STORE_RANGE);
@@ -425,15 +431,15 @@ int khd_index_delete_range(struct khd_index *index, uint64_t slot)
 int khd_index_store_parked(struct khd_index *index, const struct khd_parked_unit *p)
 {
 	sqlite3_stmt *st = index->statement[STORE_PARKED];
+	uint8_t blob[KEY_BYTES];
 
 	bind64(st, 1, p->parked.id);
-	bind_key(st, 2, &p->parked.key);
+	bind_key(st, 2, &p->parked.key, blob);
 	bind64(st, 3, p->parked.meta.version);
 	bind64(st, 4, p->parked.meta.token);
 	bind64(st, 5, p->slot);
 	bind64(st, 6, p->crc);
-	sqlite3_bind_blob(st, 7, p->parked.tag.bytes, sizeof(p->parked.tag.bytes),
-			  SQLITE_TRANSIENT);
+	sqlite3_bind_blob(st, 7, p->parked.tag.bytes, sizeof(p->parked.tag.bytes), SQLITE_STATIC);
 	return run(index, STORE_PARKED);
 }
 
@@ -492,6 +498,8 @@ static int load_segment(struct khd_store *store, sqlite3_stmt *st)
 	uint64_t number = column64(st, 0), class = column64(st, 1), last = column64(st, 2);
 	struct khd_segment *seg;
 
+	if (number >= store->segments.count && number <= UINT32_MAX && !class)
+		return 0; /* the file was cut off before it */
 	if (number >= store->segments.count || class >= KHD_CLASSES || last >= KHD_CLASSES)
 		return -EBADMSG;
 	seg = &store->segments.at[number];

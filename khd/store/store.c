@@ -230,7 +230,11 @@ void khd_store_advance(struct khd_store *store)
 		apply(op);
 		store->lsn_applied = op->lsn;
 		kh_list_del(&op->link);
-		if (op->kind == KHD_OP_PUT && (early || !(khd_api(op)->flags & KHD_STORE_SYNC)))
+		if (op->part) {
+			op->part = false;
+			kh_list_add(&store->stalled, &op->link);
+		} else if (op->kind == KHD_OP_PUT &&
+			   (early || !(khd_api(op)->flags & KHD_STORE_SYNC)))
 			khd_op_finish(op, 0);
 		else
 			kh_list_add(&store->syncing, &op->link);

@@ -93,6 +93,7 @@ struct khd_op {
 	uint8_t kind;
 	bool written; /* its slot is, or it has none */
 	bool counted; /* in puts_under_way */
+	bool part; /* of a RELEASE that goes on behind it: it is not the last number */
 	uint8_t tries;
 };
 static_assert(sizeof(struct khd_op) <= sizeof(((struct khd_store_op *)0)->priv), "fits");
@@ -288,6 +289,7 @@ struct khd_store {
 	uint32_t segments_max; /* by capacity */
 	struct khd_class class[KHD_CLASSES];
 	bool growing;
+	struct khd_op *grower; /* stalled; the growth of the file is its */
 
 	KHD_VECTOR(struct khd_purge) purges;
 	KHD_VECTOR(struct khd_dead) dead;

@@ -725,6 +725,76 @@ static void the_first_error_is_the_last(void **state)
 	assert_int_equal(get(f, &r, 0), 1);
 }
 
+/* Rows of the index about segments that were cut off do not keep it from being opened. */
+static void a_shrunk_store_opens(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range low = range_of(0, 500, 12, 1), high = range_of(1ull << 32, 500, 12, 2);
+	uint64_t i;
+
+	assert_int_equal(reserve(f, &low), 0);
+	assert_int_equal(reserve(f, &high), 0);
+	for (i = 0; i < 500; i++)
+		assert_int_equal(put(f, &low, i, 1), 0);
+	for (i = 0; i < 500; i++)
+		assert_int_equal(put(f, &high, i, 1), 0);
+	assert_int_equal(release(f, &low), 0);
+	tick(f, 2);
+	assert_int_equal(khd_store_resize(f->store, 4 << 20), 0);
+	tick(f, 60);
+	assert_true(f->sim->base.ops->size(&f->sim->base, KHD_FILE_SLOTS) <= 4 << 20);
+	f->config.capacity = 0;
+	reopen(f);
+	for (i = 0; i < 500; i++)
+		assert_int_equal(get(f, &high, i), 1);
+	assert_int_equal(f->events, 0);
+}
+
+/* A release of more ranges than the log has room for goes on after checkpoints, and a crash does no
+ * harm. */
+static void a_release_longer_than_the_log(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range all = range_of(0, 4600, 9, 1), one;
+	uint64_t i;
+
+	for (i = 0; i < 2300; i++) {
+		one = range_of(i << 10, 1, 9, 1);
+		assert_int_equal(reserve(f, &one), 0);
+	}
+	tick(f, 40);
+	assert_int_equal(release(f, &all), 0);
+	assert_int_equal(crash(f, DISK_LOST), 0);
+	assert_int_equal(get(f, &one, 0), -ENXIO);
+	one.generation = 2;
+	assert_int_equal(reserve(f, &one), 0);
+	assert_int_equal(f->events, 0);
+}
+
+/* Whatever was under way when the device failed, the store can be stopped. */
+static void a_failed_store_stops(void **state)
+{
+	static const enum disk_fault how[] = { DISK_EIO_WRITE, DISK_EIO_FLUSH };
+	struct khd_range r = range_of(0, 8, 12, 1);
+	unsigned int kind, nth;
+
+	for (kind = 0; kind < 2; kind++)
+		for (nth = 1; nth < 12; nth++) {
+			struct fixture *f;
+			uint64_t unit;
+
+			assert_int_equal(setup(state), 0);
+			f = *state;
+			assert_int_equal(reserve(f, &r), 0);
+			disk_sim_fail(f->sim, how[kind], nth, 1);
+			for (unit = 0; unit < 3; unit++)
+				put(f, &r, unit, 1);
+			tick(f, 40);
+			stop(f);
+			assert_int_equal(teardown(state), 0);
+		}
+}
+
 static void stores_that_are_none_are_told_apart(void **state)
 {
 	struct fixture *f = *state;
@@ -944,6 +1014,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_first_error_is_the_last, setup, teardown),
 		cmocka_unit_test_setup_teardown(stores_that_are_none_are_told_apart, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(a_shrunk_store_opens, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_release_longer_than_the_log, setup, teardown),
+		cmocka_unit_test(a_failed_store_stops),
 		cmocka_unit_test(what_a_recovery_did_not_count_never_counts),
 		cmocka_unit_test(holes_in_the_log_are_no_torn_tail),
 		cmocka_unit_test(misdirected_writes_are_noticed),
