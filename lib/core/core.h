@@ -5,7 +5,8 @@
  *   node.c    a node: creation, events, the order of things in one step
  *   out.c     messages that leave, coalesced; those to the node itself
  *   region.c  descriptors, who is home of what (region directory), persistence
- *   home.c    the directory of a home: one request per unit at a time (mechanism)
+ *   home.c    what nodes say to a home's directory: one request per unit at a time
+ *   service.c one request at its home (mechanism)
  *   cm_*.c    when a request is granted (policy)
  *   census.c  inventories as a home reads them: restart, rejoin, expired leases
  *   holder.c  what homes demand of this node's module
@@ -650,7 +651,19 @@ void kh_unit_roll(struct kh_unit *unit, uint64_t before);
 bool kh_rolls_full(struct kh_region *region);
 void kh_roll_add(struct kh_region *region, const struct kh_roll *roll);
 void kh_rolls_end(struct kh_region *region);
+
+/* service.c */
 uint64_t kh_token_new(struct kh_region *region);
+struct kh_owed *kh_owed_by(struct kh_service *s, kh_node_id party);
+void kh_send_inv(struct kh_unit *unit, const struct kh_service *s, const struct kh_owed *owed);
+void kh_send_forward(struct kh_unit *unit, const struct kh_service *s);
+void kh_service_confuse(struct kh_unit *unit, struct kh_service *s, uint32_t flags);
+void kh_service_deferred(struct kh_unit *unit, struct kh_service *s);
+void kh_unit_kept(struct kh_unit *unit, kh_node_id party, uint32_t gen, uint64_t token);
+void kh_owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_owed *owed,
+		      uint32_t status);
+void kh_service_end(struct kh_unit *unit);
+void kh_service_token(struct kh_unit *unit, struct kh_service *s);
 void kh_service_next(struct kh_unit *unit);
 void kh_service_run(struct kh_unit *unit);
 void kh_service_cancel(struct kh_unit *unit);
@@ -658,6 +671,8 @@ void kh_service_withdraw(struct kh_unit *unit, const struct kh_served *call);
 void kh_service_complete(struct kh_unit *unit, uint64_t version);
 void kh_service_nack(struct kh_unit *unit, struct kh_service *s, uint32_t error, uint32_t flags);
 void kh_service_free(struct kh_service *s);
+
+/* home.c */
 bool kh_service_resume(struct kh_unit *unit, kh_node_id owner);
 bool kh_service_granted(const struct kh_unit *unit, kh_node_id owner);
 void kh_service_add(struct kh_unit *unit, struct kh_service *s);
@@ -665,9 +680,6 @@ void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms);
 void kh_home_resend(struct kh_node *node, struct kh_peer *peer);
 const char *kh_home_check(const struct kh_region *region);
 kh_handler kh_on_req, kh_on_iack, kh_on_done, kh_on_evict, kh_on_hask;
-
-void kh_service_end(struct kh_unit *unit);
-void kh_service_token(struct kh_unit *unit, struct kh_service *s);
 
 /* what a CM may do: cm.h */
 
