@@ -3,7 +3,7 @@
  * cm.h - the interface of consistency managers
  *
  * A consistency manager decides when a request is granted and who must lose or lend
- * a right for it.  It moves no data and keeps no messages: the home (home.c) serves one
+ * a right for it.  It moves no data and keeps no messages: the home (service.c) serves one
  * request per unit at a time, numbers it, sends what the manager asks for and keeps the
  * directory.  A manager calls nothing but kh_cm_grant(), kh_cm_revoke(), kh_cm_fetch() and
  * kh_cm_refuse(), for the request that it was called with.
