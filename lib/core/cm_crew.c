@@ -90,6 +90,7 @@ static void write_grant(struct kh_unit *unit, struct kh_service *s)
 
 static void crew_fault(struct kh_unit *unit, struct kh_service *s)
 {
+	enum kh_settled settled;
 	bool held;
 
 	if (!unit->owner.party && !unit->version) {
@@ -101,12 +102,15 @@ static void crew_fault(struct kh_unit *unit, struct kh_service *s)
 		/* It asked before it had its last grant; only a later word counts. */
 		if (s->held_token >= unit->owner.token) {
 			kh_unit_forget(unit, s->asker);
-			if (kh_unit_settle(unit) != KH_SETTLED) {
+			settled = kh_unit_settle(unit);
+			if (settled == KH_SETTLED_LOST) {
 				kh_unit_lost(unit, true);
 				kh_cm_refuse(unit, s, EIO);
-				return;
+			} else if (settled == KH_SETTLED) {
+				crew_fault(unit, s);
+			} else {
+				kh_cm_refuse(unit, s, EAGAIN);
 			}
-			crew_fault(unit, s);
 			return;
 		}
 		kh_cm_refuse(unit, s, EAGAIN);

@@ -626,6 +626,7 @@ enum kh_settled {
 	KH_SETTLED_LOST, /* nobody within reach has the last version */
 	KH_SETTLED_COPIES, /* only READ copies have it: they must be kept first */
 	KH_SETTLED_LOOK, /* its place must be asked first */
+	KH_SETTLED_LATER, /* this node's own inventory must be judged first */
 };
 struct kh_served;
 /* home.c */

@@ -299,6 +299,10 @@ void kh_service_run(struct kh_unit *unit)
 				kh_cm_refuse(unit, s, EAGAIN);
 			return;
 		}
+		if (settled == KH_SETTLED_LATER) {
+			kh_cm_refuse(unit, s, EAGAIN);
+			return;
+		}
 		if (settled == KH_SETTLED_LOST) {
 			kh_unit_lost(unit, !unit->owner.party);
 			kh_cm_refuse(unit, s, EIO);

@@ -240,6 +240,10 @@ void kh_store_run(struct kh_unit *unit, struct kh_service *s)
 			run_end(unit, s, EAGAIN);
 		return;
 	}
+	if (settled == KH_SETTLED_LATER) {
+		run_end(unit, s, EAGAIN);
+		return;
+	}
 	if (settled == KH_SETTLED_LOST || kh_unit_clean(unit)) {
 		run_end(unit, s, settled == KH_SETTLED_LOST ? EIO : 0);
 		return;

@@ -291,6 +291,20 @@ static enum kh_settled replace_owner(struct kh_unit *unit, uint64_t stored)
 	return KH_SETTLED;
 }
 
+/*
+ * Is it this node itself that has what is void?  Its khd was stopped for longer than its leases: it judges itself
+ * in a moment, and nothing need be given up before.
+ */
+static bool own_is_void(const struct kh_unit *unit)
+{
+	struct kh_node *node = unit->region->owner;
+	const struct kh_peer *self = kh_self(node);
+
+	if (unit->owner.party != self->id && unit->backup.party != self->id)
+		return false;
+	return !self->census || !kh_grantee_valid(node, unit->region, self->id);
+}
+
 static enum kh_settled settle(struct kh_unit *unit)
 {
 	bool placed = kh_place_of(unit->region, unit->node.key) != NULL;
@@ -312,6 +326,8 @@ static enum kh_settled settle(struct kh_unit *unit)
 	}
 	if (unit->copy_count)
 		return KH_SETTLED_COPIES;
+	if (own_is_void(unit))
+		return KH_SETTLED_LATER;
 	return replace_owner(unit, stored);
 }
 
