@@ -471,7 +471,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	drop_old_records(unit);
 	lost = drop_rolled(unit);
 	if (!unit->listed_count) {
-		if (lost)
+		if (lost && !kh_place_of(unit->region, unit->node.key))
 			kh_unit_lost(unit, !missing);
 		return;
 	}

@@ -22,7 +22,7 @@ static void send(struct kh_unit *unit, struct kh_service *s)
 
 static void null_fault(struct kh_unit *unit, struct kh_service *s)
 {
-	if (!unit->owner.party) {
+	if (!unit->owner.party && !unit->version) {
 		kh_cm_grant(unit, s, KH_SOURCE_ZERO, true);
 		return;
 	}

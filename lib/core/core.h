@@ -688,6 +688,7 @@ kh_handler kh_on_req, kh_on_iack, kh_on_done, kh_on_evict, kh_on_hask;
 struct kh_served;
 const struct kh_place *kh_place_of(const struct kh_region *region, uint64_t unit);
 uint64_t kh_place_units(const struct kh_region *region);
+bool kh_place_reachable(const struct kh_region *region);
 void kh_place_take(struct kh_region *region, uint64_t start, uint64_t end, kh_node_id store,
 		   uint64_t generation, struct kh_served *served);
 unsigned int kh_place_give(struct kh_region *region, uint64_t start, uint64_t end,

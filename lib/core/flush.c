@@ -53,8 +53,9 @@ static bool is_wanted(const struct kh_unit *unit)
 {
 	const struct kh_service *s = unit->busy;
 
-	return !kh_unit_clean(unit) || (s && s->grant_sent && s->want == KHAZANA_RIGHT_WRITE &&
-					kh_place_of(unit->region, unit->node.key));
+	return !kh_unit_clean(unit) ||
+	       (s && (s->grant_sent || s->confused) && s->want == KHAZANA_RIGHT_WRITE &&
+		kh_place_of(unit->region, unit->node.key));
 }
 
 static void flush_end(struct kh_flush *flush)
@@ -91,10 +92,12 @@ static void flush_run(struct kh_flush *flush)
 	if (flush->running)
 		return;
 	flush->running = true;
-	while (flush->next < flush->count && flush->open < KH_FLUSH_UNITS && !flush->error)
+	/* Somebody who waits hears of the first error; what the home does by itself goes on. */
+	while (flush->next < flush->count && flush->open < KH_FLUSH_UNITS &&
+	       !(flush->error && flush->served))
 		flush_unit(flush, flush->keys[flush->next++]);
 	flush->running = false;
-	if (!flush->open && (flush->error || flush->next == flush->count))
+	if (!flush->open && ((flush->error && flush->served) || flush->next == flush->count))
 		flush_end(flush);
 }
 

@@ -422,6 +422,9 @@ static void revoked(struct kh_node *node, const struct khazana_request *req)
 		return;
 	d = *kept;
 	demand_free(kept);
+	/* What was stored under a lease that is over is judged first. */
+	if (d.flush && suspended(d.region))
+		return;
 	cmd.region = d.region->handle;
 	cmd.unit = d.unit;
 	cmd.frame = cmd.frame_handoff = KH_NO_FRAME;

@@ -317,7 +317,9 @@ static void got(struct kh_node *node, const struct kh_keep *k, const struct kh_s
 					.flags = r->data ? 0 : KH_DATA_ZERO };
 
 	if (r->error) {
-		answer_iack(node, k, r->error == ENXIO ? KH_ACK_ABSENT : KH_ACK_DAMAGED);
+		answer_iack(node, k,
+			    r->error == ENXIO || r->error == EAGAIN ? KH_ACK_ABSENT :
+								      KH_ACK_DAMAGED);
 	} else if (r->version != k->version) {
 		answer_iack(node, k, KH_ACK_ABSENT);
 	} else if (asker) {

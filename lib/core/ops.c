@@ -235,6 +235,17 @@ static void attach_done(struct kh_node *node, struct kh_run *run, const struct k
 	run_free(node, run);
 }
 
+/*
+ * Is what programs of this node stored known to their home?  Not while the lease is over: what they
+ * stored under it may have been given up, and they are told when the home has judged it.
+ */
+static bool may_flush(struct kh_node *node, const struct kh_run *run)
+{
+	const struct kh_region *region = kh_region_by_handle(node, run->flush->region);
+
+	return !region || !region->lease || kh_lease_ready(node, region->lease);
+}
+
 /* The home answered. */
 static void answered(struct kh_node *node, void *context, const struct kh_wire_result *result,
 		     const void *data, size_t len)
@@ -244,6 +255,11 @@ static void answered(struct kh_node *node, void *context, const struct kh_wire_r
 	struct kh_wire_page page;
 
 	run->call = 0;
+	/* What this node stored may be lost: its inventory is judged first. */
+	if (run->flush && !may_flush(node, run)) {
+		run_again(node, run);
+		return;
+	}
 	if (result->error == EREMCHG || result->error == EHOSTUNREACH ||
 	    (result->error == EAGAIN && run->op.code == KH_OP_FLUSH)) {
 		run->sent |= result->error == EHOSTUNREACH;
@@ -334,6 +350,10 @@ static void found(struct kh_node *node, void *context, struct kh_region *region,
 	if (run->op.code == KH_OP_UNRESERVE && !run->attach &&
 	    (run->op.addr.hi != region->start.hi || run->op.addr.lo != region->start.lo)) {
 		run_end(node, run, EINVAL);
+		return;
+	}
+	if (run->flush && !may_flush(node, run)) {
+		run_again(node, run);
 		return;
 	}
 	run->home = region->home_id;

@@ -74,6 +74,21 @@ static void place_insert(struct kh_home *home, const struct kh_place *place)
 	home->place_count++;
 }
 
+/* Are all nodes connected whose stores keep something of @region? */
+bool kh_place_reachable(const struct kh_region *region)
+{
+	uint32_t i;
+
+	for (i = 0; i < region->home->place_count; i++) {
+		const struct kh_peer *peer =
+			kh_peer_find(region->owner, region->home->places[i].node);
+
+		if (!peer || !(peer->self || peer->connected))
+			return false;
+	}
+	return true;
+}
+
 static struct kh_move *move_add(struct kh_region *region, const struct kh_place *place,
 				enum kh_place_state state, struct kh_served *served)
 {

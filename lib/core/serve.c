@@ -96,11 +96,17 @@ uint64_t kh_node_allocated(const struct kh_node *node)
 	const struct kh_region *region;
 	uint64_t pages = 0;
 
-	kh_list_each (region, &node->regions, node)
-		if (region->home)
-			pages += (kh_intervals_count(&region->home->allocated, 0, region->units) -
-				  kh_place_units(region))
-				 << (region->unit_shift - 12);
+	kh_list_each (region, &node->regions, node) {
+		uint64_t all, kept;
+
+		if (!region->home)
+			continue;
+		all = kh_intervals_count(&region->home->allocated, 0, region->units);
+		kept = kh_place_units(region);
+		/* Places go after the units that they are for. */
+		if (all > kept)
+			pages += (all - kept) << (region->unit_shift - 12);
+	}
 	return pages;
 }
 
@@ -539,11 +545,15 @@ static uint32_t region_destroy(struct kh_node *node, struct kh_region *region)
 	return 0;
 }
 
-/* The stores gave the space back, or some of them are out of reach: then the region stays, empty. */
+/*
+ * The stores gave the space back, or some of them could not: then the region stays, empty.  By
+ * force it goes all the same, and what those stores keep for it stays there unused.
+ */
 static void unreserve_last(struct kh_node *node, struct kh_served *served)
 {
 	struct kh_region *region = served->region;
-	uint32_t error = served->error;
+	bool force = served->call.flags & KH_OPF_FORCE;
+	uint32_t error = force && !served->unsaved ? 0 : served->error;
 
 	if (!error)
 		error = region_destroy(node, region);
@@ -556,6 +566,8 @@ static void unreserve_end(struct kh_node *node, struct kh_served *served)
 {
 	struct kh_region *region = served->region;
 
+	if (!served->error && !(served->call.flags & KH_OPF_FORCE) && !kh_place_reachable(region))
+		served->error = ETIMEDOUT;
 	if (served->error) {
 		unreserve_last(node, served);
 		return;

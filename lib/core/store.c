@@ -167,7 +167,8 @@ static void store_beside(struct kh_unit *unit)
 	struct kh_node *node = unit->region->owner;
 	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
 	kh_node_id source = holder_of(unit);
-	bool going = unit->busy->grant_sent && unit->busy->want == KHAZANA_RIGHT_WRITE;
+	bool going = (unit->busy->grant_sent || unit->busy->confused) &&
+		     unit->busy->want == KHAZANA_RIGHT_WRITE;
 
 	if (!place || (kh_unit_clean(unit) && !going)) {
 		kh_store_ended(unit, NULL, 0);

@@ -292,8 +292,8 @@ static enum kh_settled replace_owner(struct kh_unit *unit, uint64_t stored)
 }
 
 /*
- * Is it this node itself that has what is void?  Its khd was stopped for longer than its leases: it judges itself
- * in a moment, and nothing need be given up before.
+ * Is it this node itself that has what is void?  Its khd was stopped for longer than its leases: it
+ * judges itself in a moment, and nothing need be given up before.
  */
 static bool own_is_void(const struct kh_unit *unit)
 {
