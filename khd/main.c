@@ -231,13 +231,19 @@ static struct khd_loop *make_loop(const struct khd_config *config)
 	return khd_loop_poll(ios);
 }
 
+/* Before there are threads: the one of the store's jobs inherits it, and a fault waits for that
+ * too. */
+static void never_wait_for_writeback(void)
+{
+	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
+		khd_log(KHD_WARN, "PR_SET_IO_FLUSHER: %s", strerror(errno));
+}
+
 /* Memory that serves a fault must not wait for memory; needs privileges that tests lack. */
 static void harden(struct khd *khd)
 {
 	struct sched_param param = { .sched_priority = khd->config.priority };
 
-	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
-		khd_log(KHD_WARN, "PR_SET_IO_FLUSHER: %s", strerror(errno));
 	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
 		khd_log(KHD_WARN, "mlockall: %s", strerror(errno));
 	if (khd->device)
@@ -366,6 +372,7 @@ static int serve(struct khd *khd)
 	khd_log(KHD_INFO, "version %s, node %u of cluster %s", VERSION, khd->config.id,
 		khd->config.cluster);
 	say_promises(&khd->config);
+	never_wait_for_writeback();
 	if (!open_all(khd)) {
 		close_all(khd);
 		return EXIT_FAILURE;
