@@ -9,7 +9,7 @@ $(eval $(call kh_test,selftests/store/vfs_test,selftests/store/vfs_test.c $(kh_d
 	khd/store/vfs.c khd/store/crc32c.c,,cmocka sqlite3))
 
 $(eval $(call kh_test,selftests/store/disk_dir_test,selftests/store/disk_dir_test.c \
-	khd/store/disk_dir.c khd/worker.c khd/loop_poll.c khd/loop_uring.c khd/log.c,,cmocka liburing))
+	khd/store/disk_dir.c khd/store/flock.c khd/worker.c khd/loop_poll.c khd/loop_uring.c khd/log.c,,cmocka liburing))
 
 .PHONY: check-unit-vfs check-unit-disk-dir
 check-unit: check-unit-vfs check-unit-disk-dir
