@@ -32,6 +32,8 @@ check-store-all: $(O)/selftests/store/check_store
 
 $(eval $(call kh_test,selftests/store/store_bench,selftests/store/store_bench.c khd/worker.c \
 	khd/loop_poll.c khd/loop_uring.c khd/log.c,khdstore,sqlite3 liburing lmdb))
+$(eval $(call kh_test,selftests/store/store_start,selftests/store/store_start.c khd/worker.c \
+	khd/loop_poll.c khd/loop_uring.c khd/log.c,khdstore,sqlite3 liburing))
 endif
 
 $(eval $(call kh_test,selftests/store/store_test,selftests/store/store_test.c \
