@@ -24,6 +24,7 @@
  * @tcp: the peers
  * @control: the clients
  * @pages: the page store, NULL without one
+ * @park: from the module to @pages, NULL without either
  * @node: the core
  * @node_config: what it was born with
  * @incarnation: of this start
@@ -39,6 +40,7 @@ struct khd {
 	struct khd_tcp *tcp;
 	struct khd_control *control;
 	struct khd_pages *pages;
+	struct khd_park *park;
 	struct kh_node *node;
 	struct kh_node_config node_config;
 	uint64_t incarnation;

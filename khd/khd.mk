@@ -26,8 +26,13 @@ $(eval $(call kh_test,selftests/khd/pages_test,selftests/khd/pages_test.c $(khd_
 	cmocka liburing sqlite3))
 $(eval $(call kh_test,selftests/khd/park,selftests/khd/park.c khd/loop_poll.c khd/log.c,khstore,sqlite3))
 
-check-unit: check-unit-pages
-.PHONY: check-unit-pages
+$(eval $(call kh_test,selftests/khd/park_test,selftests/khd/park_test.c khd/park.c khd/loop_poll.c khd/log.c,\
+	khstore,cmocka sqlite3))
+
+check-unit: check-unit-pages check-unit-park
+.PHONY: check-unit-pages check-unit-park
 check-unit-pages: $(O)/selftests/khd/pages_test
 	scripts/tap pages -- $<
+check-unit-park: $(O)/selftests/khd/park_test
+	scripts/tap park -- $<
 endif

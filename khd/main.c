@@ -19,6 +19,7 @@
 #include "khd/khd.h"
 #include "khd/log.h"
 #include "khd/pages.h"
+#include "khd/park.h"
 #include "khd/state.h"
 #include "khd/tcp.h"
 
@@ -279,6 +280,11 @@ static bool open_all(struct khd *khd)
 	} else {
 		host_random(khd, &khd->boot, sizeof(khd->boot));
 	}
+	if (khd->pages && khd->device) {
+		khd->park = khd_park_open(khd);
+		if (!khd->park)
+			return false;
+	}
 	khd->tcp = khd_tcp_open(khd);
 	return khd->tcp && make_node(khd);
 }
@@ -290,6 +296,7 @@ static void close_all(struct khd *khd)
 	if (khd->node)
 		kh_node_destroy(khd->node);
 	khd_tcp_close(khd->tcp);
+	khd_park_close(khd->park);
 	khd_device_close(khd->device);
 	khd_pages_close(khd->pages);
 	khd_control_close(khd->control);
@@ -344,6 +351,9 @@ static void run(struct khd *khd)
 			if (deadline < next)
 				next = deadline;
 		}
+		deadline = khd_park_tick(khd->park, now);
+		if (deadline < next)
+			next = deadline;
 		/* In this order: messages leave before the kernel looks for new requests. */
 		khd_tcp_flush(khd->tcp);
 		if (khd->device)

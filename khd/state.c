@@ -15,12 +15,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "khd/log.h"
 #include "khd/state.h"
+#include "khd/store/flock.h"
 
 #define SUFFIX ".new"
 #define INCARNATION_MAX ((1u << 20) - 1) /* an epoch has 20 bits of a token */
@@ -159,10 +159,9 @@ struct khd_state *khd_state_open(const char *path, uint64_t *incarnation)
 		goto fail;
 	}
 	state->lock = openat(state->dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (state->lock < 0 || flock(state->lock, LOCK_EX | LOCK_NB) < 0) {
-		ret = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	ret = state->lock < 0 ? -errno : khd_flock(state->lock, true);
+	if (ret)
 		goto fail;
-	}
 	ret = state->blobs = open_dir(state->dir, "blobs");
 	if (ret < 0)
 		goto fail;

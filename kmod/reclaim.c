@@ -25,6 +25,7 @@ void kz_reclaim_init(struct kz_reclaim *reclaim)
 {
 	spin_lock_init(&reclaim->lock);
 	INIT_LIST_HEAD(&reclaim->units);
+	reclaim->pressure = jiffies;
 }
 
 /**

@@ -17,11 +17,13 @@ struct kz_unit;
  * @lock: protects the rest; inside a unit's lock
  * @units: struct kz_unit by @lru
  * @pages: machine pages they have
+ * @pressure: jiffies, when khd may be told again that frames are short
  */
 struct kz_reclaim {
 	spinlock_t lock;	/* inside a unit's */
 	struct list_head units;
 	unsigned long pages;
+	unsigned long pressure;
 };
 
 void kz_reclaim_init(struct kz_reclaim *reclaim);

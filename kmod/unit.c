@@ -32,6 +32,8 @@
 #include "unit.h"
 
 #define KZ_FRAME_WAIT_MS	10	/* between attempts when the limit is met */
+#define KZ_PRESSURE_MS		50	/* between two notices of it */
+#define KZ_SHORT_PART		8	/* short: more than all but one part of so many are in use */
 #define KZ_RECLAIM_BATCH	32u	/* pages that reclaim frees at a time */
 #define KZ_ERROR_JIFFIES	(HZ)	/* how long a retried fault finds its error */
 #define KZ_SWEEP		2	/* records that are looked at when one is made */
@@ -235,6 +237,30 @@ void kz_unit_free(struct kz_unit *unit)
 	kfree(unit);
 }
 
+/*
+ * Tell khd that frames are short, so that it has some made droppable.  A notice may be lost, and
+ * what it leads to too: who waits tells again.
+ */
+static void tell_pressure(struct kz_unit *unit, bool waits)
+{
+	struct kz_reclaim *reclaim = &unit->region->instance->reclaim;
+	unsigned long next = READ_ONCE(reclaim->pressure);
+
+	if (time_before(jiffies, next) ||
+	    cmpxchg(&reclaim->pressure, next, jiffies + msecs_to_jiffies(KZ_PRESSURE_MS)) != next)
+		return;
+	kz_notice_hint(unit->region, KHAZANA_REQ_PRESSURE, unit->index, waits, 0);
+}
+
+/* Nobody waits yet, but soon somebody will, unless khd does something. */
+static bool frames_short(const struct kz_instance *instance)
+{
+	u32 part = instance->frames.max / KZ_SHORT_PART;
+
+	return (u32)atomic_read(&instance->frames.in_use) > instance->frames.max - part &&
+	       READ_ONCE(instance->reclaim.pages) < part;
+}
+
 /**
  * kz_unit_alloc_frame() - a frame for a unit, making room if need be
  * @unit: none of its locks is held
@@ -251,16 +277,19 @@ struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit)
 
 	for (;;) {
 		frame = kz_frame_alloc(&instance->frames, unit);
-		if (PTR_ERR_OR_ZERO(frame) != -ENOSPC)
+		if (PTR_ERR_OR_ZERO(frame) != -ENOSPC) {
+			if (frames_short(instance))
+				tell_pressure(unit, false);
 			return frame;
+		}
 		if (kz_reclaim_run(instance, max(count, KZ_RECLAIM_BATCH)))
 			continue;
 		if (!told) {
 			told = true;
 			kz_stat_inc(instance, KZ_STAT_NO_FRAME);
-			kz_notice_hint(region, KHAZANA_REQ_PRESSURE, unit->index, 1, 0);
 			kz_event_frames_exhausted(&instance->events, instance->frames.max);
 		}
+		tell_pressure(unit, true);
 		/* khd itself must not wait for what only khd can give. */
 		if (!left-- || READ_ONCE(region->dead) || fatal_signal_pending(current) ||
 		    READ_ONCE(instance->queue.tgid) == current->tgid)

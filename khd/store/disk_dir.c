@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "core/list.h"
 #include "khd/log.h"
 #include "khd/store/disk_dir.h"
+#include "khd/store/flock.h"
 #include "khd/worker.h"
 
 #define ZERO_BYTES (1u << 20)
@@ -473,15 +473,16 @@ static int open_files(struct disk_dir *dd)
 static int open_dir(struct disk_dir *dd)
 {
 	bool made = !mkdir(dd->path, 0700);
-	int parent, err = 0;
+	int parent, err;
 
 	if (!made && errno != EEXIST)
 		return errno;
 	dd->dir = open(dd->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dd->dir < 0)
 		return errno;
-	if (flock(dd->dir, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? EBUSY : errno;
+	err = -khd_flock(dd->dir, dd->loop);
+	if (err)
+		return err;
 	if (made) {
 		parent = openat(dd->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		err = parent < 0 || fsync(parent) < 0 ? errno : 0;

@@ -59,8 +59,11 @@ int kh_file_attach(struct kh_client *client, struct khazana_addr addr, uint64_t 
 	if (key)
 		file->key = *key;
 	memcpy(att.key, file->key.bytes, sizeof(att.key));
-	file->fd = open(client->device,
-			(flags & KHAZANA_ATTACH_READONLY ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	/* Also to read only: of a mapping of a file that cannot be written Linux's msync() does
+	 * nothing, not even ask. */
+	file->fd = open(client->device, O_RDWR | O_CLOEXEC);
+	if (file->fd < 0 && errno == EACCES && (flags & KHAZANA_ATTACH_READONLY))
+		file->fd = open(client->device, O_RDONLY | O_CLOEXEC);
 	if (file->fd < 0) {
 		err = errno == ENOENT || errno == ENXIO ? -ENODEV : -errno;
 		goto err_free;

@@ -751,8 +751,8 @@ kh_handler kh_on_forward, kh_on_inv, kh_on_hdone, kh_on_flush, kh_on_safe;
 /* report.c */
 void kh_report_start(struct kh_node *node);
 void kh_report_hask(struct kh_node *node, struct kh_peer *home);
-void kh_report_pressure(struct kh_node *node);
 void kh_report_judged(struct kh_node *node, const struct kh_peer *home);
+void kh_report_pressure(struct kh_node *node, bool waited_for);
 kh_handler kh_on_ask, kh_on_verdict;
 
 /* ask.c */

@@ -472,7 +472,7 @@ void kh_holder_request(struct kh_node *node, const struct khazana_request *req)
 	} else if (req->op == KHAZANA_REQ_EXPIRED) {
 		kh_lease_expired(node, (uint32_t)req->unit);
 	} else if (req->op == KHAZANA_REQ_PRESSURE) {
-		kh_report_pressure(node);
+		kh_report_pressure(node, req->count != 0);
 	} else if (!region) {
 		if (req->op == KHAZANA_REQ_FAULT || req->op == KHAZANA_REQ_FLUSH)
 			answered(node, req, ENOENT);

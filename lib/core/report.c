@@ -122,38 +122,59 @@ static void put_backup(struct kh_region *region, const struct khazana_cmd *cmd, 
 	e->flags = KH_EVICT_BACKUP;
 }
 
-/* Ask @home to have OWNED units stored, some at a time: then they may be dropped (R29). */
+/* Ask @home to have a unit stored, if that is what keeps it from being dropped. */
+static bool put_owned(struct kh_region *region, const struct khazana_cmd *cmd, struct kh_peer *home)
+{
+	struct kh_wire_head head = kh_head(region);
+	struct kh_wire_evict *e;
+
+	if (!(cmd->uflags & KHAZANA_UNIT_OWNED) || cmd->state != KHAZANA_STATE_STABLE ||
+	    (cmd->uflags & KHAZANA_UNIT_LOCKED))
+		return false;
+	e = kh_out(region->owner, home, KH_WIRE_EVICT, &head);
+	e->unit = cmd->unit;
+	e->token = cmd->token;
+	e->flags = KH_EVICT_STORE;
+	return true;
+}
+
+/*
+ * Ask @home to have OWNED units stored, some at a time: then they may be dropped (R29).  Those
+ * that come behind the last ones are next; behind the end of the region, the first.
+ */
 static void report_owned(struct kh_region *region, struct kh_peer *home)
 {
-	struct kh_node *node = region->owner;
-	struct khazana_cmd cmd;
-	unsigned int i, n = 0;
+	struct khazana_cmd cmds[CURSORS];
+	bool wrapped = !region->pressure_next;
+	unsigned int i, seen = 0, n = 0;
 
-	for (i = 0; i < PRESSURE_RECORDS && n < PRESSURE_UNITS; i++) {
-		struct kh_wire_head head = kh_head(region);
-		struct kh_wire_evict *e;
-
-		cmd = (struct khazana_cmd){ .op = KHAZANA_CMD_INVENTORY,
-					    .region = region->handle,
-					    .unit = region->pressure_next };
-		if (kh_command(node, &cmd)) {
-			region->pressure_next = 0;
-			return;
+	while (seen < PRESSURE_RECORDS && n < PRESSURE_UNITS) {
+		for (i = 0; i < CURSORS; i++)
+			cmds[i] = (struct khazana_cmd){ .op = KHAZANA_CMD_INVENTORY,
+							.region = region->handle,
+							.unit = region->pressure_next + i };
+		kh_commands(region->owner, cmds, CURSORS);
+		for (i = 0; i < CURSORS && !cmds[i].result; i++) {
+			if (cmds[i].unit < region->pressure_next)
+				continue;
+			n += put_owned(region, &cmds[i], home);
+			seen++;
+			region->pressure_next = cmds[i].unit + 1;
 		}
-		region->pressure_next = cmd.unit + 1;
-		if (!(cmd.uflags & KHAZANA_UNIT_OWNED) || cmd.state != KHAZANA_STATE_STABLE ||
-		    (cmd.uflags & KHAZANA_UNIT_LOCKED))
+		if (i == CURSORS)
 			continue;
-		e = kh_out(node, home, KH_WIRE_EVICT, &head);
-		e->unit = cmd.unit;
-		e->token = cmd.token;
-		e->flags = KH_EVICT_STORE;
-		n++;
+		region->pressure_next = 0;
+		if (wrapped)
+			return;
+		wrapped = true;
 	}
 }
 
-/* Frames are short: offer the backups (R12), and ask for others to be stored. */
-void kh_report_pressure(struct kh_node *node)
+/**
+ * kh_report_pressure() - frames are short
+ * @waited_for: somebody waits for one: the backups are offered too (R12)
+ */
+void kh_report_pressure(struct kh_node *node, bool waited_for)
 {
 	struct kh_region *region;
 
@@ -162,7 +183,8 @@ void kh_report_pressure(struct kh_node *node)
 
 		if (!home || !region->handle)
 			continue;
-		each_record(region, put_backup, home);
+		if (waited_for)
+			each_record(region, put_backup, home);
 		report_owned(region, home);
 	}
 }

@@ -248,9 +248,9 @@ int kh_unlock(struct kh_lock *lock);
  *
  * When it returns 0, whatever this caller could have read in the range before the call is on the
  * disk of the node that keeps it, whoever stored it, on whichever node.  msync(MS_SYNC) of a
- * mapping and fsync() of an attached file do the same.  No order between units is kept across a
- * crash beyond that.  Storage that no node's store keeps (kh_page_info: no place) cannot be made
- * durable.
+ * mapping (see kh_map() for those of PROT_READ) and fsync() of an attached file do the same.  No
+ * order between units is kept across a crash beyond that.  Storage that no node's store keeps
+ * (kh_page_info: no place) cannot be made durable.
  *
  * Return: 0, -EINVAL, -ERANGE, -ENOENT, -ENXIO (not allocated), -EKEYREJECTED, -EIO (a disk failed
  * or the store is out of service), -ETIMEDOUT, -ESTALE, -ENODEV, -ENOMEM.
@@ -280,6 +280,10 @@ int kh_write(struct kh_lock *lock, struct khazana_addr addr, const void *buf, si
  * @prot: PROT_READ, or PROT_READ | PROT_WRITE
  * @key: the region's key
  * @mem: out: where it is
+ *
+ * What is mapped with PROT_READ cannot be made writable by mprotect().  msync(MS_SYNC) of it makes
+ * durable what can be read in it (kh_flush()), unless /dev/khazana may only be read by this process:
+ * Linux does not pass on the msync() of such a mapping and returns 0; use kh_flush() there.
  *
  * Return: 0, -EINVAL, -ERANGE, -ENOENT, -EKEYREJECTED, -ENODEV, -ETIMEDOUT, -ENOMEM.
  */

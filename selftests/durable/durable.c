@@ -10,7 +10,8 @@
  *   --pages F:N    pages F to F+N-1 of the region (all); a writer has its pages to itself
  *   --batch B      up to B neighbouring pages at a time (8)
  *   --how WAY      msync: of a mapping; unlock: kh_unlock() of a region with synchronous
- * durability; none: stores only, nothing is acknowledged
+ * durability; fsync: of an attached file; flush: kh_flush(); none: stores only, nothing is
+ * acknowledged
  *   --retry S      a call that fails is made again for so long, with the same version (0)
  *   --seconds S    for so long (10)
  *   --count N      so many times at most
@@ -32,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,7 +43,10 @@
 enum way {
 	WAY_MSYNC,
 	WAY_UNLOCK,
+	WAY_FSYNC,
+	WAY_FLUSH,
 	WAY_NONE,
+	WAYS
 };
 
 struct durable {
@@ -50,6 +55,7 @@ struct durable {
 	struct kh_key key;
 	struct kh_region_info info;
 	volatile uint64_t *words; /* the mapping */
+	int file; /* attached to the region */
 	uint64_t first, pages;
 	uint64_t batch;
 	enum way way;
@@ -105,11 +111,16 @@ static void acknowledge(const struct durable *d, uint64_t first, uint64_t count,
 		die("standard output", -errno);
 }
 
-/* Pages of the mapping, as what they hold now. */
+/* Pages of the mapping, as what they hold now; a file is the whole region. */
 static int make_durable(const struct durable *d, uint64_t first, uint64_t count)
 {
 	void *start = (void *)(uintptr_t)page_words(d, first);
 
+	if (d->way == WAY_FSYNC)
+		return fsync(d->file) ? -errno : 0;
+	if (d->way == WAY_FLUSH)
+		return kh_flush(d->client, kh_addr_add(d->info.start, first * STAMP_PAGE),
+				count * STAMP_PAGE, &d->key);
 	return msync(start, count * STAMP_PAGE, MS_SYNC) ? -errno : 0;
 }
 
@@ -262,6 +273,18 @@ static int run_verify(struct durable *d, char **journals, int count)
 	return lost || torn || !acked;
 }
 
+/* A file of its own: the library keeps its files to itself. */
+static int attach(const struct durable *d)
+{
+	struct khazana_attach att = { .size = sizeof(att), .start = d->info.start };
+	int fd = open("/dev/khazana", O_RDWR | O_CLOEXEC);
+
+	memcpy(att.key, d->key.bytes, sizeof(att.key));
+	if (fd < 0 || ioctl(fd, KHAZANA_IOC_ATTACH, &att))
+		die("/dev/khazana", -errno);
+	return fd;
+}
+
 static void set_up(struct durable *d, const char *addr, const char *keyfile, bool write)
 {
 	void *mem;
@@ -282,6 +305,7 @@ static void set_up(struct durable *d, const char *addr, const char *keyfile, boo
 	if (err)
 		die(addr, err);
 	d->words = mem;
+	d->file = d->way == WAY_FSYNC ? attach(d) : -1;
 	if (!d->pages)
 		d->pages = d->info.length / STAMP_PAGE - d->first;
 	if ((d->first + d->pages) * STAMP_PAGE > d->info.length)
@@ -294,7 +318,8 @@ static void set_up(struct durable *d, const char *addr, const char *keyfile, boo
 static _Noreturn void usage(void)
 {
 	fputs("usage: durable write|witness ADDR KEYFILE [--pages F:N] [--batch B]\n"
-	      "               [--how msync|unlock|none] [--retry S] [--seconds S] [--count N] "
+	      "               [--how msync|unlock|fsync|flush|none] [--retry S] [--seconds S] "
+	      "[--count N] "
 	      "[--seed S] [--mark "
 	      "DEVICE]\n"
 	      "       durable verify ADDR KEYFILE JOURNAL...\n",
@@ -315,7 +340,7 @@ static void parse_options(struct durable *d, int argc, char **argv)
 		{ "mark", required_argument, NULL, 'm' },
 		{ 0 },
 	};
-	static const char *const ways[] = { "msync", "unlock", "none" };
+	static const char *const ways[] = { "msync", "unlock", "fsync", "flush", "none" };
 	int option;
 	unsigned int i;
 
@@ -344,9 +369,9 @@ static void parse_options(struct durable *d, int argc, char **argv)
 			d->device = optarg;
 			break;
 		case 'h':
-			for (i = 0; i < 3 && strcmp(optarg, ways[i]); i++)
+			for (i = 0; i < WAYS && strcmp(optarg, ways[i]); i++)
 				;
-			if (i == 3)
+			if (i == WAYS)
 				usage();
 			d->way = i;
 			break;
@@ -369,10 +394,8 @@ int main(int argc, char **argv)
 		set_up(&d, argv[1], argv[2], true);
 		return run_write(&d);
 	}
-	if (argc == 3 && !strcmp(argv[0], "witness") && d.way == WAY_MSYNC) {
-		/* Linux makes msync() of a mapping of a file that is open for reading only do
-		 * nothing. */
-		set_up(&d, argv[1], argv[2], true);
+	if (argc == 3 && !strcmp(argv[0], "witness") && d.way != WAY_UNLOCK && d.way != WAY_NONE) {
+		set_up(&d, argv[1], argv[2], false);
 		return run_witness(&d);
 	}
 	if (argc > 3 && !strcmp(argv[0], "verify")) {

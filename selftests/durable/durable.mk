@@ -26,11 +26,23 @@ check-long-store-replay: $(durable_replay)
 	TAP_TIMEOUT=7200 PUTS=5000 scripts/tap store-replay-long -- $(durable)/test-replay
 endif
 
+$(eval $(call kh_test,$(durable)/spill,$(durable)/spill.c $(durable)/stamp.c,khazana))
+
 # khd with a store, once the protocol writes to it
 ifneq ($(wildcard lib/core/flush.c),)
 durable_run = selftests/vm/run --disk 96M --nodes 3 --driver host -- $(CURDIR)/$(durable)/on-host
-.PHONY: check-guest-durable check-long-durable
-check-guest: check-guest-durable
+.PHONY: check-guest-durable check-long-durable check-guest-frames check-guest-parked
+check-guest: check-guest-durable check-guest-frames check-guest-parked
+
+# More than the modules' frames hold; stores whose right was lost.  Nothing is flushed by time.
+durable_two = env FRAMES=512 selftests/vm/run --nodes 2 --config $(durable)/late-flush.conf
+check-guest-frames: user $(O)/$(durable)/spill
+	TAP_TIMEOUT=400 scripts/tap frames -- $(durable_two) --disk 96M --module-args frames_max=512 -- \
+		$(CURDIR)/$(durable)/on-frames store
+	TAP_TIMEOUT=120 scripts/tap frames-memory -- $(durable_two) --module-args frames_max=512 -- \
+		$(CURDIR)/$(durable)/on-frames memory
+check-guest-parked: user $(O)/selftests/kselftest/hold
+	TAP_TIMEOUT=200 scripts/tap parked -- $(durable_two) --disk 96M -- $(CURDIR)/$(durable)/on-parked
 check-guest-durable: user $(O)/$(durable)/durable $(durable_replay)
 	TAP_TIMEOUT=600 scripts/tap durable-kill -- $(durable_run) kill 30
 	TAP_TIMEOUT=400 scripts/tap durable-power -- $(durable_run) power 3

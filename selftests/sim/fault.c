@@ -234,7 +234,7 @@ static void reclaim(struct sim *sim)
 	if (!m || !rng_chance(&sim->rng, 300))
 		return;
 	oracle_pressure(sim);
-	module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_PRESSURE });
+	module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_PRESSURE, .count = 1 });
 }
 
 static void memory_back(struct sim *sim, uint64_t host, uint64_t b)

@@ -9,7 +9,7 @@ $(eval $(call kh_test,selftests/store/vfs_test,selftests/store/vfs_test.c $(kh_d
 	khd/store/vfs.c khd/store/crc32c.c,,cmocka sqlite3))
 
 $(eval $(call kh_test,selftests/store/disk_dir_test,selftests/store/disk_dir_test.c \
-	khd/store/disk_dir.c khd/worker.c khd/loop_poll.c khd/loop_uring.c khd/log.c,,cmocka liburing))
+	khd/store/disk_dir.c khd/store/flock.c khd/worker.c khd/loop_poll.c khd/loop_uring.c khd/log.c,,cmocka liburing))
 
 .PHONY: check-unit-vfs check-unit-disk-dir
 check-unit: check-unit-vfs check-unit-disk-dir
@@ -32,6 +32,8 @@ check-store-all: $(O)/selftests/store/check_store
 
 $(eval $(call kh_test,selftests/store/store_bench,selftests/store/store_bench.c khd/worker.c \
 	khd/loop_poll.c khd/loop_uring.c khd/log.c,khdstore,sqlite3 liburing lmdb))
+$(eval $(call kh_test,selftests/store/store_start,selftests/store/store_start.c khd/worker.c \
+	khd/loop_poll.c khd/loop_uring.c khd/log.c,khdstore,sqlite3 liburing))
 endif
 
 $(eval $(call kh_test,selftests/store/store_test,selftests/store/store_test.c \

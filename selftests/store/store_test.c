@@ -805,6 +805,7 @@ static void stores_that_are_none_are_told_apart(void **state)
 
 	assert_null(khd_store_open(&empty->base, &f->config, heard, f, &error, NULL));
 	assert_int_equal(error, ENOENT);
+	assert_int_equal(f->events, 0); /* nothing is damaged where nothing is */
 	assert_int_equal(khd_store_format(&empty->base, &config), -EINVAL);
 	config.capacity = 8 << 20;
 	config.log = 12345;

@@ -229,7 +229,7 @@ enum khazana_req_op {
 	KHAZANA_REQ_DROPPED	= 7, /* notice: reclaim dropped unit, count; token of the right */
 	KHAZANA_REQ_EXPIRED	= 8, /* notice: the lease of lease id `unit` ended in the module */
 	KHAZANA_REQ_IDLE	= 9, /* notice: no attachment of the region is left */
-	KHAZANA_REQ_PRESSURE	= 10,/* notice: frames are short; give up backups */
+	KHAZANA_REQ_PRESSURE	= 10,/* notice: frames are short: have OWNED units stored; count = 1: somebody waits, give up backups too */
 	KHAZANA_REQ_CANCELLED	= 11,/* notice: nobody waits for request `cookie` any more */
 	KHAZANA_REQ_TOUCHED	= 12,/* notice: a unit that was committed with F_MARK is used */
 };

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * store_start.c - how long a start takes, against how much is stored
+ *
+ *	store_start DIR GIB...	DIR on the disk to measure; each size is filled with units of 4 KiB
+ *
+ * From opening the directory to the contents of one unit, after an orderly end, median of ROUNDS
+ * starts; one JSON line a size.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "khd/store/disk_dir.h"
+#include "khd/store/store.h"
+
+#define PAGE 4096u
+#define DEPTH 512u /* puts under way */
+#define ROUNDS 7u
+#define UNITS_PER_GIB (1ull << 18)
+#define SLACK (512ull << 20)
+
+struct start {
+	const char *dir;
+	struct khd_loop *loop;
+	struct khd_disk *disk;
+	struct khd_store *store;
+	uint8_t *buf;
+};
+
+struct call {
+	struct khd_store_op op;
+	bool done;
+	int error;
+};
+
+static _Noreturn void die(const char *what, int error)
+{
+	fprintf(stderr, "store_start: %s: %s\n", what, strerror(error));
+	exit(1);
+}
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+static void on_event(void *arg, const char *name, const char *text)
+{
+	fprintf(stderr, "event %s: %s\n", name, text);
+}
+
+static void on_done(struct khd_store_op *op, int error)
+{
+	struct call *call = (struct call *)op;
+
+	call->done = true;
+	call->error = error;
+}
+
+static void wait_for(struct start *s, struct call *call, const char *what)
+{
+	int ret = 0;
+
+	while (!call->done && !ret)
+		ret = khd_loop_wait(s->loop, 10000000000ull);
+	if (ret || call->error)
+		die(what, ret ? -ret : call->error);
+}
+
+static void open_store(struct start *s, uint64_t make)
+{
+	struct khd_store_config config = { .capacity = make };
+	int error;
+
+	s->disk = khd_disk_dir_open(s->loop, s->dir, &error);
+	if (!s->disk)
+		die(s->dir, error);
+	error = make ? -khd_store_format(s->disk, &config) : 0;
+	if (error)
+		die("format", error);
+	config.capacity = 0;
+	s->store = khd_store_open(s->disk, &config, on_event, NULL, &error, NULL);
+	if (!s->store)
+		die("open", error);
+}
+
+static void close_store(struct start *s)
+{
+	struct call call = { .op.done = on_done };
+
+	khd_store_stop(s->store, &call.op);
+	wait_for(s, &call, "stop");
+	khd_store_close(s->store);
+}
+
+static struct call call_of(struct start *s, uint64_t unit)
+{
+	return (struct call){ .op = { .done = on_done,
+				      .key = { .addr = { .hi = 1, .lo = unit * PAGE },
+					       .generation = 1,
+					       .shift = 12 },
+				      .meta = { 2, 1 },
+				      .iov = { s->buf, PAGE },
+				      .flags = KHD_STORE_MORE } };
+}
+
+static void fill(struct start *s, uint64_t units)
+{
+	static struct call calls[DEPTH];
+	struct khd_range range = {
+		.start = { .hi = 1 }, .units = units, .shift = 12, .generation = 1
+	};
+	struct call call = { .op.done = on_done }, flush = { .op.done = on_done };
+	uint64_t end = now() + 5000000000ull, i;
+
+	khd_store_reserve(s->store, &call.op, &range);
+	wait_for(s, &call, "reserve");
+	for (i = 0; i < units + DEPTH; i++) {
+		struct call *c = &calls[i % DEPTH];
+
+		if (i >= DEPTH)
+			wait_for(s, c, "put");
+		if (i < units) {
+			*c = call_of(s, i);
+			khd_store_put(s->store, &c->op);
+		}
+		if (now() >= end)
+			end = khd_store_tick(s->store, now());
+	}
+	khd_store_flush(s->store, &flush.op);
+	wait_for(s, &flush, "flush");
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void measure(struct start *s, unsigned long gib)
+{
+	uint64_t units = gib * UNITS_PER_GIB, ns[ROUNDS], opened[ROUNDS], begun;
+	unsigned int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		struct call call = call_of(s, (i * 7919ull * 7919ull) % units);
+
+		s->loop = khd_loop_uring(256);
+		if (!s->loop)
+			die("io_uring", errno);
+		begun = now();
+		open_store(s, 0);
+		opened[i] = now() - begun;
+		khd_store_get(s->store, &call.op);
+		wait_for(s, &call, "get");
+		ns[i] = now() - begun;
+		if (call.op.meta.version != 2)
+			die("another version", EBADMSG);
+		close_store(s);
+		khd_loop_destroy(s->loop);
+		khd_disk_dir_close(s->disk);
+	}
+	qsort(ns, ROUNDS, sizeof(ns[0]), compare);
+	qsort(opened, ROUNDS, sizeof(opened[0]), compare);
+	printf("{\"metric\":\"start\",\"stored_gib\":%lu,\"first_unit_ms\":%.2f,\"slowest_ms\":%."
+	       "2f,"
+	       "\"open_ms\":%.2f,\"n\":%u}\n",
+	       gib, (double)ns[ROUNDS / 2] / 1e6, (double)ns[ROUNDS - 1] / 1e6,
+	       (double)opened[ROUNDS / 2] / 1e6, ROUNDS);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct start s = { .buf = aligned_alloc(PAGE, PAGE) };
+	char dir[400];
+	int i;
+
+	if (argc < 3 || !s.buf)
+		return 2;
+	memset(s.buf, 0x5a, PAGE);
+	for (i = 2; i < argc; i++) {
+		unsigned long gib = strtoul(argv[i], NULL, 0);
+
+		if (!gib || gib > 1024)
+			return 2;
+		snprintf(dir, sizeof(dir), "%s-%lu", argv[1], gib);
+		s.dir = dir;
+		s.loop = khd_loop_uring(1024);
+		if (!s.loop)
+			die("io_uring", errno);
+		open_store(&s, (gib << 30) + (gib << 28) + SLACK);
+		fill(&s, gib * UNITS_PER_GIB);
+		close_store(&s);
+		khd_loop_destroy(s.loop);
+		khd_disk_dir_close(s.disk);
+		measure(&s, gib);
+	}
+	return 0;
+}
