@@ -375,8 +375,9 @@ static int touch(const char *verb, const char *text)
 
 	need(text, kh_addr_parse(text, &addr));
 	need("map", kh_map(client, addr, 0, PROT_READ | PROT_WRITE, &key, (void **)&mem));
+	/* One access that needs WRITE at once: a load before it could see a copy that null leaves. */
 	if (!strcmp(verb, "store"))
-		mem[0]++;
+		__atomic_fetch_add(mem, 1, __ATOMIC_SEQ_CST);
 	else
 		printf("%d\n", mem[0]);
 	kh_unmap(client, mem);
