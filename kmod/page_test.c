@@ -240,7 +240,8 @@ static void zeros_are_stores(struct kunit *test)
 	/* A unit that nobody had written has nothing to lose. */
 	page = again;
 	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_WRITE, .token = 4,
-				      .version = 4, .flags = KHAZANA_CMDF_ZERO | KHAZANA_CMDF_OWNED));
+				      .version = 4,
+				      .flags = KHAZANA_CMDF_ZERO | KHAZANA_CMDF_OWNED));
 	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_EXPIRE));
 	KUNIT_EXPECT_EQ(test, KHAZANA_STATE_STABLE, page.state);
 }

@@ -416,8 +416,8 @@ TEST_F(lease, parked_frames_by_khadm)
 	EXPECT_NE(NULL, strstr(out, "\"schema\": \"khazana.parked/1\""));
 
 	unlink(file);
-	snprintf(words, sizeof(words), "parked export %llu -o %s",
-		 (unsigned long long)c.cookie, file);
+	snprintf(words, sizeof(words), "parked export %llu -o %s", (unsigned long long)c.cookie,
+		 file);
 	ASSERT_EQ(0, khadm(words, out, sizeof(out)));
 	fd = open(file, O_RDONLY);
 	ASSERT_LE(0, fd);
