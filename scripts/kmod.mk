@@ -51,6 +51,8 @@ kmod-sparse-$(1): $(KO)/kmod/$(1)/.mirror
 endef
 $(foreach v,$(sort $(KVERS) uml debug),$(eval $(call kmod_rules,$(v))))
 
+check-guest-plants: $(patsubst %,$(KO)/kmod/%-plants/khazana.ko,$(lastword $(filter 6.1.%,$(KVERS))))
+
 kmod-sparse: $(KVERS:%=kmod-sparse-%)
 
 install-kmod: kmod

@@ -126,24 +126,27 @@ TEST_F(around, a_store_to_a_neighbour_is_asked_for)
 TEST_F(around, a_child_loses_what_it_inherited)
 {
 	struct kzt *t = &self->t;
-	int go[2], status;
+	int go[2], counted[2], status;
 	char byte = 0;
 	pid_t pid;
 
 	*kzt_word(t, 3) = 4;
 	read_two(t, 0);
 	ASSERT_EQ(0, pipe(go));
+	ASSERT_EQ(0, pipe(counted));
 	pid = fork();
 	if (!pid) {
 		unsigned int inherited = mapped(t, 0, 2);
 
-		if (read(go[0], &byte, 1) != 1 || mapped(t, 0, 8))
+		if (write(counted[1], &byte, 1) != 1 || read(go[0], &byte, 1) != 1 ||
+		    mapped(t, 0, 8))
 			_exit(1);
 		if (*kzt_word(t, 1) != 2 || *kzt_word(t, 3) != 4)
 			_exit(2);
 		*kzt_word(t, 3) = 77;
 		_exit(inherited ? 0 : 3);
 	}
+	ASSERT_EQ(1, read(counted[0], &byte, 1));
 	ASSERT_EQ(0, kzd_revoke(t->d, t->region, 3, RIGHT_READ, 0));
 	for (status = 0; status < 8; status++)
 		ASSERT_EQ(0, kzd_revoke(t->d, t->region, status, RIGHT_NONE, 0));
