@@ -237,7 +237,7 @@ enum kh_storing {
 	KH_STORING_QUEUED, /* its service waits or is at work */
 	KH_STORING_BESIDE, /* asked for beside a request that waits for a lock */
 	KH_STORING_WRITTEN, /* it has come to its place */
-	KH_STORING_AGAIN, /* it failed for now */
+	KH_STORING_AGAIN, /* it could not be done; it is tried again */
 };
 
 /* One unit in its home's directory.  A unit without one was not used since the home runs. */
@@ -713,7 +713,7 @@ void kh_store_run(struct kh_unit *unit, struct kh_service *s);
 void kh_store_deferred(struct kh_unit *unit);
 void kh_store_again(struct kh_unit *unit, const struct kh_service *s);
 void kh_store_load(struct kh_unit *unit, struct kh_service *s);
-void kh_store_ended(struct kh_unit *unit, struct kh_service *s, uint32_t error);
+void kh_store_ended(struct kh_unit *unit, uint32_t error);
 void kh_store_resend(struct kh_node *node, struct kh_peer *peer);
 void kh_store_peer_down(struct kh_node *node, struct kh_peer *peer);
 void kh_store_wanted(struct kh_unit *unit, kh_node_id party);

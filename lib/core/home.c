@@ -82,7 +82,7 @@ void kh_on_iack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 		if (!unit)
 			continue;
 		if (unit->storing == KH_STORING_BESIDE && unit->store_token == e->token) {
-			kh_store_ended(unit, NULL, e->status == KH_ACK_DONE ? 0 : EAGAIN);
+			kh_store_ended(unit, e->status == KH_ACK_DONE ? 0 : EAGAIN);
 		} else if (!s || (s->token != e->token && !stale)) {
 			late_iack(unit, from->id, e);
 		} else if (e->status == KH_ACK_DEFERRED) {

@@ -346,7 +346,7 @@ void kh_service_cancel(struct kh_unit *unit)
 
 	kh_service_end(unit);
 	if (store)
-		kh_store_ended(unit, NULL, EAGAIN);
+		kh_store_ended(unit, EAGAIN);
 	kh_service_next(unit);
 }
 

@@ -99,7 +99,7 @@ void kh_unit_store(struct kh_unit *unit)
  * kh_store_ended() - the service of a unit is over, or its data will not be durable
  * @error: 0: there was nothing to store; EAGAIN: later; another: it failed
  */
-void kh_store_ended(struct kh_unit *unit, struct kh_service *s, uint32_t error)
+void kh_store_ended(struct kh_unit *unit, uint32_t error)
 {
 	struct kh_node *node = unit->region->owner;
 
@@ -134,7 +134,7 @@ void kh_store_freed(struct kh_unit *unit)
 	unit->store_token = unit->look_token = 0; /* answers about what was there mean nothing */
 	/* A service that waits in the FIFO ends by itself. */
 	if (unit->storing != KH_STORING_NOT && unit->storing != KH_STORING_QUEUED)
-		kh_store_ended(unit, NULL, 0);
+		kh_store_ended(unit, 0);
 }
 
 /* Whom to ask for the current version: the owner, or a READ copy. */
@@ -171,7 +171,7 @@ static void store_beside(struct kh_unit *unit)
 		     unit->busy->want == KHAZANA_RIGHT_WRITE;
 
 	if (!place || (kh_unit_clean(unit) && !going)) {
-		kh_store_ended(unit, NULL, 0);
+		kh_store_ended(unit, 0);
 		return;
 	}
 	if (!source || !reachable(node, source) || !reachable(node, place->node)) {
@@ -214,10 +214,10 @@ void kh_store_again(struct kh_unit *unit, const struct kh_service *s)
 }
 
 /* The service ends here; the caller serves the next one. */
-static void run_end(struct kh_unit *unit, struct kh_service *s, uint32_t error)
+static void run_end(struct kh_unit *unit, uint32_t error)
 {
 	kh_service_end(unit);
-	kh_store_ended(unit, s, error);
+	kh_store_ended(unit, error);
 }
 
 /**
@@ -230,7 +230,7 @@ void kh_store_run(struct kh_unit *unit, struct kh_service *s)
 	enum kh_settled settled;
 
 	if (!place) {
-		run_end(unit, s, 0);
+		run_end(unit, 0);
 		return;
 	}
 	settled = kh_unit_settle(unit);
@@ -238,20 +238,20 @@ void kh_store_run(struct kh_unit *unit, struct kh_service *s)
 		if (kh_unit_look(unit))
 			storing_set(unit, KH_STORING_QUEUED, node->now + KH_STORE_WAIT);
 		else
-			run_end(unit, s, EAGAIN);
+			run_end(unit, EAGAIN);
 		return;
 	}
 	if (settled == KH_SETTLED_LATER) {
-		run_end(unit, s, EAGAIN);
+		run_end(unit, EAGAIN);
 		return;
 	}
 	if (settled == KH_SETTLED_LOST || kh_unit_clean(unit)) {
-		run_end(unit, s, settled == KH_SETTLED_LOST ? EIO : 0);
+		run_end(unit, settled == KH_SETTLED_LOST ? EIO : 0);
 		return;
 	}
 	s->source = holder_of(unit);
 	if (!s->source || !reachable(node, s->source) || !reachable(node, place->node)) {
-		run_end(unit, s, EAGAIN);
+		run_end(unit, EAGAIN);
 		return;
 	}
 	s->source_gen = kh_grantee_gen(node, unit->region, s->source);
@@ -325,7 +325,7 @@ static void look_failed(struct kh_unit *unit, uint32_t error)
 
 	unit->looking = false;
 	if (s && s->store)
-		run_end(unit, s, error);
+		run_end(unit, error);
 	else if (s)
 		kh_cm_refuse(unit, s, error == EAGAIN ? EAGAIN : EIO);
 	kh_service_next(unit);
@@ -436,13 +436,13 @@ static void stored(struct kh_unit *unit, const struct kh_wire_stored *e)
 		if (e->stage == KH_STAGE_GOT) {
 			came(unit, s, e);
 		} else if (e->error) {
-			run_end(unit, s, e->error);
+			run_end(unit, e->error);
 			kh_service_next(unit);
 		}
 	} else if (e->stage == KH_STAGE_SAFE &&
 		   (unit->storing == KH_STORING_WRITTEN || unit->storing == KH_STORING_BESIDE)) {
 		if (e->error)
-			kh_store_ended(unit, NULL, e->error);
+			kh_store_ended(unit, e->error);
 		else
 			durable(unit, e);
 	}
@@ -542,10 +542,10 @@ static void unit_late(struct kh_unit *unit)
 			storing_set(unit, KH_STORING_QUEUED, KH_NEVER);
 		break;
 	case KH_STORING_BESIDE:
-		kh_store_ended(unit, NULL, EAGAIN);
+		kh_store_ended(unit, EAGAIN);
 		break;
 	case KH_STORING_WRITTEN:
-		kh_store_ended(unit, NULL, ETIMEDOUT);
+		kh_store_ended(unit, ETIMEDOUT);
 		break;
 	case KH_STORING_AGAIN:
 		storing_set(unit, KH_STORING_NOT, KH_NEVER);
