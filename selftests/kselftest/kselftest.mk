@@ -43,9 +43,9 @@ check-guest: check-guest-plants
 
 # KASAN, lockdep, kmemleak: slow, so that it takes its time in a run of its own.
 .PHONY: check-guest-kselftest-debug
-check-guest-kselftest-debug: $(ks_programs)
+check-guest-kselftest-debug: $(ks_programs) $(KO)/kmod/debug/khazana.ko
 	TAP_TIMEOUT=1800 scripts/tap kselftest-debug -- selftests/vm/run --kernel debug --netns 1 --no-khd -- \
-		$(CURDIR)/$(ks)/run-all $(CURDIR)/$(O)/$(ks)
+		env KZT_SLOW=10 $(CURDIR)/$(ks)/run-all $(CURDIR)/$(O)/$(ks)
 check-long-extra: check-guest-kselftest-debug
 
 # Programs that run on several nodes, with khd; run-nodes drives them.

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -175,6 +176,40 @@ void kzt_sleep_ms(int ms)
 
 	while (nanosleep(&t, &t) && errno == EINTR)
 		;
+}
+
+/**
+ * kzt_slow - by how much this kernel is slower than a stock one
+ *
+ * KZT_SLOW says so, for a kernel with KASAN and lockdep.  Periods of a storm and
+ * what bounds it are multiplied by it: revoked faster than it can fault, nobody gets on.
+ *
+ * Return: 1 to 50.
+ */
+unsigned int kzt_slow(void)
+{
+	const char *s = getenv("KZT_SLOW");
+	long n = s ? strtol(s, NULL, 10) : 1;
+
+	return n < 1 ? 1 : n > 50 ? 50 : n;
+}
+
+/**
+ * kzt_end - wait for the end of a child that should end by itself, and end it if it does not
+ * @pid: the child
+ * @timeout_ms: how long
+ *
+ * Return: its wait status, or -1 when it had to be killed.
+ */
+int kzt_end(pid_t pid, int timeout_ms)
+{
+	int status = kzt_reap(pid, timeout_ms);
+
+	if (status == -1) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return status;
 }
 
 /**

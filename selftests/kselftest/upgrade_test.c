@@ -91,7 +91,7 @@ TEST_F_TIMEOUT(upgrade, do_not_hang, 300)
 	sh->storm_region = self->t.region;
 	sh->storm_units = variant->units;
 	sh->storm_right = RIGHT_READ;
-	sh->storm_us = 50;
+	sh->storm_us = 50 * kzt_slow();
 	while (sh->upgrades < variant->upgrades) {
 		if (sh->upgrades != last) {
 			last = sh->upgrades;
