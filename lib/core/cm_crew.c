@@ -58,9 +58,7 @@ static void revoke_others(struct kh_unit *unit, struct kh_service *s, bool held)
 {
 	struct kh_node *node = unit->region->owner;
 	kh_node_id parties[KH_NODES_MAX];
-	bool keep =
-		!(unit->stored_known && unit->stored == unit->version) &&
-		!(kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
+	bool keep = !kh_unit_backed(unit);
 	unsigned int i, n = 0;
 
 	for (i = 0; i < unit->copy_count; i++)

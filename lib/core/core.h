@@ -646,6 +646,7 @@ int kh_thin_save(struct kh_node *node);
 void kh_unit_forget(struct kh_unit *unit, kh_node_id party);
 void kh_unit_lost(struct kh_unit *unit, bool gone);
 bool kh_unit_known_lost(const struct kh_unit *unit);
+bool kh_unit_backed(const struct kh_unit *unit);
 void kh_unit_found(struct kh_unit *unit);
 enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version);
 void kh_unit_roll(struct kh_unit *unit, uint64_t before);

@@ -202,10 +202,14 @@ static void free_ready(struct kh_unit *unit, struct kh_service *s)
 	kh_served_ready(unit->region->owner, s->call);
 }
 
-/* FREE: everybody gives up his right, an owner keeps his frame until all units are free. */
+/*
+ * FREE: everybody gives up his right, an owner keeps his frame until all units are free.  The range may be
+ * given back: what readers saw must not depend on the owner alone then (R11).
+ */
 static void run_free(struct kh_unit *unit, struct kh_service *s)
 {
 	kh_node_id parties[KH_NODES_MAX + 1];
+	bool keep = !kh_unit_backed(unit);
 	unsigned int i, n = 0;
 
 	for (i = 0; i < unit->copy_count; i++)
@@ -213,8 +217,11 @@ static void run_free(struct kh_unit *unit, struct kh_service *s)
 			parties[n++] = unit->copies[i].party;
 	if (kh_holder_valid(unit, &unit->owner))
 		parties[n++] = unit->owner.party;
-	for (i = 0; i < n; i++)
-		kh_cm_revoke(unit, s, parties[i], unit->owner.party ? 0 : KH_INV_KEEP);
+	for (i = 0; i < n; i++) {
+		kh_cm_revoke(unit, s, parties[i], keep ? KH_INV_KEEP : 0);
+		if (unit->owner.party)
+			keep = false;
+	}
 	if (!s->owed_open)
 		free_ready(unit, s);
 }

@@ -409,6 +409,13 @@ bool kh_unit_known_lost(const struct kh_unit *unit)
 	       kh_intervals_has(&home->doubt, unit->node.key);
 }
 
+/* Is the newest version also in a store, or in a backup whose node's lease is valid? */
+bool kh_unit_backed(const struct kh_unit *unit)
+{
+	return (unit->stored_known && unit->stored == unit->version) ||
+	       (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
+}
+
 /* A holder of the last version is back. */
 void kh_unit_found(struct kh_unit *unit)
 {
