@@ -575,6 +575,23 @@ void kh_doubt_gone(struct kh_node *node)
 			doubt_gone(region);
 }
 
+/* Is there a unit of @missed that nobody listed and that has a place? */
+static bool goes_back(struct kh_region *region, const struct kh_intervals *missed)
+{
+	const struct kh_unit *unit;
+	uint64_t number;
+	uint32_t i;
+
+	for (i = 0; i < missed->count; i++) {
+		for (number = missed->items[i].start; number < missed->items[i].end; number++) {
+			unit = kh_unit_find(region, number);
+			if ((!unit || !unit->owner.party) && kh_place_of(region, number))
+				return true;
+		}
+	}
+	return false;
+}
+
 /*
  * More is missing than backups make up for: what nobody listed of @missed is lost where there is no
  * store.  Where there is one it goes on from what is stored, and programs that may have seen more
@@ -594,7 +611,9 @@ static void mark_lost(struct kh_region *region, const struct kh_intervals *misse
 	for (i = 0; i < volatiles.count; i++)
 		kh_intervals_add(set, volatiles.items[i].start, volatiles.items[i].end);
 	kh_intervals_free(&volatiles);
-	for (i = 0; home->place_count && i < node->peer_count; i++) {
+	if (!goes_back(region, missed))
+		return;
+	for (i = 0; i < node->peer_count; i++) {
 		struct kh_peer *peer = &node->peers[i];
 		struct kh_wire_head head = kh_head(region);
 

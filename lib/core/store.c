@@ -350,6 +350,7 @@ static void found(struct kh_unit *unit, const struct kh_wire_stored *e)
 	unit->stored_known = true;
 	if (!unit->owner.party && !unit->copy_count && unit->version < unit->stored)
 		unit->version = unit->stored;
+	kh_unit_review(unit);
 	if (unit->busy)
 		kh_service_run(unit);
 	kh_service_next(unit);
@@ -414,6 +415,7 @@ static void durable(struct kh_unit *unit, const struct kh_wire_stored *e)
 	unit->store_safe = unit->store_number;
 	storing_set(unit, KH_STORING_NOT, KH_NEVER);
 	tell_holders(unit);
+	kh_unit_review(unit);
 	kh_unit_dirty(unit);
 	kh_flush_wake(unit, 0);
 	if (kh_flush_wants(unit))

@@ -208,10 +208,12 @@ bool kh_unit_alone(const struct kh_unit *unit)
 	return unit->guarded && !unit->backup.party;
 }
 
-/* The same, and there is no store to fall back on. */
+/* The same, and no store has what others than its writer have seen. */
 static bool is_thin(const struct kh_unit *unit)
 {
-	return kh_unit_alone(unit) && !kh_place_of(unit->region, unit->node.key);
+	bool stored = unit->stored_known && unit->stored >= unit->seen;
+
+	return kh_unit_alone(unit) && !(stored && kh_place_of(unit->region, unit->node.key));
 }
 
 /* The unit's holders changed: is what is written down of it still true? */
