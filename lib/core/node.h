@@ -82,7 +82,9 @@ enum kh_store_code {
  * @token: PUT
  * @data: PUT: one unit
  *
- * A PUT is over when it is durable.
+ * A PUT is over when it is durable.  PUTs of one unit are done in the order in which they were
+ * asked for, also across a crash: two of them may have the same version, and the later one has the
+ * newer contents (R27).
  */
 struct kh_store_cmd {
 	uint64_t id;

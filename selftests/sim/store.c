@@ -26,10 +26,12 @@ struct kept {
 	unsigned char bytes[];
 };
 
+/* In the order in which they were asked for. */
 struct pending {
 	struct pending *next;
 	struct kh_store_cmd cmd;
 	unsigned char *bytes; /* of a PUT */
+	bool left_out; /* of what a crash finds done */
 };
 
 struct store {
@@ -226,6 +228,20 @@ static void apply(struct store *s, const struct pending *p, struct kh_store_resu
 	}
 }
 
+/* A PUT of the same unit that was asked for before @p and is not done yet, or NULL. */
+static const struct pending *earlier(const struct store *s, const struct pending *p)
+{
+	const struct pending *o;
+
+	if (p->cmd.code != KH_STORE_PUT)
+		return NULL;
+	for (o = s->pending; o != p; o = o->next)
+		if (o->cmd.code == KH_STORE_PUT && o->cmd.generation == p->cmd.generation &&
+		    !memcmp(&o->cmd.addr, &p->cmd.addr, sizeof(o->cmd.addr)))
+			return o;
+	return NULL;
+}
+
 static void end_command(struct sim *sim, uint64_t host, uint64_t id)
 {
 	struct host *h = sim->hosts[host];
@@ -236,8 +252,8 @@ static void end_command(struct sim *sim, uint64_t host, uint64_t id)
 		;
 	if (!p)
 		return; /* of a khd that is dead */
-	if (h->paused) {
-		sim_in(sim, MS, end_command, host, id);
+	if (h->paused || earlier(h->store, p)) {
+		sim_in(sim, h->paused ? MS : 100 * US, end_command, host, id);
 		return;
 	}
 	apply(h->store, p, &result);
@@ -256,7 +272,7 @@ static void end_command(struct sim *sim, uint64_t host, uint64_t id)
 
 void store_command(struct host *h, const struct kh_store_cmd *cmd)
 {
-	struct pending *p = calloc(1, sizeof(*p));
+	struct pending *p = calloc(1, sizeof(*p)), **at = &h->store->pending;
 	struct rng *rng = &h->sim->rng;
 
 	if (!p)
@@ -269,8 +285,9 @@ void store_command(struct host *h, const struct kh_store_cmd *cmd)
 			abort();
 		memcpy(p->bytes, cmd->data, (size_t)1 << cmd->shift);
 	}
-	p->next = h->store->pending;
-	h->store->pending = p;
+	while (*at)
+		at = &(*at)->next;
+	*at = p;
 	sim_in(h->sim,
 	       rng_chance(rng, 50) ? rng_range(rng, 5 * MS, 60 * MS) :
 				     rng_range(rng, 20 * US, 800 * US),
@@ -281,14 +298,17 @@ void store_crash(struct host *h)
 {
 	struct kh_store_result result;
 	struct store *s = h->store;
+	const struct pending *before;
+	struct pending *p;
 
-	while (s && s->pending) {
-		struct pending *p = s->pending;
-
-		if (rng_chance(&h->sim->rng, 500))
+	for (p = s ? s->pending : NULL; p; p = p->next) {
+		before = earlier(s, p);
+		p->left_out = (before && before->left_out) || rng_chance(&h->sim->rng, 500);
+		if (!p->left_out)
 			apply(s, p, &result);
-		pending_free(s, p);
 	}
+	while (s && s->pending)
+		pending_free(s, s->pending);
 }
 
 const unsigned char *store_contents(struct host *h, unsigned int region, unsigned int unit)
