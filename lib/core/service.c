@@ -203,8 +203,8 @@ static void free_ready(struct kh_unit *unit, struct kh_service *s)
 }
 
 /*
- * FREE: everybody gives up his right, an owner keeps his frame until all units are free.  The range may be
- * given back: what readers saw must not depend on the owner alone then (R11).
+ * FREE: everybody gives up his right, an owner keeps his frame until all units are free.  The range
+ * may be given back: what readers saw must not depend on the owner alone then (R11).
  */
 static void run_free(struct kh_unit *unit, struct kh_service *s)
 {
