@@ -495,6 +495,11 @@ static void rebuild(struct kh_unit *unit, bool missing)
 		if (!unit->seen)
 			unit->seen = unit->backup_version;
 	}
+	/* Is it known that only one node wrote it?  Else others may have seen all before. */
+	unit->guarded = missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
+			!has_copy(&best->record) || lost;
+	if (unit->guarded && unit->owner_right == KHAZANA_RIGHT_WRITE && unit->seen < unit->version)
+		unit->seen = unit->version - 1;
 	for (l = unit->listed; l < unit->listed + unit->listed_count; l++) {
 		const struct kh_wire_record *r = &l->record;
 
@@ -516,9 +521,6 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	if ((unit->copy_count || (backup && unit->backup_version == unit->version)) &&
 	    unit->owner_right == KHAZANA_RIGHT_WRITE)
 		unit->owner_right = KHAZANA_RIGHT_READ;
-	/* Is it known that only one node has written it? */
-	unit->guarded = missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
-			!has_copy(&best->record) || lost;
 	kh_unit_review(unit);
 	free(unit->listed);
 	unit->listed = NULL;

@@ -356,7 +356,8 @@ static void found(struct kh_unit *unit, const struct kh_wire_stored *e)
 	kh_service_next(unit);
 }
 
-/* The holder's version has come to its place: the unit is free for others. */
+/* The holder's version has come to its place: the unit is free for others.  The caller serves them.
+ */
 static void came(struct kh_unit *unit, struct kh_service *s, const struct kh_wire_stored *e)
 {
 	struct kh_node *node = unit->region->owner;
@@ -370,7 +371,6 @@ static void came(struct kh_unit *unit, struct kh_service *s, const struct kh_wir
 		unit->store_safe = unit->store_number;
 		kh_flush_wake(unit, 0);
 	}
-	kh_service_next(unit);
 }
 
 /* What is durable need not be kept in memory. */
@@ -425,6 +425,7 @@ static void durable(struct kh_unit *unit, const struct kh_wire_stored *e)
 static void stored(struct kh_unit *unit, const struct kh_wire_stored *e)
 {
 	struct kh_service *s = unit->busy && unit->busy->store ? unit->busy : NULL;
+	bool ours;
 
 	if (e->stage == KH_STAGE_FOUND) {
 		found(unit, e);
@@ -434,20 +435,23 @@ static void stored(struct kh_unit *unit, const struct kh_wire_stored *e)
 		return;
 	if (e->stage == KH_STAGE_SAFE)
 		unit->flush_out = false;
-	if (s && s->token == e->token) {
-		if (e->stage == KH_STAGE_GOT) {
-			came(unit, s, e);
-		} else if (e->error) {
-			run_end(unit, e->error);
-			kh_service_next(unit);
-		}
-	} else if (e->stage == KH_STAGE_SAFE &&
-		   (unit->storing == KH_STORING_WRITTEN || unit->storing == KH_STORING_BESIDE)) {
+	if (s && s->token == e->token && e->error) {
+		run_end(unit, e->error);
+		kh_service_next(unit);
+		return;
+	}
+	ours = s && s->token == e->token;
+	if (ours)
+		came(unit, s, e); /* SAFE says it too: GOT may be lost */
+	if (e->stage == KH_STAGE_SAFE &&
+	    (unit->storing == KH_STORING_WRITTEN || unit->storing == KH_STORING_BESIDE)) {
 		if (e->error)
 			kh_store_ended(unit, e->error);
 		else
 			durable(unit, e);
 	}
+	if (ours)
+		kh_service_next(unit);
 }
 
 void kh_on_stored(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
