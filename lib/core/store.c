@@ -433,9 +433,8 @@ static void stored(struct kh_unit *unit, const struct kh_wire_stored *e)
 	}
 	if (unit->store_token != e->token)
 		return;
-	if (e->stage == KH_STAGE_SAFE)
-		unit->flush_out = false;
 	if (s && s->token == e->token && e->error) {
+		unit->flush_out = false;
 		run_end(unit, e->error);
 		kh_service_next(unit);
 		return;
@@ -445,6 +444,7 @@ static void stored(struct kh_unit *unit, const struct kh_wire_stored *e)
 		came(unit, s, e); /* SAFE says it too: GOT may be lost */
 	if (e->stage == KH_STAGE_SAFE &&
 	    (unit->storing == KH_STORING_WRITTEN || unit->storing == KH_STORING_BESIDE)) {
+		unit->flush_out = false; /* else the home has given up, and does not know */
 		if (e->error)
 			kh_store_ended(unit, e->error);
 		else
