@@ -239,7 +239,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	    unit->owner_right == KHAZANA_RIGHT_WRITE)
 		unit->owner_right = KHAZANA_RIGHT_READ;
 	/* Is it known that only one node has written it? */
-	unit->guarded = missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
+	unit->guarded |= missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
 			!kh_record_copy(&best->record) || lost;
 	kh_unit_review(unit);
 	free(unit->listed);
@@ -353,6 +353,12 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 	struct kh_hnode *n;
 
 	home->recovering = false;
+	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
+		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+
+		/* What was written down of it was forgotten while nobody had it. */
+		unit->guarded |= kh_unit_known_lost(unit);
+	}
 	if (gone)
 		doubt_gone(region);
 	else if (!missing)
