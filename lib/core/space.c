@@ -112,6 +112,18 @@ static bool in_the_way(const struct kh_served *served, const struct kh_served *o
 	}
 }
 
+/*
+ * Has @peer not yet heard what was decided about its inventory?  It must be known who has copies,
+ * and what it may resume, though its lease is over, it has in a moment.
+ */
+static bool is_listening(struct kh_node *node, const struct kh_region *region,
+			 const struct kh_peer *peer)
+{
+	bool told = peer->census && (peer->self || peer->connected);
+
+	return !peer->heard && (told || kh_grantee_valid(node, region, peer->id));
+}
+
 /* May a FREE or ALLOCATE begin?  Calls of one peer about the same units are served in their order. */
 static bool may_begin(struct kh_node *node, const struct kh_served *served)
 {
@@ -123,9 +135,7 @@ static bool may_begin(struct kh_node *node, const struct kh_served *served)
 	if (frees && region->home->recovering)
 		return false;
 	for (i = 0; i < node->peer_count; i++) {
-		/* It must be known who has copies. */
-		if (frees && kh_grantee_valid(node, region, node->peers[i].id) &&
-		    !node->peers[i].heard)
+		if (frees && is_listening(node, region, &node->peers[i]))
 			return false;
 		kh_list_each (other, &node->peers[i].calls, node)
 			if (in_the_way(served, other))
