@@ -336,8 +336,11 @@ static enum kh_settled settle(struct kh_unit *unit)
 /* Make the owner somebody whose lease is valid, or the store (R14, R26). */
 enum kh_settled kh_unit_settle(struct kh_unit *unit)
 {
-	enum kh_settled settled = settle(unit);
+	enum kh_settled settled;
 
+	/* A backup that becomes the owner was one. */
+	unit->guarded |= unit->backup.party != 0;
+	settled = settle(unit);
 	kh_unit_review(unit);
 	return settled;
 }
