@@ -210,6 +210,10 @@ static void rebuild(struct kh_unit *unit, bool missing)
 		unit->version = unit->seen = unit->token;
 	}
 	backup = choose_backup(unit, unit->owner.party);
+	/* The backup of what others have seen was given up (R12): an older frame is none. */
+	if (backup && unit->owner.party && backup->record.version_handoff < unit->version &&
+	    kh_intervals_has(&unit->region->home->thin, unit->node.key))
+		backup = NULL;
 	if (backup) {
 		unit->backup = listed_holder(unit, backup);
 		unit->backup_version = backup->record.version_handoff;
@@ -345,6 +349,19 @@ static void mark_lost(struct kh_region *region, const struct kh_intervals *misse
 	}
 }
 
+/* The same of units that nobody listed, but that somebody waits for since before. */
+static void unlisted_rolled(struct kh_home *home)
+{
+	struct kh_hnode *n;
+
+	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
+		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+
+		if (!unit->owner.party && !unit->backup.party)
+			unit->rolled = home->rolled;
+	}
+}
+
 static void rebuild_region(struct kh_region *region, unsigned int missing, unsigned int silent,
 			   bool gone)
 {
@@ -369,8 +386,10 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 		if (unit->listed_count)
 			rebuild(unit, missing);
 	}
-	if (silent || (missing && !home->place_count))
+	if (silent || (missing && !home->place_count)) {
 		home->rolled = kh_token_new(region);
+		unlisted_rolled(home);
+	}
 	if (!missing || (missing == 1 && !home->thin.count))
 		return;
 	missed = missing > 1 ? &home->allocated : &home->thin;
