@@ -131,7 +131,7 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 			unit->seen = 0; /* a WRITE right: nobody else has seen it */
 	}
 	if (kh_in_doubt(unit, r))
-		unit->owner_right = KHAZANA_RIGHT_NONE;
+		kh_unit_doubt(unit, r);
 	else if (r->right == KHAZANA_RIGHT_NONE)
 		kh_verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
 }
@@ -140,7 +140,8 @@ static void rebuild_copy(struct kh_unit *unit, const struct kh_listed *l)
 {
 	kh_unit_copy_add(unit, l->party, l->record.token)->owned = l->record.uflags &
 								   KHAZANA_UNIT_OWNED;
-	if (l->record.right == KHAZANA_RIGHT_NONE && !kh_in_doubt(unit, &l->record))
+	if (l->record.right == KHAZANA_RIGHT_NONE &&
+	    (l->record.state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, &l->record)))
 		kh_verdict(unit, l->party, l->record.token, KH_VERDICT_RESUME);
 }
 
@@ -244,7 +245,7 @@ static void rebuild(struct kh_unit *unit, bool missing)
 		unit->owner_right = KHAZANA_RIGHT_READ;
 	/* Is it known that only one node has written it? */
 	unit->guarded |= missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
-			!kh_record_copy(&best->record) || lost;
+			 !kh_record_copy(&best->record) || lost;
 	kh_unit_review(unit);
 	free(unit->listed);
 	unit->listed = NULL;
@@ -423,6 +424,32 @@ static void judged(struct kh_node *node, struct kh_peer *peer)
 	struct kh_wire_ask *end = kh_out(node, peer, KH_WIRE_END, &head);
 
 	end->id = peer->ask_id;
+}
+
+/**
+ * kh_unit_judge() - what is newest is known: an owner's stores that waited for that (R26) get their
+ *	verdict
+ * @stale: the unit went on without them
+ */
+void kh_unit_judge(struct kh_unit *unit, bool stale)
+{
+	struct kh_node *node = unit->region->owner;
+	const struct kh_holder owner = unit->owner;
+	struct kh_peer *peer = kh_peer_find(node, owner.party);
+
+	if (!unit->unjudged)
+		return;
+	unit->unjudged = false;
+	/* Another census judges it otherwise. */
+	if (!peer || !peer->census || !kh_holder_valid(unit, &owner))
+		return;
+	unit->unsure = false;
+	if (stale) {
+		kh_unit_forget(unit, owner.party);
+		unit->version = unit->seen = unit->stored;
+	}
+	kh_verdict(unit, owner.party, owner.token, stale ? KH_VERDICT_LOST : KH_VERDICT_RESUME);
+	judged(node, peer);
 }
 
 /* Every peer answered, or its lease must be over. */

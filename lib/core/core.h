@@ -505,6 +505,7 @@ void kh_census_start(struct kh_node *node, struct kh_peer *peer);
 void kh_census_tick(struct kh_node *node);
 void kh_recovery_start(struct kh_node *node);
 void kh_doubt_gone(struct kh_node *node);
+void kh_unit_judge(struct kh_unit *unit, bool stale);
 kh_handler kh_on_inventory, kh_on_end;
 
 /* holder.c */

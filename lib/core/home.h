@@ -116,6 +116,7 @@ struct kh_unit {
 	uint64_t stored; /* version at its place, 0: none */
 	bool stored_known;
 	bool unsure; /* its place may have a newer version than who is called the owner */
+	bool unjudged; /* its owner's stores wait for a verdict until its place has answered */
 	bool looking; /* LOOK sent */
 	bool flush_out; /* a version may have come to its place without our knowing */
 	uint8_t storing; /* enum kh_storing */

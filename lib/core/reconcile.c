@@ -62,8 +62,22 @@ struct kh_holder kh_census_holder(const struct kh_unit *unit, const struct kh_pe
  */
 bool kh_in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r)
 {
-	return unit->unsure && r->right == KHAZANA_RIGHT_NONE &&
-	       r->state != KHAZANA_STATE_EXPIRED_DIRTY && kh_place_of(unit->region, unit->node.key);
+	bool dirty = r->state == KHAZANA_STATE_EXPIRED_DIRTY;
+
+	return unit->unsure && r->right == KHAZANA_RIGHT_NONE && !(dirty && unit->stored_known) &&
+	       kh_place_of(unit->region, unit->node.key);
+}
+
+/*
+ * The owner's frame @r is in doubt: what is clean its node asks for, stores wait for a verdict
+ * until the place has answered (kh_unit_judge()).
+ */
+void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r)
+{
+	unit->owner_right = KHAZANA_RIGHT_NONE;
+	unit->unjudged = r->state == KHAZANA_STATE_EXPIRED_DIRTY;
+	if (unit->unjudged && !unit->looking)
+		kh_unit_look(unit);
 }
 
 /* Nobody was granted the unit since this home runs, and nobody is known to hold it. */
@@ -80,6 +94,9 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	    (is_lost && !kh_record_copy(r) && !found) || kh_unit_rolled(unit, version) ||
 	    (unit->stored_known && version < unit->stored))
 		return;
+	if (unit->owner.party != peer->id)
+		kh_unit_judge(unit, true);
+	unit->unjudged = false;
 	unit->unsure = !kh_record_owned(r);
 	if (is_lost)
 		kh_unit_found(unit);
@@ -161,7 +178,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 		else if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
 			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 		if (kh_in_doubt(unit, r))
-			unit->owner_right = KHAZANA_RIGHT_NONE;
+			kh_unit_doubt(unit, r);
 		return;
 	}
 	if (copy && r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE) {
