@@ -414,20 +414,12 @@ static bool make(struct khd_pages *pages, bool there)
 	return khd_claim_made(pages->khd->state, options->dir);
 }
 
-static const char *plant(void)
-{
-#ifdef KH_TEST
-	return getenv("KH_PLANT");
-#else
-	return NULL;
-#endif
-}
-
 /* False: khd does not start. */
 static bool recover(struct khd_pages *pages)
 {
 	const struct khd_store_options *options = &pages->khd->config.store;
-	const struct khd_store_config config = { .cache = options->cache, .plant = plant() };
+	const struct khd_store_config config = { .cache = options->cache,
+						 .plant = pages->khd->config.plant };
 	int error = 0;
 
 	pages->store =

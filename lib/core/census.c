@@ -3,14 +3,14 @@
  * census.c - a home reads inventories
  *
  *   peer_up, an expired lease renewed, restart: kh_census_start(): ASK
- *   INVENTORY kh_on_inventory(): recovering: collect(); else reconcile() -> VERDICT, HDONE
+ *   INVENTORY kh_on_inventory(): recovering: collect(); else kh_reconcile() (reconcile.c)
  *   END kh_on_end(): what was not listed is not held; requests of a dead khd end; END back
  *   all ENDs, or all leases over: recovery_finish(): the directory is rebuilt (R10, R17)
  *
  * Nothing is granted to a node between ASK and END.
  */
 #include <stdlib.h>
-#include "cm.h"
+#include "census.h"
 
 #define CENSUS_JUDGED 1 /* an END of the home: all verdicts have been sent */
 #define CENSUS_HEARD 2 /* the answer: they have come */
@@ -21,23 +21,6 @@ struct kh_listed {
 	uint64_t mark; /* census that listed it */
 	struct kh_wire_record record;
 };
-
-static bool has_copy(const struct kh_wire_record *r)
-{
-	return r->version != KHAZANA_VERSION_NONE;
-}
-
-static bool has_handoff(const struct kh_wire_record *r)
-{
-	return r->uflags & KHAZANA_UNIT_HANDOFF;
-}
-
-/* Can nobody have a newer version than this record's?  A store may, if the home asks it first. */
-static bool is_owned(const struct kh_wire_record *r)
-{
-	return has_copy(r) && (r->right == KHAZANA_RIGHT_WRITE ||
-			       (r->right == KHAZANA_RIGHT_READ && r->uflags & KHAZANA_UNIT_OWNED));
-}
 
 /* Ask @peer what it holds, unless it is asked already. */
 void kh_census_start(struct kh_node *node, struct kh_peer *peer)
@@ -54,239 +37,6 @@ void kh_census_start(struct kh_node *node, struct kh_peer *peer)
 	peer->ask_id = ++node->next_ask;
 	e = kh_out(node, peer, KH_WIRE_ASK, &head);
 	e->id = peer->ask_id;
-}
-
-static void verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
-		    enum kh_wire_verdict_kind what)
-{
-	struct kh_node *node = unit->region->owner;
-	struct kh_peer *peer = kh_peer_find(node, party);
-	struct kh_wire_head head = kh_head(unit->region);
-	struct kh_wire_verdict *e;
-
-	if (!peer)
-		return;
-	if (kh_planted(node, KH_PLANT_NO_VERDICT))
-		what = KH_VERDICT_RESUME;
-	e = kh_out(node, peer, KH_WIRE_VERDICT, &head);
-	e->unit = unit->node.key;
-	e->token = token;
-	e->verdict = what;
-}
-
-/* May the stores in a kept frame of @version, which was given away or never, be missing elsewhere? */
-static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
-{
-	if (kh_unit_rolled(unit, version) == KH_FREED)
-		return false;
-	return (version <= unit->rolled && version != unit->seen) ||
-	       kh_unit_rolled(unit, version) || (version > unit->seen && version != unit->version);
-}
-
-/* The same of a copy that should not be there any more: unless others are known to have it, yes. */
-static bool lost_copy(const struct kh_unit *unit, uint64_t version)
-{
-	if (kh_unit_rolled(unit, version) == KH_FREED)
-		return false;
-	return version == unit->rolled || kh_unit_rolled(unit, version) ||
-	       (version != unit->version && version != unit->seen &&
-		!(unit->backup.party && version == unit->backup_version));
-}
-
-static void refresh(const struct kh_unit *unit, struct kh_holder *holder, uint64_t mark)
-{
-	holder->gen = kh_grantee_gen(unit->region->owner, unit->region, holder->party);
-	holder->mark = mark;
-}
-
-static struct kh_holder holder_of(const struct kh_unit *unit, const struct kh_peer *peer,
-				  uint64_t token)
-{
-	struct kh_holder holder = { .party = peer->id, .token = token, .mark = peer->ask_id };
-
-	refresh(unit, &holder, peer->ask_id);
-	return holder;
-}
-
-/*
- * May the unit's place have a newer version than @r, which nobody can read at this moment?  Then it
- * does not become readable before the place was asked.
- */
-static bool in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r)
-{
-	return unit->unsure && r->right == KHAZANA_RIGHT_NONE &&
-	       r->state != KHAZANA_STATE_EXPIRED_DIRTY && kh_place_of(unit->region, unit->node.key);
-}
-
-/* Nobody was granted the unit since this home runs, and nobody is known to hold it. */
-static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct kh_wire_record *r)
-{
-	uint64_t version = has_copy(r) ? r->version : r->version_handoff;
-
-	bool is_lost = kh_unit_known_lost(unit);
-	/* Nobody was left who had what was granted last, and here it is. */
-	bool found = !unit->owner.party && !unit->busy && version && version == unit->version &&
-		     !(unit->stored_known && version == unit->stored);
-
-	if ((unit->granted && !found) || (unit->owner.party && version <= unit->version) ||
-	    (is_lost && !has_copy(r) && !found) || kh_unit_rolled(unit, version) ||
-	    (unit->stored_known && version < unit->stored))
-		return;
-	unit->unsure = !is_owned(r);
-	if (is_lost)
-		kh_unit_found(unit);
-	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
-	    unit->owner.party != peer->id) {
-		if (unit->backup.party && unit->backup.party != peer->id)
-			kh_unit_hdone(unit, unit->backup.party);
-		unit->backup = unit->owner;
-		unit->backup_version = unit->version;
-	}
-	unit->owner = holder_of(unit, peer, r->token);
-	unit->owner_right = !has_copy(r)		   ? KHAZANA_RIGHT_NONE :
-			    r->right == KHAZANA_RIGHT_READ ? KHAZANA_RIGHT_READ :
-							     KHAZANA_RIGHT_WRITE;
-	unit->version = version;
-	unit->seen = version;
-	if (unit->backup.party == peer->id)
-		unit->backup = (struct kh_holder){ 0 };
-	kh_unit_copy_del(unit, peer->id);
-	if (unit->copy_count && unit->owner_right == KHAZANA_RIGHT_WRITE)
-		unit->owner_right = KHAZANA_RIGHT_READ;
-	unit->guarded = true; /* who else has written it is not known */
-	kh_unit_review(unit);
-	kh_unit_dirty(unit);
-}
-
-/* A request that was given up had been granted after all, and nothing was granted since. */
-static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
-		      const struct kh_wire_record *r)
-{
-	struct kh_holder old = unit->owner;
-
-	if (unit->busy || !has_copy(r) || r->token != unit->token || !unit->token ||
-	    (unit->owner.party == peer->id && unit->owner.token == r->token))
-		return;
-	if (r->version != r->token) {
-		if (r->version == unit->version && r->right == KHAZANA_RIGHT_READ &&
-		    unit->owner.party != peer->id)
-			kh_unit_copy_add(unit, peer->id, r->token);
-		return;
-	}
-	unit->owner = holder_of(unit, peer, r->token);
-	unit->owner_right = KHAZANA_RIGHT_WRITE;
-	unit->copy_count = 0;
-	if (unit->backup.party == peer->id)
-		unit->backup = (struct kh_holder){ 0 };
-	if (old.party && old.party != peer->id) {
-		if (unit->backup.party && unit->backup.party != old.party)
-			kh_unit_hdone(unit, unit->backup.party);
-		unit->backup = old;
-		unit->backup.token = r->token;
-		unit->backup_version = unit->version;
-		unit->seen = unit->version;
-	}
-	unit->fresh = !old.party && !unit->version;
-	unit->version = r->version;
-	kh_unit_dirty(unit);
-}
-
-/* An owner is back while others are granted what it holds from elsewhere: it holds nothing. */
-static void give_up(struct kh_unit *unit, const struct kh_peer *peer,
-		    const struct kh_wire_record *r)
-{
-	kh_unit_forget(unit, peer->id);
-	verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
-}
-
-static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
-			   const struct kh_wire_record *r)
-{
-	struct kh_holder *copy = kh_unit_copy(unit, peer->id);
-
-	if (unit->owner.party == peer->id && r->version == unit->version) {
-		refresh(unit, &unit->owner, peer->ask_id);
-		if (r->right != KHAZANA_RIGHT_NONE)
-			kh_service_resume(unit, peer->id);
-		else if (kh_service_granted(unit, peer->id))
-			give_up(unit, peer, r);
-		else if (kh_service_resume(unit, peer->id) && !in_doubt(unit, r))
-			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
-		if (in_doubt(unit, r))
-			unit->owner_right = KHAZANA_RIGHT_NONE;
-		return;
-	}
-	if (copy && r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE) {
-		refresh(unit, copy, peer->ask_id);
-		if (r->right == KHAZANA_RIGHT_NONE)
-			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
-		return;
-	}
-	if (copy)
-		kh_unit_copy_del(unit, peer->id);
-	verdict(unit, peer->id, r->token,
-		lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
-}
-
-/* Of a lost unit the newest frame that there is is kept: it may be the last, when all are heard. */
-static void keep_newest(struct kh_unit *unit, const struct kh_peer *peer,
-			const struct kh_wire_record *r)
-{
-	struct kh_holder old = unit->backup;
-
-	if (!unit->token)
-		unit->token = kh_token_new(unit->region);
-	if (!unit->version)
-		unit->version = unit->seen = unit->token;
-	if (old.party && old.party != peer->id && unit->backup_version >= r->version_handoff) {
-		kh_unit_release(unit, peer->id);
-		return;
-	}
-	unit->backup = holder_of(unit, peer, r->token);
-	unit->backup_version = r->version_handoff;
-	if (old.party && old.party != peer->id)
-		kh_unit_release(unit, old.party);
-	kh_unit_review(unit);
-}
-
-static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
-			      const struct kh_wire_record *r)
-{
-	if (!unit->owner.party && kh_unit_known_lost(unit) &&
-	    !kh_unit_rolled(unit, r->version_handoff)) {
-		keep_newest(unit, peer, r);
-	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
-		refresh(unit, &unit->owner, peer->ask_id);
-		if (kh_service_resume(unit, peer->id))
-			verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
-	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
-		refresh(unit, &unit->backup, peer->ask_id);
-	} else if (lost_handoff(unit, r->version_handoff)) {
-		verdict(unit, peer->id, r->token, KH_VERDICT_LOST);
-	} else if (unit->token >= r->token_handoff) {
-		kh_unit_release(unit, peer->id);
-	} else {
-		verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
-	}
-}
-
-/* What a node holds beside what the directory says of it. */
-static void reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r)
-{
-	struct kh_service *s = unit->busy;
-
-	if (s && !s->call && s->asker == peer->id && s->token && s->token == r->token &&
-	    has_copy(r)) {
-		if (kh_request_of(peer, s->request))
-			return; /* its DONE will come */
-		kh_service_complete(unit, r->version);
-	}
-	adopt(unit, peer, r);
-	late_done(unit, peer, r);
-	if (has_copy(r))
-		reconcile_copy(unit, peer, r);
-	else if (has_handoff(r))
-		reconcile_handoff(unit, peer, r);
 }
 
 static void collect(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r)
@@ -314,55 +64,26 @@ void kh_on_inventory(struct kh_node *node, struct kh_peer *from, const struct kh
 	if (!region || !region->home || h->request != from->ask_id || from->census)
 		return;
 	for (i = 0; i < h->count; i++, e++) {
-		if (e->unit >= region->units || (!has_copy(e) && !has_handoff(e)))
+		if (e->unit >= region->units || (!kh_record_copy(e) && !kh_record_handoff(e)))
 			continue;
 		if (region->home->recovering)
 			collect(kh_unit_get(region, e->unit), from, e);
 		else
-			reconcile(kh_unit_get(region, e->unit), from, e);
+			kh_reconcile(kh_unit_get(region, e->unit), from, e);
 	}
-}
-
-/* What @peer did not list it does not hold. */
-static void sweep_unit(struct kh_unit *unit, const struct kh_peer *peer)
-{
-	struct kh_holder *copy = kh_unit_copy(unit, peer->id);
-	struct kh_service *s = unit->busy;
-
-	if (copy && copy->mark != peer->ask_id)
-		kh_unit_copy_del(unit, peer->id);
-	if (unit->backup.party == peer->id && unit->backup.mark != peer->ask_id)
-		unit->backup = (struct kh_holder){ 0 };
-	kh_unit_review(unit);
-	if (unit->owner.party == peer->id && unit->owner.mark != peer->ask_id &&
-	    !(s && s->asker == peer->id)) {
-		kh_unit_forget(unit, peer->id);
-		if (!s && kh_unit_settle(unit) == KH_SETTLED_LOST)
-			kh_unit_lost(unit, true);
-	}
-	if (s && !s->call && s->asker == peer->id && !kh_request_of(peer, s->request))
-		kh_service_cancel(unit);
-}
-
-static void sweep(struct kh_region *region, const struct kh_peer *peer)
-{
-	struct kh_hnode *n;
-
-	for (n = kh_hash_first(&region->home->units); n; n = kh_hash_next(&region->home->units, n))
-		sweep_unit(kh_container(n, struct kh_unit, node), peer);
 }
 
 /* How good a frame is as the truth: the version first, then OWNED, HANDOFF, READ. */
 static unsigned int rank(const struct kh_wire_record *r)
 {
-	if (!has_copy(r))
+	if (!kh_record_copy(r))
 		return 1;
 	return r->uflags & KHAZANA_UNIT_OWNED || r->right != KHAZANA_RIGHT_READ ? 2 : 0;
 }
 
 static uint64_t version_of(const struct kh_wire_record *r)
 {
-	return has_copy(r) ? r->version : r->version_handoff;
+	return kh_record_copy(r) ? r->version : r->version_handoff;
 }
 
 static const struct kh_listed *choose_owner(const struct kh_unit *unit)
@@ -382,7 +103,7 @@ static const struct kh_listed *choose_backup(const struct kh_unit *unit, kh_node
 	const struct kh_listed *best = NULL, *l = unit->listed;
 
 	for (; l < unit->listed + unit->listed_count; l++)
-		if (l->party != owner && !has_copy(&l->record) &&
+		if (l->party != owner && !kh_record_copy(&l->record) &&
 		    (!best || l->record.version_handoff > best->record.version_handoff))
 			best = l;
 	return best;
@@ -390,7 +111,7 @@ static const struct kh_listed *choose_backup(const struct kh_unit *unit, kh_node
 
 static struct kh_holder listed_holder(struct kh_unit *unit, const struct kh_listed *l)
 {
-	return holder_of(unit, kh_peer_find(unit->region->owner, l->party), l->record.token);
+	return kh_census_holder(unit, kh_peer_find(unit->region->owner, l->party), l->record.token);
 }
 
 static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
@@ -400,7 +121,7 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 	unit->owner = listed_holder(unit, best);
 	unit->version = version_of(r);
 	unit->seen = unit->version;
-	if (!has_copy(r)) {
+	if (!kh_record_copy(r)) {
 		unit->owner_right = KHAZANA_RIGHT_NONE;
 	} else if (r->right == KHAZANA_RIGHT_READ) {
 		unit->owner_right = KHAZANA_RIGHT_READ;
@@ -409,18 +130,19 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 		if (r->right == KHAZANA_RIGHT_WRITE)
 			unit->seen = 0; /* a WRITE right: nobody else has seen it */
 	}
-	if (in_doubt(unit, r))
-		unit->owner_right = KHAZANA_RIGHT_NONE;
+	if (kh_in_doubt(unit, r))
+		kh_unit_doubt(unit, r);
 	else if (r->right == KHAZANA_RIGHT_NONE)
-		verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
+		kh_verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
 }
 
 static void rebuild_copy(struct kh_unit *unit, const struct kh_listed *l)
 {
 	kh_unit_copy_add(unit, l->party, l->record.token)->owned = l->record.uflags &
 								   KHAZANA_UNIT_OWNED;
-	if (l->record.right == KHAZANA_RIGHT_NONE && !in_doubt(unit, &l->record))
-		verdict(unit, l->party, l->record.token, KH_VERDICT_RESUME);
+	if (l->record.right == KHAZANA_RIGHT_NONE &&
+	    (l->record.state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, &l->record)))
+		kh_verdict(unit, l->party, l->record.token, KH_VERDICT_RESUME);
 }
 
 /* What a later census of the same party did not list any more. */
@@ -455,8 +177,8 @@ static bool drop_rolled(struct kh_unit *unit)
 			continue;
 		}
 		lost |= rolled == KH_ROLLED;
-		verdict(unit, l->party, l->record.token,
-			rolled == KH_FREED ? KH_VERDICT_STALE : KH_VERDICT_LOST);
+		kh_verdict(unit, l->party, l->record.token,
+			   rolled == KH_FREED ? KH_VERDICT_STALE : KH_VERDICT_LOST);
 		unit->listed[i] = unit->listed[--unit->listed_count];
 	}
 	return lost;
@@ -478,17 +200,21 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	best = choose_owner(unit);
 	unit->token = kh_token_new(unit->region);
 	if (!kh_unit_known_lost(unit)) {
-		unit->unsure = !is_owned(&best->record);
+		unit->unsure = !kh_record_owned(&best->record);
 		rebuild_owner(unit, best);
-	} else if (has_copy(&best->record)) {
+	} else if (kh_record_copy(&best->record)) {
 		kh_unit_found(unit);
-		unit->unsure = !is_owned(&best->record);
+		unit->unsure = !kh_record_owned(&best->record);
 		rebuild_owner(unit, best);
 	} else {
 		/* Older than what was lost, which nobody has: kept as the backup. */
 		unit->version = unit->seen = unit->token;
 	}
 	backup = choose_backup(unit, unit->owner.party);
+	/* The backup of what others have seen was given up (R12): an older frame is none. */
+	if (backup && unit->owner.party && backup->record.version_handoff < unit->version &&
+	    kh_intervals_has(&unit->region->home->thin, unit->node.key))
+		backup = NULL;
 	if (backup) {
 		unit->backup = listed_holder(unit, backup);
 		unit->backup_version = backup->record.version_handoff;
@@ -496,8 +222,8 @@ static void rebuild(struct kh_unit *unit, bool missing)
 			unit->seen = unit->backup_version;
 	}
 	/* Is it known that only one node wrote it?  Else others may have seen all before. */
-	unit->guarded = missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
-			!has_copy(&best->record) || lost;
+	unit->guarded |= missing || kh_intervals_has(&unit->region->home->thin, unit->node.key) ||
+			 !kh_record_copy(&best->record) || lost;
 	if (unit->guarded && unit->owner_right == KHAZANA_RIGHT_WRITE && unit->seen < unit->version)
 		unit->seen = unit->version - 1;
 	for (l = unit->listed; l < unit->listed + unit->listed_count; l++) {
@@ -505,13 +231,14 @@ static void rebuild(struct kh_unit *unit, bool missing)
 
 		if (l == best || l == backup)
 			continue;
-		if (!has_copy(r))
+		if (!kh_record_copy(r))
 			kh_unit_release(unit, l->party);
 		else if (r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE)
 			rebuild_copy(unit, l);
 		else
-			verdict(unit, l->party, r->token,
-				lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+			kh_verdict(unit, l->party, r->token,
+				   kh_lost_copy(unit, r->version) ? KH_VERDICT_LOST :
+								    KH_VERDICT_STALE);
 	}
 	/* Somebody who is missing may have gone on from here, unless it can be read at this moment.
 	 */
@@ -625,6 +352,19 @@ static void mark_lost(struct kh_region *region, const struct kh_intervals *misse
 	}
 }
 
+/* The same of units that nobody listed, but that somebody waits for since before. */
+static void unlisted_rolled(struct kh_home *home)
+{
+	struct kh_hnode *n;
+
+	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
+		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+
+		if (!unit->owner.party && !unit->backup.party)
+			unit->rolled = home->rolled;
+	}
+}
+
 static void rebuild_region(struct kh_region *region, unsigned int missing, unsigned int silent,
 			   bool gone)
 {
@@ -633,6 +373,12 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 	struct kh_hnode *n;
 
 	home->recovering = false;
+	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
+		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+
+		/* What was written down of it was forgotten while nobody had it. */
+		unit->guarded |= kh_unit_known_lost(unit);
+	}
 	if (gone)
 		doubt_gone(region);
 	else if (!missing)
@@ -643,8 +389,10 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 		if (unit->listed_count)
 			rebuild(unit, missing);
 	}
-	if (silent || (missing && !home->place_count))
+	if (silent || (missing && !home->place_count)) {
 		home->rolled = kh_token_new(region);
+		unlisted_rolled(home);
+	}
 	if (!missing || (missing == 1 && !home->thin.count))
 		return;
 	missed = missing > 1 ? &home->allocated : &home->thin;
@@ -678,6 +426,32 @@ static void judged(struct kh_node *node, struct kh_peer *peer)
 	struct kh_wire_ask *end = kh_out(node, peer, KH_WIRE_END, &head);
 
 	end->id = peer->ask_id;
+}
+
+/**
+ * kh_unit_judge() - what is newest is known: an owner's stores that waited for that (R26) get their
+ *	verdict
+ * @stale: the unit went on without them
+ */
+void kh_unit_judge(struct kh_unit *unit, bool stale)
+{
+	struct kh_node *node = unit->region->owner;
+	const struct kh_holder owner = unit->owner;
+	struct kh_peer *peer = kh_peer_find(node, owner.party);
+
+	if (!unit->unjudged)
+		return;
+	unit->unjudged = false;
+	/* Another census judges it otherwise. */
+	if (!peer || !peer->census || !kh_holder_valid(unit, &owner))
+		return;
+	unit->unsure = false;
+	if (stale) {
+		kh_unit_forget(unit, owner.party);
+		unit->version = unit->seen = unit->stored;
+	}
+	kh_verdict(unit, owner.party, owner.token, stale ? KH_VERDICT_LOST : KH_VERDICT_RESUME);
+	judged(node, peer);
 }
 
 /* Every peer answered, or its lease must be over. */
@@ -789,7 +563,7 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 	from->asked = false;
 	kh_list_each (region, &node->regions, node)
 		if (region->home && !region->home->recovering)
-			sweep(region, from);
+			kh_census_sweep(region, from);
 	if (node->recovering) {
 		recovery_check(node);
 		return;

@@ -8,10 +8,14 @@
  *   home.c    what nodes say to a home's directory: one request per unit at a time
  *   service.c one request at its home (mechanism)
  *   cm_*.c    when a request is granted (policy)
- *   census.c  inventories as a home reads them: restart, rejoin, expired leases
+ *   census.c  inventories as a home reads them; its restart
+ *   reconcile.c  the same at a home that knows its directory: rejoin, expired leases
  *   holder.c  what homes demand of this node's module
  *   report.c  this node's inventory for a home
- *   ask.c     what this node's module asks of homes
+ *   ask.c     requests of this node's module to homes
+ *   fault.c   what the module wants becomes a request, or joins one
+ *   grant.c   what comes for a request
+ *   done.c    requests that are over
  *   lease.c   leases, both sides
  *   place.c   whose store keeps which units of a region; space there, in two phases
  *   store.c   a home sees to it that a unit is stored, and asks what is
@@ -19,6 +23,7 @@
  *   keep.c    this node's store, as homes use it
  *   call.c    remote calls between nodes, with the proof of a region's key
  *   serve.c   calls as the home executes them
+ *   space.c   those that allocate units, free them or end a region
  *   ops.c     operations of clients
  *
  * A step is one call of the host.  Messages that it makes leave at its end; those to the
@@ -29,6 +34,7 @@
 
 #include "alloc.h"
 #include "hash.h"
+#include "home.h"
 #include "interval.h"
 #include "list.h"
 #include "node.h"
@@ -60,7 +66,6 @@
 #define KH_STORE_WAIT (2000 * KH_MS) /* for a unit to come to its place; then it is tried again */
 #define KH_STORE_AGAIN (100 * KH_MS)
 #define KH_KEEPS_MAX 4096u /* commands of the page store under way */
-#define KH_VERIFIER_SIZE KH_WIRE_MAC_SIZE
 
 /* Errors that a test host can plant. */
 enum kh_plant {
@@ -161,196 +166,6 @@ struct kh_lease {
 	uint64_t acked;
 };
 
-struct kh_region;
-struct kh_unit;
-struct kh_cm_ops;
-struct kh_flush;
-
-/* What is written down of a party: its lease generation then, and the grant's token. */
-struct kh_holder {
-	kh_node_id party; /* 0: nobody */
-	uint32_t gen;
-	uint64_t token;
-	uint64_t mark; /* last census that listed it */
-	bool owned; /* a READ copy that is kept like a backup */
-};
-
-/* An answer that is owed to an INV. */
-struct kh_owed {
-	kh_node_id party;
-	uint32_t gen;
-	uint32_t flags; /* KH_INV_* */
-	bool answered;
-	bool kept;
-};
-
-/**
- * struct kh_service - a request at its home, in a unit's FIFO or busy
- * @asker: party, 0 for the home's own FREE and STORE
- * @grant_sent: asker can complete
- * @source: party that a FORWARD went to, 0: none needed
- * @confused: source is gone; the asker was told to ask again
- * @owed: INVs sent
- * @taken: an inventory showed that the asker has the grant
- */
-struct kh_service {
-	struct kh_list node;
-	kh_node_id asker;
-	uint64_t request;
-	uint32_t attempt;
-	uint32_t want;
-	uint32_t flags;
-	uint64_t held;
-	uint64_t held_token;
-	uint64_t token;
-	uint64_t need;
-	uint64_t version; /* granted */
-	uint32_t kind; /* enum kh_wire_source */
-	bool grant_sent;
-	bool confused;
-	bool taken;
-	bool deferred;
-	bool owned; /* granted with OWNED */
-	bool declined; /* the asker says that it did not take it */
-	bool displaced; /* the asker's HANDOFF frame is the backup no more */
-	bool rescue; /* READ copies of a void owner are being kept */
-	bool store; /* the home's own: the unit goes to its place */
-	bool load; /* @source is the unit's place, and reads it from its store */
-	kh_node_id source;
-	uint32_t source_gen;
-	struct kh_owed *owed;
-	unsigned int owed_count, owed_open;
-	struct kh_served *call; /* FREE: whose */
-	bool ready; /* FREE: nobody has a right any more, the other units are waited for */
-};
-
-struct kh_done_mark {
-	kh_node_id party;
-	uint64_t request;
-};
-
-struct kh_listed;
-
-/* What a home does to have a unit stored. */
-enum kh_storing {
-	KH_STORING_NOT,
-	KH_STORING_QUEUED, /* its service waits or is at work */
-	KH_STORING_BESIDE, /* asked for beside a request that waits for a lock */
-	KH_STORING_WRITTEN, /* it has come to its place */
-	KH_STORING_AGAIN, /* it could not be done; it is tried again */
-};
-
-/* One unit in its home's directory.  A unit without one was not used since the home runs. */
-struct kh_unit {
-	struct kh_hnode node;
-	struct kh_list busy_node; /* on the home's busy list */
-	struct kh_region *region;
-	uint64_t version; /* the truth, at the owner */
-	uint64_t token; /* newest given out for it */
-	uint64_t seen; /* highest version that another node than its writer got */
-	uint64_t rolled; /* highest version that may be lost, 0: none */
-	struct kh_holder owner;
-	uint32_t owner_right;
-	bool fresh; /* the owner took it virgin, nobody has seen it since */
-	bool granted; /* since this home runs */
-	struct kh_holder backup;
-	uint64_t backup_version;
-	bool guarded; /* it had a backup */
-	struct kh_holder *copies; /* READ, without the owner */
-	unsigned int copy_count, copy_size;
-	struct kh_done_mark *dones;
-	unsigned int done_count;
-	struct kh_service *busy;
-	struct kh_list waiting;
-	unsigned int waiting_count;
-	struct kh_listed *listed; /* records while recovering */
-	unsigned int listed_count;
-	uint64_t stored; /* version at its place, 0: none */
-	bool stored_known;
-	bool unsure; /* its place may have a newer version than who is called the owner */
-	bool looking; /* LOOK sent */
-	bool flush_out; /* a version may have come to its place without our knowing */
-	uint8_t storing; /* enum kh_storing */
-	uint64_t store_token; /* of the last FLUSH */
-	uint64_t look_token; /* of the last LOOK */
-	uint64_t store_number; /* FLUSHes asked for */
-	uint64_t store_safe; /* the last of them whose version is durable */
-	uint64_t store_ns; /* when to give up, or to try again */
-	struct kh_list storing_node; /* in the home's, unless NOT */
-	struct kh_list dirty_node; /* in the home's, if there may be something to store */
-	struct kh_list flushers; /* struct kh_flush_wait */
-};
-
-enum kh_place_state {
-	KH_PLACE_READY = 0,
-	KH_PLACE_TAKING = 1, /* asked for; not promised to anybody */
-	KH_PLACE_GIVING = 2, /* nobody can use it any more; its store has to hear that */
-};
-
-/* Space in the store of @node for the units [start, end); persisted. */
-struct kh_place {
-	uint64_t start, end;
-	uint64_t generation; /* of the allocation */
-	kh_node_id node;
-	uint32_t state; /* enum kh_place_state */
-};
-
-/* A place that is taken or given back. */
-struct kh_move {
-	struct kh_list node;
-	struct kh_region *region;
-	struct kh_place place;
-	struct kh_served *served; /* who waits for it, or NULL */
-	uint64_t call; /* to the store's node, 0: none */
-};
-
-#define KH_ROLL_FREED (1ull << 63) /* by a FREE */
-
-/* Versions of units that were given up: others went on from @after to @before, both exclusive. */
-struct kh_roll {
-	uint64_t unit;
-	uint64_t after, before;
-	uint64_t count; /* units; KH_ROLL_FREED */
-};
-
-enum kh_rolled {
-	KH_NOT_ROLLED,
-	KH_ROLLED, /* its programs must be told */
-	KH_FREED, /* nobody is entitled to it any more */
-};
-
-/* What makes this node the home of a region. */
-struct kh_home {
-	const struct kh_cm_ops *cm;
-	uint8_t verifier[KH_VERIFIER_SIZE];
-	uint64_t epoch;
-	uint64_t counter; /* of tokens */
-	struct kh_intervals allocated;
-	/* EIO where the directory knows nothing; persisted. */
-	struct kh_intervals lost; /* the module that had it is gone */
-	struct kh_intervals doubt; /* a silent node may have it */
-	struct kh_intervals thin; /* one frame, where there were two; persisted */
-	bool unsaved; /* the sets above changed */
-	uint64_t rolled; /* of units that nobody listed, see struct kh_unit */
-	struct kh_roll *rolls; /* whose holders have not been heard since; persisted */
-	uint32_t roll_count;
-	uint64_t roll_mark; /* last census that began before the newest of them */
-	struct kh_hash units;
-	struct kh_list busy;
-	struct kh_place *places; /* READY, in ascending order, disjoint */
-	uint32_t place_count;
-	struct kh_list moves; /* struct kh_move */
-	uint64_t move_ns; /* when to ask stores again, KH_NEVER: not */
-	bool moves_unsaved; /* not before they are written down */
-	struct kh_list dirty; /* units that may have to be stored */
-	struct kh_list storing; /* and those that are being */
-	struct kh_list flushes; /* struct kh_flush */
-	uint64_t flush_ns; /* when all of it is flushed next */
-	bool recovering;
-	bool going; /* being unreserved */
-	uint64_t free_first, free_end; /* units of the FREE under way */
-};
-
 struct kh_resume {
 	uint64_t unit, token;
 };
@@ -387,39 +202,6 @@ struct kh_region {
 	struct kh_hash wanted; /* struct kh_ask_unit by unit: one request a unit */
 };
 
-/* One unit of a request of this node. */
-struct kh_ask_unit {
-	uint64_t module_request; /* 0: nobody waits (a prefetch) */
-	uint64_t held;
-	uint64_t held_token;
-	uint64_t token; /* of the GRANT */
-	uint64_t need;
-	uint64_t version;
-	uint64_t data_version;
-	uint32_t frame;
-	uint32_t attempt;
-	uint8_t right;
-	uint8_t kind; /* enum kh_wire_source */
-	bool asked; /* REQ of @attempt sent */
-	bool owned;
-	bool granted;
-	bool data;
-	bool known; /* @held and @held_token are as in the module */
-	bool over;
-	struct kh_hnode wanted; /* in the region's, until over */
-	struct kh_ask *ask;
-};
-
-/* A request that is over and whose DONE the home may not have seen. */
-struct kh_done {
-	struct kh_list node;
-	uint64_t unit;
-	uint64_t request;
-	uint64_t token;
-	uint64_t version;
-	uint64_t sequence; /* RENEWs sent before it */
-};
-
 /* An INV or a FORWARD that waits for the module. */
 struct kh_demand {
 	struct kh_hnode node; /* in the region's, by unit */
@@ -438,25 +220,6 @@ struct kh_demand {
 	uint32_t attempt;
 	uint32_t right; /* FORWARD: asked for */
 	uint32_t flags; /* INV: KH_INV_*, FLUSH: KH_FLUSH_* */
-};
-
-/* A request of this node under way. */
-struct kh_ask {
-	struct kh_hnode node;
-	struct kh_list region_node;
-	struct kh_region *region;
-	uint64_t id;
-	uint32_t want;
-	uint32_t flags; /* KH_REQ_* */
-	uint64_t deadline_ns;
-	uint64_t retry_ns; /* when to ask (again), KH_NEVER: all asked */
-	uint64_t backoff_ns;
-	uint64_t flush_ns; /* when held back COMMITs must go, KH_NEVER: none */
-	uint64_t first;
-	uint32_t count;
-	uint32_t left; /* units not over */
-	uint32_t ready; /* units that could be committed */
-	struct kh_ask_unit units[];
 };
 
 struct kh_local {
@@ -585,7 +348,7 @@ void kh_lookup_peer(struct kh_node *node, struct kh_peer *peer, bool up);
 void kh_lookup_free(struct kh_node *node);
 void kh_resolve(struct kh_node *node, struct kh_region *region);
 
-/* blob.c: what is persisted, space.c: address ranges */
+/* blob.c: what is persisted; generations and address ranges that are given out */
 int kh_generation_take(struct kh_node *node, uint64_t *generation);
 int kh_space_take(struct kh_node *node, uint64_t length, uint32_t align_shift,
 		  struct khazana_addr *start, uint64_t *generation);
@@ -742,6 +505,7 @@ void kh_census_start(struct kh_node *node, struct kh_peer *peer);
 void kh_census_tick(struct kh_node *node);
 void kh_recovery_start(struct kh_node *node);
 void kh_doubt_gone(struct kh_node *node);
+void kh_unit_judge(struct kh_unit *unit, bool stale);
 kh_handler kh_on_inventory, kh_on_end;
 
 /* holder.c */
@@ -757,10 +521,6 @@ void kh_report_pressure(struct kh_node *node, bool waited_for);
 kh_handler kh_on_ask, kh_on_verdict;
 
 /* ask.c */
-void kh_ask_fault(struct kh_node *node, struct kh_region *region,
-		  const struct khazana_request *req);
-void kh_ask_prefetch(struct kh_node *node, struct kh_region *region, uint64_t first,
-		     uint32_t count);
 void kh_ask_again(struct kh_region *region);
 void kh_ask_lost(struct kh_region *region, uint64_t unit);
 void kh_ask_resumed(struct kh_region *region, uint64_t unit);
@@ -770,9 +530,19 @@ void kh_ask_flush(struct kh_node *node);
 void kh_ask_tick(struct kh_node *node);
 void kh_ask_fail_all(struct kh_region *region, uint32_t error);
 void kh_ask_drop_region(struct kh_region *region);
-void kh_done_prune(struct kh_node *node, const struct kh_lease *lease, uint64_t sequence);
 const char *kh_ask_check(const struct kh_region *region);
+
+/* fault.c */
+void kh_ask_fault(struct kh_node *node, struct kh_region *region,
+		  const struct khazana_request *req);
+void kh_ask_prefetch(struct kh_node *node, struct kh_region *region, uint64_t first,
+		     uint32_t count);
+
+/* grant.c */
 kh_handler kh_on_grant, kh_on_nack, kh_on_data;
+
+/* done.c */
+void kh_done_prune(struct kh_node *node, const struct kh_lease *lease, uint64_t sequence);
 
 /* prefetch.c */
 void kh_prefetch_fault(struct kh_node *node, struct kh_region *region, uint64_t unit);
@@ -803,16 +573,18 @@ kh_handler kh_on_challenge, kh_on_result;
 /* serve.c */
 struct kh_served;
 void kh_served_flushed(struct kh_node *node, struct kh_served *served, uint32_t error);
+void kh_served_tick(struct kh_node *node);
+void kh_served_drop(struct kh_node *node, struct kh_peer *peer);
+void kh_served_free(struct kh_node *node);
+kh_handler kh_on_call, kh_on_proof;
+
+/* space.c */
 void kh_served_placed(struct kh_node *node, struct kh_served *served, uint32_t error);
 void kh_served_ready(struct kh_node *node, struct kh_served *served);
 void kh_served_unready(struct kh_served *served);
 void kh_served_go(struct kh_node *node);
 void kh_served_refused(struct kh_node *node, struct kh_served *served);
-void kh_served_tick(struct kh_node *node);
-void kh_served_drop(struct kh_node *node, struct kh_peer *peer);
-void kh_served_free(struct kh_node *node);
 uint64_t kh_node_allocated(const struct kh_node *node);
-kh_handler kh_on_call, kh_on_proof;
 
 /* ops.c */
 void kh_op_start(struct kh_node *node, uint64_t op_id, const struct kh_op *op);

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include "core.h"
 
 int kh_command(struct kh_node *node, struct khazana_cmd *cmd)
@@ -256,6 +257,26 @@ static void answer_nothing(struct kh_node *node, struct kh_peer *from, const str
 	e->status = status;
 }
 
+/*
+ * Is what @from demands of a region to be done?  A node without the region answers each entry of
+ * @h by @status: @size is an entry's size, and each begins with its unit and token.
+ */
+static bool demanded(struct kh_node *node, struct kh_peer *from, struct kh_region *region,
+		     const struct kh_wire_head *h, size_t size, enum kh_wire_ack status)
+{
+	const uint8_t *e = kh_entries(h);
+	uint64_t of[2]; /* unit, token */
+	uint32_t i;
+
+	if (region && region->handle)
+		return obeys(node, from, region, h) && !suspended(region);
+	for (i = 0; i < h->count; i++, e += size) {
+		memcpy(of, e, sizeof(of));
+		answer_nothing(node, from, h, of[0], of[1], status);
+	}
+	return false;
+}
+
 void kh_on_inv(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 	       const void *data)
 {
@@ -264,12 +285,7 @@ void kh_on_inv(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 	struct kh_demand *d;
 	uint32_t i;
 
-	if (!region || !region->handle) {
-		for (i = 0; i < h->count; i++)
-			answer_nothing(node, from, h, e[i].unit, e[i].token, KH_ACK_DONE);
-		return;
-	}
-	if (!obeys(node, from, region, h) || suspended(region))
+	if (!demanded(node, from, region, h, sizeof(*e), KH_ACK_DONE))
 		return;
 	d = kh_zalloc(h->count * sizeof(*d));
 	for (i = 0; i < h->count; i++)
@@ -290,12 +306,7 @@ void kh_on_forward(struct kh_node *node, struct kh_peer *from, const struct kh_w
 	struct kh_demand *d;
 	uint32_t i;
 
-	if (!region || !region->handle) {
-		for (i = 0; i < h->count; i++)
-			answer_nothing(node, from, h, e[i].unit, e[i].token, KH_ACK_ABSENT);
-		return;
-	}
-	if (!obeys(node, from, region, h) || suspended(region))
+	if (!demanded(node, from, region, h, sizeof(*e), KH_ACK_ABSENT))
 		return;
 	d = kh_zalloc(h->count * sizeof(*d));
 	for (i = 0; i < h->count; i++)
@@ -321,12 +332,7 @@ void kh_on_flush(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 	struct kh_demand *d;
 	uint32_t i, n = 0;
 
-	if (!region || !region->handle) {
-		for (i = 0; i < h->count; i++)
-			answer_nothing(node, from, h, e[i].unit, e[i].token, KH_ACK_ABSENT);
-		return;
-	}
-	if (!obeys(node, from, region, h) || suspended(region))
+	if (!demanded(node, from, region, h, sizeof(*e), KH_ACK_ABSENT))
 		return;
 	d = kh_zalloc(h->count * sizeof(*d));
 	for (i = 0; i < h->count; i++) {

@@ -313,8 +313,10 @@ static enum kh_settled settle(struct kh_unit *unit)
 	uint64_t stored = placed ? unit->stored : 0;
 
 	drop_void_copies(unit);
-	if (placed && unit->unsure && unit->stored_known)
+	if (placed && unit->unsure && unit->stored_known) {
+		kh_unit_judge(unit, unit->stored > unit->version);
 		verify(unit);
+	}
 	if (kh_holder_valid(unit, &unit->owner) && !(placed && unit->unsure))
 		return KH_SETTLED;
 	if (placed && (!unit->stored_known || unit->flush_out))
@@ -336,8 +338,11 @@ static enum kh_settled settle(struct kh_unit *unit)
 /* Make the owner somebody whose lease is valid, or the store (R14, R26). */
 enum kh_settled kh_unit_settle(struct kh_unit *unit)
 {
-	enum kh_settled settled = settle(unit);
+	enum kh_settled settled;
 
+	/* A backup that becomes the owner was one. */
+	unit->guarded |= unit->backup.party != 0;
+	settled = settle(unit);
 	kh_unit_review(unit);
 	return settled;
 }

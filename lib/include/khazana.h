@@ -235,7 +235,8 @@ uint64_t kh_lock_token(const struct kh_lock *lock);
  *
  * Return: 0, or -ESTALE: the lease had ended while the lock was held; what was written
  * after that is not part of the region; or an error of kh_flush(): it is released, and others see
- * what was written, but a crash may undo it.
+ * what was written, but a crash may undo it.  If both failed it is -ESTALE, which says more: what
+ * is not part of the region need not be durable.
  */
 int kh_unlock(struct kh_lock *lock);
 

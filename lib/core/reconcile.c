@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * reconcile.c - an inventory at a home that knows its directory: VERDICT, HDONE
+ */
+#include "census.h"
+
+void kh_verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
+		enum kh_wire_verdict_kind what)
+{
+	struct kh_node *node = unit->region->owner;
+	struct kh_peer *peer = kh_peer_find(node, party);
+	struct kh_wire_head head = kh_head(unit->region);
+	struct kh_wire_verdict *e;
+
+	if (!peer)
+		return;
+	if (kh_planted(node, KH_PLANT_NO_VERDICT))
+		what = KH_VERDICT_RESUME;
+	e = kh_out(node, peer, KH_WIRE_VERDICT, &head);
+	e->unit = unit->node.key;
+	e->token = token;
+	e->verdict = what;
+}
+
+/* May the stores in a kept frame of @version, which was given away or never, be missing elsewhere? */
+static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
+{
+	if (kh_unit_rolled(unit, version) == KH_FREED)
+		return false;
+	return (version <= unit->rolled && version != unit->seen) ||
+	       kh_unit_rolled(unit, version) || (version > unit->seen && version != unit->version);
+}
+
+/* The same of a copy that should not be there any more: unless others are known to have it, yes. */
+bool kh_lost_copy(const struct kh_unit *unit, uint64_t version)
+{
+	if (kh_unit_rolled(unit, version) == KH_FREED)
+		return false;
+	return version == unit->rolled || kh_unit_rolled(unit, version) ||
+	       (version != unit->version && version != unit->seen &&
+		!(unit->backup.party && version == unit->backup_version));
+}
+
+static void refresh(const struct kh_unit *unit, struct kh_holder *holder, uint64_t mark)
+{
+	holder->gen = kh_grantee_gen(unit->region->owner, unit->region, holder->party);
+	holder->mark = mark;
+}
+
+struct kh_holder kh_census_holder(const struct kh_unit *unit, const struct kh_peer *peer,
+				  uint64_t token)
+{
+	struct kh_holder holder = { .party = peer->id, .token = token, .mark = peer->ask_id };
+
+	refresh(unit, &holder, peer->ask_id);
+	return holder;
+}
+
+/*
+ * May the unit's place have a newer version than @r, which nobody can read at this moment?  Then it
+ * does not become readable before the place was asked.
+ */
+bool kh_in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r)
+{
+	bool dirty = r->state == KHAZANA_STATE_EXPIRED_DIRTY;
+
+	return unit->unsure && r->right == KHAZANA_RIGHT_NONE && !(dirty && unit->stored_known) &&
+	       kh_place_of(unit->region, unit->node.key);
+}
+
+/*
+ * The owner's frame @r is in doubt: what is clean its node asks for, stores wait for a verdict
+ * until the place has answered (kh_unit_judge()).
+ */
+void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r)
+{
+	unit->owner_right = KHAZANA_RIGHT_NONE;
+	unit->unjudged = r->state == KHAZANA_STATE_EXPIRED_DIRTY;
+	if (unit->unjudged && !unit->looking)
+		kh_unit_look(unit);
+}
+
+/* Nobody was granted the unit since this home runs, and nobody is known to hold it. */
+static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct kh_wire_record *r)
+{
+	uint64_t version = kh_record_copy(r) ? r->version : r->version_handoff;
+
+	bool is_lost = kh_unit_known_lost(unit);
+	/* Nobody was left who had what was granted last, and here it is. */
+	bool found = !unit->owner.party && !unit->busy && version && version == unit->version &&
+		     !(unit->stored_known && version == unit->stored);
+
+	if ((unit->granted && !found) || (unit->owner.party && version <= unit->version) ||
+	    (is_lost && !kh_record_copy(r) && !found) || kh_unit_rolled(unit, version) ||
+	    (unit->stored_known && version < unit->stored))
+		return;
+	if (unit->owner.party != peer->id)
+		kh_unit_judge(unit, true);
+	unit->unjudged = false;
+	unit->unsure = !kh_record_owned(r);
+	if (is_lost)
+		kh_unit_found(unit);
+	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
+	    unit->owner.party != peer->id) {
+		if (unit->backup.party && unit->backup.party != peer->id)
+			kh_unit_hdone(unit, unit->backup.party);
+		unit->backup = unit->owner;
+		unit->backup_version = unit->version;
+	}
+	unit->owner = kh_census_holder(unit, peer, r->token);
+	unit->owner_right = !kh_record_copy(r)		   ? KHAZANA_RIGHT_NONE :
+			    r->right == KHAZANA_RIGHT_READ ? KHAZANA_RIGHT_READ :
+							     KHAZANA_RIGHT_WRITE;
+	unit->version = version;
+	unit->seen = version;
+	if (unit->backup.party == peer->id)
+		unit->backup = (struct kh_holder){ 0 };
+	kh_unit_copy_del(unit, peer->id);
+	if (unit->copy_count && unit->owner_right == KHAZANA_RIGHT_WRITE)
+		unit->owner_right = KHAZANA_RIGHT_READ;
+	unit->guarded = true; /* who else has written it is not known */
+	kh_unit_review(unit);
+	kh_unit_dirty(unit);
+}
+
+/* A request that was given up had been granted after all, and nothing was granted since. */
+static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
+		      const struct kh_wire_record *r)
+{
+	struct kh_holder old = unit->owner;
+
+	if (unit->busy || !kh_record_copy(r) || r->token != unit->token || !unit->token ||
+	    (unit->owner.party == peer->id && unit->owner.token == r->token))
+		return;
+	if (r->version != r->token) {
+		if (r->version == unit->version && r->right == KHAZANA_RIGHT_READ &&
+		    unit->owner.party != peer->id)
+			kh_unit_copy_add(unit, peer->id, r->token);
+		return;
+	}
+	unit->owner = kh_census_holder(unit, peer, r->token);
+	unit->owner_right = KHAZANA_RIGHT_WRITE;
+	unit->copy_count = 0;
+	if (unit->backup.party == peer->id)
+		unit->backup = (struct kh_holder){ 0 };
+	if (old.party && old.party != peer->id) {
+		if (unit->backup.party && unit->backup.party != old.party)
+			kh_unit_hdone(unit, unit->backup.party);
+		unit->backup = old;
+		unit->backup.token = r->token;
+		unit->backup_version = unit->version;
+		unit->seen = unit->version;
+	}
+	unit->fresh = !old.party && !unit->version;
+	unit->version = r->version;
+	kh_unit_dirty(unit);
+}
+
+/* An owner is back while others are granted what it holds from elsewhere: it holds nothing. */
+static void give_up(struct kh_unit *unit, const struct kh_peer *peer,
+		    const struct kh_wire_record *r)
+{
+	kh_unit_forget(unit, peer->id);
+	kh_verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
+}
+
+static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
+			   const struct kh_wire_record *r)
+{
+	struct kh_holder *copy = kh_unit_copy(unit, peer->id);
+
+	if (unit->owner.party == peer->id && r->version == unit->version) {
+		refresh(unit, &unit->owner, peer->ask_id);
+		if (r->right != KHAZANA_RIGHT_NONE)
+			kh_service_resume(unit, peer->id);
+		else if (kh_service_granted(unit, peer->id))
+			give_up(unit, peer, r);
+		else if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
+			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+		if (kh_in_doubt(unit, r))
+			kh_unit_doubt(unit, r);
+		return;
+	}
+	if (copy && r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE) {
+		refresh(unit, copy, peer->ask_id);
+		if (r->right == KHAZANA_RIGHT_NONE)
+			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+		return;
+	}
+	if (copy)
+		kh_unit_copy_del(unit, peer->id);
+	kh_verdict(unit, peer->id, r->token,
+		   kh_lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+}
+
+/* Of a lost unit the newest frame that there is is kept: it may be the last, when all are heard. */
+static void keep_newest(struct kh_unit *unit, const struct kh_peer *peer,
+			const struct kh_wire_record *r)
+{
+	struct kh_holder old = unit->backup;
+
+	if (!unit->token)
+		unit->token = kh_token_new(unit->region);
+	if (!unit->version)
+		unit->version = unit->seen = unit->token;
+	if (old.party && old.party != peer->id && unit->backup_version >= r->version_handoff) {
+		kh_unit_release(unit, peer->id);
+		return;
+	}
+	unit->backup = kh_census_holder(unit, peer, r->token);
+	unit->backup_version = r->version_handoff;
+	if (old.party && old.party != peer->id)
+		kh_unit_release(unit, old.party);
+	kh_unit_review(unit);
+}
+
+static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
+			      const struct kh_wire_record *r)
+{
+	if (!unit->owner.party && kh_unit_known_lost(unit) &&
+	    !kh_unit_rolled(unit, r->version_handoff)) {
+		keep_newest(unit, peer, r);
+	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
+		refresh(unit, &unit->owner, peer->ask_id);
+		if (kh_service_resume(unit, peer->id))
+			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
+		refresh(unit, &unit->backup, peer->ask_id);
+	} else if (lost_handoff(unit, r->version_handoff)) {
+		kh_verdict(unit, peer->id, r->token, KH_VERDICT_LOST);
+	} else if (unit->token >= r->token_handoff) {
+		kh_unit_release(unit, peer->id);
+	} else {
+		kh_verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
+	}
+}
+
+/* What a node holds beside what the directory says of it. */
+void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r)
+{
+	struct kh_service *s = unit->busy;
+
+	if (s && !s->call && s->asker == peer->id && s->token && s->token == r->token &&
+	    kh_record_copy(r)) {
+		if (kh_request_of(peer, s->request))
+			return; /* its DONE will come */
+		kh_service_complete(unit, r->version);
+	}
+	adopt(unit, peer, r);
+	late_done(unit, peer, r);
+	if (kh_record_copy(r))
+		reconcile_copy(unit, peer, r);
+	else if (kh_record_handoff(r))
+		reconcile_handoff(unit, peer, r);
+}
+
+/* What @peer did not list it does not hold. */
+static void sweep_unit(struct kh_unit *unit, const struct kh_peer *peer)
+{
+	struct kh_holder *copy = kh_unit_copy(unit, peer->id);
+	struct kh_service *s = unit->busy;
+
+	if (copy && copy->mark != peer->ask_id)
+		kh_unit_copy_del(unit, peer->id);
+	if (unit->backup.party == peer->id && unit->backup.mark != peer->ask_id)
+		unit->backup = (struct kh_holder){ 0 };
+	kh_unit_review(unit);
+	if (unit->owner.party == peer->id && unit->owner.mark != peer->ask_id &&
+	    !(s && s->asker == peer->id)) {
+		kh_unit_forget(unit, peer->id);
+		if (!s && kh_unit_settle(unit) == KH_SETTLED_LOST)
+			kh_unit_lost(unit, true);
+	}
+	if (s && !s->call && s->asker == peer->id && !kh_request_of(peer, s->request))
+		kh_service_cancel(unit);
+}
+
+void kh_census_sweep(struct kh_region *region, const struct kh_peer *peer)
+{
+	struct kh_hnode *n;
+
+	for (n = kh_hash_first(&region->home->units); n; n = kh_hash_next(&region->home->units, n))
+		sweep_unit(kh_container(n, struct kh_unit, node), peer);
+}
