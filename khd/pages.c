@@ -20,6 +20,7 @@
 #include "khd/claim.h"
 #include "khd/log.h"
 #include "khd/pages_priv.h"
+#include "khd/plant.h"
 #include "khd/store/disk_dir.h"
 
 #define OPS_MAX 12288 /* commands of the core under way; more are EAGAIN */
@@ -414,20 +415,12 @@ static bool make(struct khd_pages *pages, bool there)
 	return khd_claim_made(pages->khd->state, options->dir);
 }
 
-static const char *plant(void)
-{
-#ifdef KH_TEST
-	return getenv("KH_PLANT");
-#else
-	return NULL;
-#endif
-}
-
 /* False: khd does not start. */
 static bool recover(struct khd_pages *pages)
 {
 	const struct khd_store_options *options = &pages->khd->config.store;
-	const struct khd_store_config config = { .cache = options->cache, .plant = plant() };
+	const struct khd_store_config config = { .cache = options->cache,
+						 .plant = khd_plant(true) };
 	int error = 0;
 
 	pages->store =
