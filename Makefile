@@ -82,7 +82,7 @@ bench:			## the numbers, one JSON line each
 vm:			## a shell on node 1 of a cluster of three guests
 	scripts/deps
 	$(MAKE) user tests kmod
-	selftests/vm/run --nodes 3 --timeout 86400 -- bash -i
+	selftests/vm/run --nodes 3 --timeout 86400 -- bash --rcfile $(CURDIR)/selftests/vm/guest/shellrc -i
 
 style: style-user style-kmod	## clang-format, checkpatch, sparse
 

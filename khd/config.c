@@ -349,16 +349,6 @@ static void defaults(struct khd_config *config)
 	};
 }
 
-/* The bug that this khd shall have: test builds only. */
-static const char *plant(void)
-{
-#ifdef KH_TEST
-	return getenv("KH_PLANT");
-#else
-	return NULL;
-#endif
-}
-
 bool khd_config_read(struct khd_config *config, const char *path)
 {
 	struct reader r = { .config = config, .path = path };
@@ -379,6 +369,5 @@ bool khd_config_read(struct khd_config *config, const char *path)
 		fail(&r, 0, "cannot be parsed");
 	if (!r.failed)
 		check(&r);
-	config->plant = plant();
 	return !r.failed;
 }

@@ -59,7 +59,6 @@ struct khd_config {
 	uint32_t drift_ppm;
 	uint32_t zap_budget_ms;
 	uint32_t flush_ms;
-	const char *plant; /* name of a planted bug, NULL: none; not in the file */
 	struct khd_store_options store;
 	struct khd_limits limits;
 	unsigned int peer_count;

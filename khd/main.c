@@ -20,6 +20,7 @@
 #include "khd/log.h"
 #include "khd/pages.h"
 #include "khd/park.h"
+#include "khd/plant.h"
 #include "khd/state.h"
 #include "khd/tcp.h"
 
@@ -173,7 +174,7 @@ static bool make_node(struct khd *khd)
 		.drift_ppm = config->drift_ppm,
 		.zap_budget_ms = config->zap_budget_ms,
 		.frames_max = khd->device ? khd_device_frames(khd->device) : 0,
-		.plant = config->plant,
+		.plant = khd_plant(false),
 		.store = khd->pages,
 		.flush_ms = config->flush_ms,
 	};

@@ -20,6 +20,7 @@
 #include "khd/claim.h"
 #include "khd/log.h"
 #include "khd/pages_priv.h"
+#include "khd/plant.h"
 #include "khd/store/disk_dir.h"
 
 #define OPS_MAX 12288 /* commands of the core under way; more are EAGAIN */
@@ -419,7 +420,7 @@ static bool recover(struct khd_pages *pages)
 {
 	const struct khd_store_options *options = &pages->khd->config.store;
 	const struct khd_store_config config = { .cache = options->cache,
-						 .plant = pages->khd->config.plant };
+						 .plant = khd_plant(true) };
 	int error = 0;
 
 	pages->store =

@@ -16,8 +16,7 @@
  *   --seconds S    for so long (10)
  *   --count N      so many times at most
  *   --seed S       of what is chosen (1)
- *   --mark DEVICE  acknowledgements go into the record of this log-writes device, not to standard
- * output
+ *   --mark DEVICE  acknowledgements go into the record of this log-writes device, too
  *
  * An acknowledgement is one line, written after the call returned. Exit status: 0; 1 something
  * failed or was lost; 2 usage.
@@ -63,23 +62,13 @@ struct durable {
 	uint64_t retried;
 	uint64_t count;
 	uint64_t random;
-	const char *device;
-	int mark;
+	struct mark mark;
 };
 
 static _Noreturn void die(const char *what, int err)
 {
 	fprintf(stderr, "durable: %s: %s\n", what, kh_strerror(err));
 	exit(1);
-}
-
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
 }
 
 static double now_seconds(void)
@@ -97,18 +86,21 @@ static volatile uint64_t *page_words(const struct durable *d, uint64_t page)
 
 static void acknowledge(const struct durable *d, uint64_t first, uint64_t count, uint32_t version)
 {
-	char line[JOURNAL_LINE];
-	int length = journal_line(line, first, count, version), err;
+	int err = mark_acknowledged(&d->mark, first, count, version);
 
-	if (d->device) {
-		err = mark_log(d->mark, d->device, line);
-		if (err)
-			die(d->device, err);
-		return;
-	}
-	line[length++] = '\n';
-	if (write(STDOUT_FILENO, line, length) != length)
-		die("standard output", -errno);
+	if (err)
+		die("an acknowledgement", err);
+}
+
+/* Some pages of those that this process may choose from. */
+static uint64_t choose_pages(struct durable *d, uint64_t *first)
+{
+	uint64_t count = 1 + stamp_random(&d->random) % d->batch;
+
+	if (count > d->pages)
+		count = d->pages;
+	*first = d->first + stamp_random(&d->random) % (d->pages - count + 1);
+	return count;
 }
 
 /* Pages of the mapping, as what they hold now; a file is the whole region. */
@@ -189,12 +181,9 @@ static int run_write(struct durable *d)
 	double end = now_seconds() + d->seconds;
 
 	for (uint64_t n = 0; n < d->count && now_seconds() < end; n++) {
-		uint64_t count = 1 + next_random(&d->random) % d->batch, first;
+		uint64_t first, count = choose_pages(d, &first);
 		int err;
 
-		if (count > d->pages)
-			count = d->pages;
-		first = d->first + next_random(&d->random) % (d->pages - count + 1);
 		version++;
 		err = store_patiently(d, first, count, version);
 		if (err)
@@ -216,12 +205,9 @@ static int run_witness(struct durable *d)
 	if (!seen)
 		die("memory", -ENOMEM);
 	for (uint64_t n = 0; n < d->count && now_seconds() < end; n++) {
-		uint64_t count = 1 + next_random(&d->random) % d->batch, first;
+		uint64_t first, count = choose_pages(d, &first);
 		int err;
 
-		if (count > d->pages)
-			count = d->pages;
-		first = d->first + next_random(&d->random) % (d->pages - count + 1);
 		for (uint64_t i = 0; i < count; i++)
 			if (stamp_judge(page_words(d, first + i), first + i, 0, &seen[i],
 					&newest) == STAMP_TORN)
@@ -310,9 +296,9 @@ static void set_up(struct durable *d, const char *addr, const char *keyfile, boo
 		d->pages = d->info.length / STAMP_PAGE - d->first;
 	if ((d->first + d->pages) * STAMP_PAGE > d->info.length)
 		die("--pages", -ERANGE);
-	d->mark = d->device ? mark_open() : -1;
-	if (d->device && d->mark < 0)
-		die("/dev/mapper/control", d->mark);
+	err = mark_open(&d->mark);
+	if (err)
+		die("/dev/mapper/control", err);
 }
 
 static _Noreturn void usage(void)
@@ -366,7 +352,7 @@ static void parse_options(struct durable *d, int argc, char **argv)
 			d->random = strtoull(optarg, NULL, 0);
 			break;
 		case 'm':
-			d->device = optarg;
+			d->mark.device = optarg;
 			break;
 		case 'h':
 			for (i = 0; i < WAYS && strcmp(optarg, ways[i]); i++)

@@ -20,10 +20,10 @@ durable_replay := $(addprefix $(O)/$(durable)/,store_load store_judge) \
 .PHONY: check-guest-store-replay check-long-store-replay
 check-guest: check-guest-store-replay
 check-guest-store-replay: $(durable_replay)
-	TAP_TIMEOUT=900 scripts/tap store-replay -- $(durable)/test-replay 150
+	TAP_TIMEOUT=900 scripts/tap store-replay -- $(durable)/test-replay store 150
 check-long-extra: check-long-store-replay
 check-long-store-replay: $(durable_replay)
-	TAP_TIMEOUT=7200 PUTS=5000 scripts/tap store-replay-long -- $(durable)/test-replay
+	TAP_TIMEOUT=7200 ACKS=5000 scripts/tap store-replay-long -- $(durable)/test-replay store
 endif
 
 $(eval $(call kh_test,$(durable)/spill,$(durable)/spill.c $(durable)/stamp.c,khazana))
@@ -31,8 +31,18 @@ $(eval $(call kh_test,$(durable)/spill,$(durable)/spill.c $(durable)/stamp.c,kha
 # khd with a store, once the protocol writes to it
 ifneq ($(wildcard lib/core/flush.c),)
 durable_run = selftests/vm/run --disk 96M --nodes 3 --driver host -- $(CURDIR)/$(durable)/on-host
-.PHONY: check-guest-durable check-long-durable check-guest-frames check-guest-parked
-check-guest: check-guest-durable check-guest-frames check-guest-parked
+.PHONY: check-guest-durable check-long-durable check-guest-frames check-guest-parked check-guest-khd-replay \
+	check-long-khd-replay
+check-guest: check-guest-durable check-guest-frames check-guest-parked check-guest-khd-replay
+
+# A running khd's writes: in check some of the states, in check-long all, more torn tails and more planted bugs.
+durable_khd_replay := $(durable_replay) $(O)/$(durable)/durable $(O)/khd/khd-test
+check-guest-khd-replay: user $(durable_khd_replay)
+	TAP_TIMEOUT=600 ACKS=600 scripts/tap khd-replay -- $(durable)/test-replay khd 150
+check-long-extra: check-long-khd-replay
+check-long-khd-replay: user $(durable_khd_replay)
+	TAP_TIMEOUT=7200 ACKS=2000 TORN=3 PLANTS="store/ack-early store/skip-flush early-safe" scripts/tap khd-replay-long -- \
+		$(durable)/test-replay khd
 
 # More than the modules' frames hold; stores whose right was lost.  Nothing is flushed by time.
 durable_two = env FRAMES=512 selftests/vm/run --nodes 2 --config $(durable)/late-flush.conf

@@ -2,7 +2,19 @@
 #ifndef SELFTESTS_DURABLE_MARK_H
 #define SELFTESTS_DURABLE_MARK_H
 
-int mark_open(void);
-int mark_log(int fd, const char *device, const char *text);
+#include <stdint.h>
+
+/**
+ * struct mark - where acknowledgements are told
+ * @device: log-writes device whose record gets them too, or NULL
+ * @fd: of the device mapper
+ */
+struct mark {
+	const char *device;
+	int fd;
+};
+
+int mark_open(struct mark *mark);
+int mark_acknowledged(const struct mark *mark, uint64_t first, uint64_t count, uint32_t version);
 
 #endif

@@ -7,14 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The lower half of a word: its place, scattered so that no other word is like it by chance. */
-static uint32_t place_tag(uint64_t page, unsigned int word)
+static uint64_t scatter(uint64_t z)
 {
-	uint64_t z = page * STAMP_WORDS + word + 1;
-
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
 	return z ^ (z >> 31);
+}
+
+/* The next number of a sequence that its first state fixes. */
+uint64_t stamp_random(uint64_t *state)
+{
+	return scatter(*state += 0x9e3779b97f4a7c15);
+}
+
+/* The lower half of a word: its place, scattered so that no other word is like it by chance. */
+static uint32_t place_tag(uint64_t page, unsigned int word)
+{
+	return scatter(page * STAMP_WORDS + word + 1);
 }
 
 /* One store a word, in order. */

@@ -23,6 +23,7 @@ enum stamp_verdict {
 	STAMP_TORN, /* a word that nobody wrote here */
 };
 
+uint64_t stamp_random(uint64_t *state);
 void stamp_write(volatile uint64_t *words, uint64_t page, uint32_t version);
 enum stamp_verdict stamp_judge(const volatile uint64_t *words, uint64_t page, uint32_t acked,
 			       uint32_t *oldest, uint32_t *newest);

@@ -4,7 +4,8 @@
  * store whose files a power cut left in DIR? They are read into a simulated disk, recovered there
  * by the real code, and every page is read and compared. Then, N times, the power fails again in
  * the midst of that recovery, at a seeded moment, and what that leaves is recovered and compared
- * too. DIR is not changed.
+ * too: with the journal, and no page may be older than the first recovery had it. DIR is not
+ * changed.
  *
  * ADDR is that of page 0 of the journal. Exit status: 0; 1 something is lost, torn or refused; 2
  * usage.
@@ -36,13 +37,17 @@ static const char *const files[KHD_FILES] = {
 /**
  * struct recovery - one recovery and what it found
  * @what: which, for messages
- * @acked: pages of which a version was acknowledged
+ * @must: version of each page that must be there, or a later one
+ * @found: out, or NULL: the version of each page
+ * @acked: pages of which a version must be there
  * @event: the last of the store
  */
 struct recovery {
 	struct disk_sim *sim;
 	struct khd_store *store;
 	const struct journal *journal;
+	const uint32_t *must;
+	uint32_t *found;
 	struct khazana_addr addr;
 	const char *what;
 	uint64_t acked, lost, torn;
@@ -109,7 +114,7 @@ static int finish(struct recovery *r, struct query *query)
 
 static void lose(struct recovery *r, uint64_t page, const char *why)
 {
-	if (!r->journal->acked[page])
+	if (!r->must[page])
 		return;
 	r->lost++;
 	complain(r, page, why);
@@ -121,18 +126,20 @@ static void judge_unit(struct recovery *r, const uint8_t *data, uint64_t page, u
 	char text[80];
 
 	for (uint64_t i = 0; i < pages; i++, page++) {
-		uint32_t acked = r->journal->acked[page], oldest, newest;
+		uint32_t must = r->must[page], oldest, newest;
 		enum stamp_verdict verdict = stamp_judge((const uint64_t *)(data + i * STAMP_PAGE),
-							 page, acked, &oldest, &newest);
+							 page, must, &oldest, &newest);
 
-		r->acked += !!acked;
+		r->acked += !!must;
+		if (r->found)
+			r->found[page] = oldest;
 		if (verdict == STAMP_GOOD)
 			continue;
 		r->lost += verdict == STAMP_LOST;
 		r->torn += verdict == STAMP_TORN;
 		snprintf(text, sizeof(text),
-			 "%s: acknowledged %" PRIu32 ", there %" PRIu32 " to %" PRIu32,
-			 verdict == STAMP_LOST ? "lost" : "torn", acked, oldest, newest);
+			 "%s: must be %" PRIu32 ", there %" PRIu32 " to %" PRIu32,
+			 verdict == STAMP_LOST ? "lost" : "torn", must, oldest, newest);
 		complain(r, page, text);
 	}
 }
@@ -196,7 +203,7 @@ static void judge_ranges(struct recovery *r)
 		judge_range(r, &range, seen);
 		addr = kh_addr_add(range.start, range.units << range.shift);
 	}
-	for (uint64_t page = 0; page < r->journal->pages; page++)
+	for (uint64_t page = 0; page < STAMP_PAGES_MAX; page++)
 		if (!seen[page])
 			lose(r, page, "lost: no space is reserved for it");
 	free(seen);
@@ -270,8 +277,9 @@ static struct disk_sim *read_files(const char *directory, uint64_t seed)
 	return sim;
 }
 
-/* Recoveries of the same files, each cut short at another moment; @moments: of one that is not. */
-static bool crash_again(const struct recovery *first, const char *directory, uint64_t moments,
+/* Recoveries of the same files, each cut short at another moment; @moments: of one that is not.
+ * What they lose is added to the first one's. */
+static bool crash_again(struct recovery *first, const char *directory, uint64_t moments,
 			unsigned int crashes, uint64_t seed)
 {
 	bool good = true;
@@ -281,6 +289,7 @@ static bool crash_again(const struct recovery *first, const char *directory, uin
 		struct moment moment = { .at = salt % moments, .seed = salt };
 		struct recovery cut = { .sim = read_files(directory, seed),
 					.journal = first->journal,
+					.must = first->found,
 					.addr = first->addr,
 					.what = "a recovery that is cut short" };
 		struct recovery again = cut;
@@ -293,6 +302,8 @@ static bool crash_again(const struct recovery *first, const char *directory, uin
 			die("recovery", "is not the same twice");
 		good &= recover(&again, NULL);
 		disk_sim_free(again.sim);
+		first->lost += cut.lost + again.lost;
+		first->torn += cut.torn + again.torn;
 	}
 	return good;
 }
@@ -339,6 +350,10 @@ int main(int argc, char **argv)
 			die(argv[i], strerror(-err));
 	}
 	r.journal = &journal;
+	r.must = journal.acked;
+	r.found = calloc(STAMP_PAGES_MAX, sizeof(*r.found));
+	if (!r.found)
+		die("memory", strerror(ENOMEM));
 	r.sim = read_files(argv[optind], seed);
 	good = recover(&r, &never);
 	if (good)
@@ -348,5 +363,6 @@ int main(int argc, char **argv)
 	       journal.lines, r.acked, r.lost, r.torn, never.passed);
 	disk_sim_free(r.sim);
 	journal_close(&journal);
+	free(r.found);
 	return !good;
 }

@@ -10,7 +10,7 @@
  *   --at-once N   puts under way (16)
  *   --from V      the first version that is written (1)
  *   --seed S      of the order (1)
- *   --mark DEVICE acknowledgements go into the record of this log-writes device
+ *   --mark DEVICE acknowledgements go into the record of this log-writes device, too
  *   --plant NAME  a bug that the store shall have
  */
 #include "khd/loop.h"
@@ -54,23 +54,14 @@ struct load {
 	unsigned int at_once, under_way;
 	uint32_t version;
 	uint64_t random;
-	const char *device, *plant;
-	int mark;
+	const char *plant;
+	struct mark mark;
 };
 
 static _Noreturn void die(const char *what, int error)
 {
 	fprintf(stderr, "store_load: %s: %s\n", what, strerror(error));
 	exit(1);
-}
-
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
 }
 
 static uint64_t now_ns(void)
@@ -86,22 +77,6 @@ static void on_event(void *arg, const char *name, const char *text)
 	fprintf(stderr, "store_load: event %s: %s\n", name, text);
 }
 
-static void acknowledge(const struct load *load, const struct put *put)
-{
-	char line[JOURNAL_LINE];
-	int length = journal_line(line, put->page, 1, put->version), err;
-
-	if (load->device) {
-		err = mark_log(load->mark, load->device, line);
-		if (err)
-			die(load->device, -err);
-		return;
-	}
-	line[length++] = '\n';
-	if (write(STDOUT_FILENO, line, length) != length)
-		die("standard output", errno);
-}
-
 static void begin_put(struct put *put);
 
 static void put_done(struct khd_store_op *op, int error)
@@ -111,7 +86,9 @@ static void put_done(struct khd_store_op *op, int error)
 
 	if (error)
 		die("put", error);
-	acknowledge(load, put);
+	error = -mark_acknowledged(&load->mark, put->page, 1, put->version);
+	if (error)
+		die("an acknowledgement", error);
 	load->busy[put->page] = 0;
 	load->under_way--;
 	if (load->left)
@@ -123,7 +100,7 @@ static void begin_put(struct put *put)
 	struct load *load = put->load;
 
 	do {
-		put->page = next_random(&load->random) % load->pages;
+		put->page = stamp_random(&load->random) % load->pages;
 	} while (load->busy[put->page]);
 	load->busy[put->page] = 1;
 	load->under_way++;
@@ -199,9 +176,11 @@ static void set_up(struct load *load, const char *path)
 	if (!load->store)
 		die("open", error);
 	load->busy = calloc(load->pages, 1);
-	load->mark = load->device ? mark_open() : -1;
-	if (!load->busy || (load->device && load->mark < 0))
-		die(load->device ? load->device : "memory", load->busy ? -load->mark : ENOMEM);
+	if (!load->busy)
+		die("memory", ENOMEM);
+	error = -mark_open(&load->mark);
+	if (error)
+		die(load->mark.device, error);
 }
 
 static void run(struct load *load)
@@ -296,7 +275,7 @@ int main(int argc, char **argv)
 			load.random = strtoull(optarg, NULL, 0);
 			break;
 		case 'm':
-			load.device = optarg;
+			load.mark.device = optarg;
 			break;
 		case 'b':
 			load.plant = optarg;

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
@@ -24,6 +25,7 @@
 #define STATUS_USAGE 2
 #define STATUS_UNREACHABLE 255
 #define POWER_CHECK_MS 500
+#define CONNECT_LIMIT_MS 30000u
 #define SEND_LIMIT_MS 60000u /* for what we send to a node that does not take it */
 
 extern char **environ;
@@ -105,6 +107,31 @@ static int connect_unix(void)
 	return -1;
 }
 
+/* A machine without power answers nothing, for longer than anybody wants to wait. */
+static int connect_in_time(int fd, const struct sockaddr_in *address, unsigned int node)
+{
+	struct pollfd polled = { .fd = fd, .events = POLLOUT };
+	ino_t power = power_of(node);
+	int flags = fcntl(fd, F_GETFL), error;
+	socklen_t length = sizeof(error);
+
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) && errno != EINPROGRESS)
+		return -1;
+	for (unsigned int waited = 0; poll(&polled, 1, POWER_CHECK_MS) <= 0;
+	     waited += POWER_CHECK_MS) {
+		if (!power || power_of(node) != power || waited >= CONNECT_LIMIT_MS) {
+			errno = power ? ETIMEDOUT : EHOSTDOWN;
+			return -1;
+		}
+	}
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length))
+		return -1;
+	fcntl(fd, F_SETFL, flags);
+	errno = error;
+	return error ? -1 : 0;
+}
+
 static int connect_node(unsigned int node)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(VM_AGENT_PORT) };
@@ -120,7 +147,7 @@ static int connect_node(unsigned int node)
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -1;
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address))) {
+	if (connect_in_time(fd, &address, node)) {
 		close(fd);
 		return -1;
 	}

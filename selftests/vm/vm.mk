@@ -19,6 +19,12 @@ check-guest: check-guest-run
 check-guest-run: $(VM_PROGRAMS)
 	TAP_TIMEOUT=900 scripts/tap guest-run -- selftests/vm/test-run
 
+check-guest: check-guest-shell
+.PHONY: check-guest-shell
+check-guest-shell: user kmod $(VM_PROGRAMS)
+	TAP_TIMEOUT=400 scripts/tap guest-shell -- selftests/vm/test-shell selftests/vm/run --nodes 3 --timeout 350 -- \
+		bash --rcfile $(CURDIR)/selftests/vm/guest/shellrc -i
+
 check-guest: check-guest-replay
 .PHONY: check-guest-replay
 check-guest-replay: $(VM_PROGRAMS) $(O)/selftests/vm/replay
