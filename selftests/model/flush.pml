@@ -74,6 +74,7 @@ byte stray_tok, stray_ver, stray_body;
 
 /* The observer: contents are numbered as they are written. */
 byte cur, bodies, cover, acked, losses;
+byte saw[2], mine, caller;		/* what a node has seen; of the flush's caller, when it began */
 bit flushing;
 byte ops_left = OPS, flushes_left = FLUSHES, losses_left = LOSSES, strays_left = STRAYS;
 byte restarts_left = RESTARTS, crashes_left = CRASHES, kills_left = KILLS, lates_left = LATES;
@@ -199,9 +200,11 @@ inline flush_over()
 	if
 	:: flushing && safe >= need ->
 		flushing = 0; need = 0;
-		assert(sbody >= cover);		/* I7 */
+		/* I7; what only a lost module had, and no other node had seen, may be lost (R11) */
+		cover = (losses == 0 -> cover : mine);
+		assert(sbody >= cover);
 		acked = (cover > acked -> cover : acked);
-		cover = 0
+		cover = 0; mine = 0
 	:: else
 	fi
 }
@@ -214,7 +217,7 @@ inline store_run()
 	if
 	:: xres == LOOK_ -> look()
 	:: xres == LATER -> storing = AGAIN
-	:: xres == LOST -> flushing = 0; need = 0; cover = 0	/* EIO */
+	:: xres == LOST -> flushing = 0; need = 0; cover = 0; mine = 0	/* EIO */
 	:: xres == SETTLED && CLEAN -> number++; safe = number; flush_over()
 	:: xres == SETTLED && !CLEAN ->
 		source = owner;
@@ -264,7 +267,14 @@ inline on_safe()
 {
 	if
 	:: xt == stok ->
+#ifdef OUTCOME_KEPT	/* what the directory did not take in is still not known */
+		if
+		:: xe || storing == WRITTEN -> flushout = 0
+		:: else
+		fi;
+#else
 		flushout = 0;
+#endif
 		if
 		:: storing == ASKED && xe -> storing = AGAIN
 		:: storing == WRITTEN && xe -> storing = AGAIN
@@ -488,8 +498,8 @@ inline grant_write(n)
 inline use(n, what)
 {
 	if
-	:: right[n] >= what && what == WRITE -> bodies++; cur = bodies; fbody[n] = cur
-	:: right[n] >= what && what == READ
+	:: right[n] >= what && what == WRITE -> bodies++; cur = bodies; fbody[n] = cur; saw[n] = cur
+	:: right[n] >= what && what == READ -> saw[n] = fbody[n]
 	:: right[n] < what ->
 		settle();
 		if
@@ -505,7 +515,8 @@ inline use(n, what)
 			if
 			:: what == READ -> grant_read(n)
 			:: what == WRITE -> grant_write(n)
-			fi
+			fi;
+			saw[n] = cur
 		fi
 	fi
 }
@@ -520,10 +531,15 @@ end:	do
 		use(xn, xw) }
 	:: atomic { flushes_left > 0 && !flushing ->
 		flushes_left--;
-		cover = cur;
+		if :: caller = 0 :: caller = 1 fi;
+		cover = cur; mine = saw[caller];
 		/* kh_flush_start(): what the home sees dirty, or granted and not yet heard of */
 		if
-		:: CLEAN -> assert(sbody >= cover || (version == 0 && !known)); acked = (sbody >= cover && cover > acked -> cover : acked); cover = 0
+		:: CLEAN ->
+			cover = (losses == 0 -> cover : mine);
+			assert(sbody >= cover || (version == 0 && !known));
+			acked = (sbody >= cover && cover > acked -> cover : acked);
+			cover = 0; mine = 0
 		:: !CLEAN ->
 			flushing = 1; need = number + 1
 		fi }
@@ -571,7 +587,8 @@ inline clear_home()
 inline kill(n)
 {
 	right[n] = NONE; fver[n] = 0; fbody[n] = 0; hver[n] = 0; hbody[n] = 0; owned[n] = 0;
-	copy[n] = 0;
+	copy[n] = 0; saw[n] = 0;
+	mine = (caller == n -> 0 : mine);
 	if
 	:: n == 0 ->
 		do :: toholder0?xm,xt,xv :: len(toholder0) == 0 -> break od;
