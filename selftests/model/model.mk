@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-.PHONY: check-model-crew check-model-long
-check-model: check-model-crew
+.PHONY: check-model-crew check-model-place check-model-flush check-model-long
+check-model: check-model-crew check-model-place check-model-flush
 check-model-crew:
 	TAP_TIMEOUT=900 scripts/tap model-crew -- selftests/model/run
+check-model-place check-model-flush: check-model-%:
+	MODEL=$* OPT=0 TAP_TIMEOUT=900 scripts/tap model-$* -- selftests/model/run
 
 check-long-extra: check-model-long
 check-model-long:
