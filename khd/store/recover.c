@@ -649,7 +649,7 @@ static int begin_epoch(struct khd_store *store, const struct khd_log_scan *scan,
 	store->log.head = scan->head;
 	store->log.sequence = scan->sequence;
 	store->log.previous = scan->previous;
-	store->log.claimed = store->lsn_durable;
+	store->log.claimed = scan->durable; /* what was replayed above it no block claims yet */
 	khd_log_release(store, store->log.tail);
 	if (khd_space_promised(store) > store->segments_max) {
 		store->segments_max = (uint32_t)khd_space_promised(store);
