@@ -203,7 +203,7 @@ static bool assign_reserve(struct khd_op *op)
 	const struct khd_range *range = op->more;
 	struct khd_record rec = { .type = KHD_RECORD_RESERVE, .cells = 2 };
 	struct khd_extent e;
-	bool done;
+	bool done, ok;
 	int ret = khd_range_overlaps(store, range);
 
 	if (ret == 1) { /* perhaps not yet durable */
@@ -240,10 +240,11 @@ static bool assign_reserve(struct khd_op *op)
 	memcpy(rec.tag, range->tag.bytes, sizeof(rec.tag));
 	khd_range_from_record(&rec, &e);
 	e.fresh = true;
-	if (!khd_range_insert(store, &e) || khd_log_append(store, &rec))
-		khd_store_fail(store, ENOMEM, "redo log", 0);
+	ok = khd_range_insert(store, &e) && !khd_log_append(store, &rec);
 	khd_space_live(store, op->slot);
 	khd_op_number(op, true);
+	if (!ok) /* ends what has a number, this one too */
+		khd_store_fail(store, ENOMEM, "redo log", 0);
 	return true;
 }
 

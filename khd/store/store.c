@@ -228,6 +228,8 @@ void khd_store_advance(struct khd_store *store)
 		if (!op->written)
 			break;
 		apply(op);
+		if (store->error) /* for want of memory; it has ended with the others */
+			break;
 		store->lsn_applied = op->lsn;
 		kh_list_del(&op->link);
 		if (op->part) {
