@@ -474,6 +474,140 @@ static void a_release_longer_than_the_log(void **state)
 	assert_int_equal(f->events, 0);
 }
 
+/* ---------------------------------------------------------------- sizes of units, of the file */
+
+/* From 512 bytes to 2 MiB, through the log, the index, and a rebuild. */
+static void units_of_every_size(void **state)
+{
+	uint32_t shift;
+
+	for (shift = KHD_STORE_SHIFT_MIN; shift <= KHD_STORE_SHIFT_MAX; shift++) {
+		struct khd_range r = range_of(1ull << 40, 3, shift, shift);
+		struct fixture *f;
+
+		assert_int_equal(setup(state), 0);
+		f = *state;
+		settle(f);
+		khd_store_close(f->store);
+		disk_sim_free(f->sim);
+		f->sim = disk_sim_new(shift);
+		f->config.capacity = 64 << 20;
+		f->config.segment = 0;
+		assert_int_equal(khd_store_format(&f->sim->base, &f->config), 0);
+		assert_int_equal(open_store(f), 0);
+		assert_int_equal(reserve(f, &r), 0);
+		assert_int_equal(put(f, &r, 0, 1), 0);
+		assert_int_equal(put(f, &r, 2, 1), 0);
+		assert_int_equal(put(f, &r, 2, 2), 0);
+		assert_int_equal(crash(f, DISK_LOST), 0);
+		assert_int_equal(f->recovery.replayed, 4);
+		assert_int_equal(get(f, &r, 0), 1);
+		assert_int_equal(get(f, &r, 1), 0);
+		assert_int_equal(get(f, &r, 2), 2);
+		reopen(f);
+		assert_int_equal(get(f, &r, 2), 2);
+		assert_int_equal(stop(f), 0);
+		khd_store_close(f->store);
+		assert_int_equal(khd_store_rebuild(&f->sim->base, heard, f), 0);
+		assert_int_equal(open_store(f), 0);
+		assert_int_equal(get(f, &r, 0), 1);
+		assert_int_equal(get(f, &r, 1), 0);
+		assert_int_equal(get(f, &r, 2), 2);
+		assert_int_equal(teardown(state), 0);
+	}
+	assert_int_equal(KHD_STORE_SHIFT_MIN, 9);
+	assert_int_equal(KHD_STORE_SHIFT_MAX, 21);
+}
+
+/* A read that is held at the disk while the world goes on. */
+static struct khd_disk_io *held;
+static const struct khd_disk_ops *ops_below;
+
+static void hold_read(struct khd_disk *disk, struct khd_disk_io *io)
+{
+	if (io->op == KHD_DISK_READ && !held)
+		held = io;
+	else
+		ops_below->submit(disk, io);
+}
+
+/* The end of the file is not cut off under a read. */
+static void a_cut_waits_for_readers(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range low = range_of(0, 500, 12, 1), high = range_of(1ull << 32, 500, 12, 2);
+	struct khd_disk_ops holding;
+	struct khd_store_stats stats;
+	uint8_t *buf = memory(4096);
+	struct wait w = {
+		.op = { .done = waited, .key = key_of(&high, 499), .iov = { buf, 4096 } }
+	};
+	uint64_t i;
+
+	assert_int_equal(reserve(f, &low), 0);
+	assert_int_equal(reserve(f, &high), 0);
+	for (i = 0; i < 500; i++)
+		assert_int_equal(put(f, &low, i, 1), 0);
+	for (i = 0; i < 500; i++)
+		assert_int_equal(put(f, &high, i, 1), 0);
+	tick(f, 40);
+	ops_below = f->sim->base.ops;
+	holding = *ops_below;
+	holding.submit = hold_read;
+	f->sim->base.ops = &holding;
+	held = NULL;
+	khd_store_get(f->store, &w.op);
+	settle(f);
+	assert_non_null(held);
+	assert_true(held->offset > 4 << 20);
+	assert_int_equal(release(f, &high), 0);
+	assert_int_equal(khd_store_resize(f->store, 4 << 20), 0);
+	tick(f, 120);
+	assert_true(ops_below->size(&f->sim->base, KHD_FILE_SLOTS) > (int64_t)held->offset);
+	f->sim->base.ops = ops_below;
+	ops_below->submit(&f->sim->base, held);
+	finish(f, &w);
+	khd_store_stats(f->store, &stats);
+	assert_int_equal(stats.error, 0);
+	tick(f, 60);
+	assert_true(ops_below->size(&f->sim->base, KHD_FILE_SLOTS) <= 4 << 20);
+	for (i = 0; i < 500; i++)
+		assert_int_equal(get(f, &low, i), 1);
+	assert_int_equal(f->events, 0);
+	free(buf);
+}
+
+/* A long growth of the file lets look-ups pass; what has no room for all of it takes nothing. */
+static void a_growth_lets_reads_pass(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, 8, 12, 1), much = range_of(1ull << 32, 32 << 10, 12, 2);
+	uint8_t *buf = memory(4096);
+	struct wait grown = { .op.done = waited },
+		    read = { .op = { .done = waited, .key = key_of(&r, 3), .iov = { buf, 4096 } } };
+	int64_t before;
+
+	f->config.capacity = 512 << 20;
+	assert_int_equal(reserve(f, &r), 0);
+	assert_int_equal(put(f, &r, 3, 1), 0);
+	reopen(f); /* now only the index knows it */
+	before = f->sim->base.ops->size(&f->sim->base, KHD_FILE_SLOTS);
+	disk_sim_fail(f->sim, DISK_ENOSPC, 5, 1);
+	assert_int_equal(reserve(f, &much), ENOSPC);
+	assert_int_equal(f->sim->counts.faults, 1);
+	assert_int_equal(f->sim->base.ops->size(&f->sim->base, KHD_FILE_SLOTS), before);
+	khd_store_reserve(f->store, &grown.op, &much);
+	khd_store_get(f->store, &read.op);
+	assert_int_equal(finish(f, &read), 0);
+	assert_int_equal(read.op.meta.version, 1);
+	assert_false(grown.done);
+	assert_int_equal(finish(f, &grown), 0);
+	assert_int_equal(put(f, &much, (32 << 10) - 1, 1), 0);
+	assert_int_equal(get(f, &much, (32 << 10) - 1), 1);
+	assert_int_equal(f->events, 0);
+	free(buf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -490,6 +624,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(scrub_finds_what_nobody_reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_shrunk_store_opens, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_release_longer_than_the_log, setup, teardown),
+		cmocka_unit_test(units_of_every_size),
+		cmocka_unit_test_setup_teardown(a_cut_waits_for_readers, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_growth_lets_reads_pass, setup, teardown),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
