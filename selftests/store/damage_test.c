@@ -481,6 +481,27 @@ static void calls_end_without_memory(void **state)
 	assert_true(failed > 3 && nth < 200);
 }
 
+/* The sum, bit by bit, beside the one that is used: every length around a lane, any place. */
+static void sums_are_crc32c(void **state)
+{
+	static uint8_t buf[16384];
+	uint32_t i, bit, at, expected;
+
+	assert_int_equal(khd_crc32c(0, "123456789", 9), 0xe3069283);
+	for (i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)(i * 167 + (i >> 7));
+	for (at = 0; at < 9; at += 4) {
+		expected = ~0x1234u;
+		for (i = 0; i < sizeof(buf) - at; i++) {
+			if (i % 61 == 0 || i % 1360 < 9 || i % 4096 < 9)
+				assert_int_equal(khd_crc32c(0x1234, buf + at, i), ~expected);
+			expected ^= buf[at + i];
+			for (bit = 0; bit < 8; bit++)
+				expected = expected >> 1 ^ (expected & 1 ? 0x82f63b78u : 0);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -496,6 +517,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_short_read_is_no_empty_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_replayed_is_claimed, setup, teardown),
 		cmocka_unit_test(calls_end_without_memory),
+		cmocka_unit_test(sums_are_crc32c),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
