@@ -611,6 +611,8 @@ struct khd_store *khd_store_alloc(struct khd_disk *disk, const struct khd_store_
 void khd_store_free(struct khd_store *store);
 int khd_block_read_now(struct khd_store *store, uint64_t at, struct khd_block *block);
 int khd_block_write_now(struct khd_store *store, uint64_t at, const struct khd_block *block);
+/* Can a store be of the sizes that it has? */
+bool khd_geometry_valid(const struct khd_store *store);
 int khd_super_load(struct khd_store *store, struct khd_block *super, unsigned int *bad);
 int khd_super_write(struct khd_store *store, bool clean);
 int khd_history_load(struct khd_store *store, uint64_t count, bool lenient);
