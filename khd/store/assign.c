@@ -11,6 +11,7 @@
 #include "khd/store/store_priv.h"
 
 #define CHECKPOINTS_MAX 16u
+#define GROWTH_BYTES (16u << 20) /* of zeros in one job, between which look-ups have theirs */
 
 /*
  * No promise allows that a put gets no slot from so many checkpoints in a row: the wait has an end
@@ -74,11 +75,13 @@ static bool assign_put(struct khd_op *op)
 	return true;
 }
 
-/* The file gets the segments that are promised. */
+/*
+ * The file gets the segments that are promised: from @from of them, by way of @now, to @segments.
+ */
 struct growth {
 	struct khd_job_of of;
 	struct khd_op *op;
-	uint32_t segments;
+	uint32_t from, now, segments;
 	int ret;
 };
 
@@ -86,12 +89,28 @@ static void growth_run(struct khd_job *job)
 {
 	struct growth *g = kh_container(job, struct growth, of.job);
 	struct khd_store *store = g->of.store;
+	struct khd_disk *disk = store->disk;
+	int ret;
 
-	g->ret = store->disk->ops->resize(store->disk, KHD_FILE_SLOTS,
-					  khd_space_segment_at(store, g->segments));
+	g->ret = disk->ops->resize(disk, KHD_FILE_SLOTS, khd_space_segment_at(store, g->now));
+	if (g->ret == -ENOSPC) { /* all of it, or nothing */
+		ret = disk->ops->resize(disk, KHD_FILE_SLOTS, khd_space_segment_at(store, g->from));
+		if (ret && ret != -ENOSPC)
+			g->ret = ret;
+	}
 	/* No record may name a slot that the file might not have. */
-	if (!g->ret)
-		g->ret = store->disk->ops->flush(store->disk);
+	if (!g->ret && g->now == g->segments)
+		g->ret = disk->ops->flush(disk);
+}
+
+/* So much more that no job takes long. */
+static void growth_step(struct growth *g)
+{
+	uint64_t step = GROWTH_BYTES / g->of.store->segment_bytes;
+
+	step = step ? step : 1;
+	g->now = g->segments - g->now > step ? g->now + (uint32_t)step : g->segments;
+	khd_job(g->of.store, &g->of.job);
 }
 
 static void growth_done(struct khd_job *job)
@@ -101,9 +120,14 @@ static void growth_done(struct khd_job *job)
 
 	khd_store_enter(store);
 	store->jobs--;
+	if (!g->ret && !store->error && g->now < g->segments) {
+		growth_step(g);
+		khd_store_leave(store);
+		return;
+	}
 	store->growing = false;
 	store->grower = NULL;
-	if (!g->ret && khd_space_resize_file(store, g->segments))
+	if (!g->ret && g->now == g->segments && khd_space_resize_file(store, g->segments))
 		g->ret = -ENOMEM;
 	/* fail_queue() may have finished it meanwhile */
 	if (g->ret == -ENOSPC || g->ret == -ENOMEM) {
@@ -111,7 +135,7 @@ static void growth_done(struct khd_job *job)
 			khd_op_finish(g->op, -g->ret);
 	} else if (g->ret) {
 		khd_store_fail(store, EIO, "growing the slot file",
-			       khd_space_segment_at(store, g->segments));
+			       khd_space_segment_at(store, g->now));
 	}
 	free(g);
 	khd_store_leave(store);
@@ -131,10 +155,12 @@ static bool grow(struct khd_op *op, uint32_t segments)
 	}
 	*g = (struct growth){ .of = { { growth_run, growth_done, NULL }, store },
 			      .op = op,
+			      .from = (uint32_t)store->segments.count,
+			      .now = (uint32_t)store->segments.count,
 			      .segments = segments };
 	store->growing = true;
 	store->grower = op;
-	khd_job(store, &g->of.job);
+	growth_step(g);
 	return false;
 }
 
@@ -203,7 +229,7 @@ static bool assign_reserve(struct khd_op *op)
 	const struct khd_range *range = op->more;
 	struct khd_record rec = { .type = KHD_RECORD_RESERVE, .cells = 2 };
 	struct khd_extent e;
-	bool done;
+	bool done, ok;
 	int ret = khd_range_overlaps(store, range);
 
 	if (ret == 1) { /* perhaps not yet durable */
@@ -240,10 +266,11 @@ static bool assign_reserve(struct khd_op *op)
 	memcpy(rec.tag, range->tag.bytes, sizeof(rec.tag));
 	khd_range_from_record(&rec, &e);
 	e.fresh = true;
-	if (!khd_range_insert(store, &e) || khd_log_append(store, &rec))
-		khd_store_fail(store, ENOMEM, "redo log", 0);
+	ok = khd_range_insert(store, &e) && !khd_log_append(store, &rec);
 	khd_space_live(store, op->slot);
 	khd_op_number(op, true);
+	if (!ok) /* ends what has a number, this one too */
+		khd_store_fail(store, ENOMEM, "redo log", 0);
 	return true;
 }
 

@@ -257,17 +257,50 @@ static void cut_done(struct khd_job *job)
 	khd_store_leave(store);
 }
 
-static void cut_off(struct khd_store *store)
+/* How many segments stay: none behind them is in use, and none is needed. */
+static uint32_t in_use(const struct khd_store *store)
 {
 	uint32_t count = (uint32_t)store->segments.count;
-	struct cut *cut;
 
 	while (count > store->segments_max && count > khd_space_charge(store) &&
 	       store->segments.at[count - 1].class == KHD_CLASS_NONE &&
 	       !store->segments.at[count - 1].dirty)
 		count--;
-	if (count == store->segments.count)
+	return count;
+}
+
+/*
+ * What began before the segments were given back may still read in them.  From now on operations
+ * count on the other side; when this one is empty nobody reads there.  Only a checkpoint gives
+ * segments back: after the next one it begins anew.
+ */
+static bool read_no_more(struct khd_store *store, uint32_t count)
+{
+	if (!store->cut_waits || store->cut_checkpoint != store->stats.checkpoints) {
+		if (store->on_side[!store->side])
+			return false; /* of a cut before */
+		store->side = !store->side;
+		store->cut_to = count;
+		store->cut_checkpoint = store->stats.checkpoints;
+		store->cut_waits = true;
+	}
+	return !store->on_side[!store->side] && !khd_scrub_busy(store) && !khd_compact_busy(store);
+}
+
+static void cut_off(struct khd_store *store)
+{
+	uint32_t count = in_use(store);
+	struct cut *cut;
+
+	if (count == store->segments.count) {
+		store->cut_waits = false;
 		return;
+	}
+	if (!read_no_more(store, count))
+		return;
+	if (count < store->cut_to)
+		count = store->cut_to;
+	store->cut_waits = false;
 	cut = calloc(1, sizeof(*cut));
 	if (!cut)
 		return;

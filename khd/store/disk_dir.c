@@ -19,6 +19,7 @@
 #include "khd/worker.h"
 
 #define ZERO_BYTES (1u << 20)
+#define TRIES_MAX 100u /* of a transfer that the kernel puts off */
 #define FILE_FLAGS (O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW)
 
 static const char *const names[KHD_FILES] = {
@@ -76,6 +77,7 @@ struct dir_io {
 	struct khd_io io;
 	struct disk_dir *dd;
 	uint64_t marks[2]; /* FLUSH: of the file, and which file */
+	unsigned int tries;
 };
 static_assert(sizeof(struct dir_io) <= sizeof(((struct khd_disk_io *)0)->backend), "fits");
 
@@ -177,7 +179,7 @@ static void transfer_done(struct khd_io *io, int res)
 	struct dir_io *di = (struct dir_io *)io;
 	struct khd_disk_io *op = op_of(io);
 
-	if (res == -EINTR || res == -EAGAIN) {
+	if ((res == -EINTR || res == -EAGAIN) && ++di->tries < TRIES_MAX) {
 		khd_loop_submit(di->dd->loop, io);
 		return;
 	}
@@ -194,6 +196,7 @@ static void dir_submit(struct khd_disk *disk, struct khd_disk_io *op)
 	unsigned int file;
 
 	di->dd = dd;
+	di->tries = 0;
 	if (op->op == KHD_DISK_FLUSH) {
 		for (file = 0; file < KHD_FILES && clean(&dd->files[file]); file++)
 			;

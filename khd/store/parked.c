@@ -131,6 +131,7 @@ static bool assign_discard(struct khd_op *op)
 	uint64_t id = khd_api(op)->key.generation;
 	struct khd_parked_unit *p = khd_parked_find(store, id);
 	struct khd_record rec = { .type = KHD_RECORD_DISCARD, .cells = 2, .version = id };
+	int ret;
 
 	if (!p || p->parked.id != id) {
 		khd_op_finish(op, ENOENT);
@@ -140,9 +141,10 @@ static bool assign_discard(struct khd_op *op)
 		return false;
 	op->lsn = rec.lsn = store->lsn_next++;
 	rec.shift = (uint8_t)p->parked.key.shift;
-	if (khd_log_append(store, &rec))
-		khd_store_fail(store, ENOMEM, "redo log", 0);
+	ret = khd_log_append(store, &rec);
 	khd_op_number(op, true);
+	if (ret) /* ends what has a number, this one too */
+		khd_store_fail(store, ENOMEM, "redo log", 0);
 	return true;
 }
 

@@ -20,10 +20,6 @@
 
 #include "khd/store/store_priv.h"
 
-#define LOG_MIN 65536u
-#define LOG_MAX (64u << 20)
-#define BLOCK_MAX 65536u
-
 static const char *const plants[] = {
 	[KHD_PLANT_SKIP_FLUSH] = "skip-flush",
 	[KHD_PLANT_TRUST_BAD_CRC] = "trust-bad-crc",
@@ -100,248 +96,6 @@ void khd_store_free(struct khd_store *store)
 	free(store);
 }
 
-/* ---------------------------------------------------------------- superblocks */
-
-int khd_block_read_now(struct khd_store *store, uint64_t at, struct khd_block *block)
-{
-	struct khd_block *buf = khd_buffer(KHD_DISK_ALIGN);
-	int64_t n;
-
-	if (!buf)
-		return -ENOMEM;
-	n = store->disk->ops->read(store->disk, KHD_FILE_SLOTS, at, buf, KHD_DISK_ALIGN);
-	memset(block, 0, sizeof(*block));
-	if (n >= (int64_t)sizeof(*block))
-		memcpy(block, buf, sizeof(*block));
-	free(buf);
-	return n < 0 ? (int)n : 0;
-}
-
-int khd_block_write_now(struct khd_store *store, uint64_t at, const struct khd_block *block)
-{
-	struct khd_block *buf = khd_buffer(store->sector);
-	int64_t n;
-
-	if (!buf)
-		return -ENOMEM;
-	memcpy(buf, block, sizeof(*block));
-	n = store->disk->ops->write(store->disk, KHD_FILE_SLOTS, at, buf, store->sector);
-	free(buf);
-	return n < 0 ? (int)n : n < store->sector ? -EIO : 0;
-}
-
-static bool geometry_valid(const struct khd_store *store)
-{
-	return store->sector >= KHD_SECTOR && store->sector <= KHD_SUPER_STRIDE &&
-	       !(store->sector & (store->sector - 1)) && !(store->sector % store->disk->sector) &&
-	       store->log_bytes >= LOG_MIN && store->log_bytes <= LOG_MAX &&
-	       !(store->log_bytes % KHD_SUPER_STRIDE) &&
-	       store->segments_at == KHD_LOG_AT + store->log_bytes &&
-	       store->segment_bytes >= 16 * KHD_SUPER_STRIDE &&
-	       store->segment_bytes <= 1ull << 32 && !(store->segment_bytes % KHD_SUPER_STRIDE) &&
-	       store->capacity > store->segments_at &&
-	       (store->capacity - store->segments_at) / store->segment_bytes <= UINT32_MAX / 2;
-}
-
-static void take_super(struct khd_store *store, const struct khd_block *super)
-{
-	const struct khd_block_super *s = &super->super;
-
-	memcpy(store->uuid, super->head.uuid, sizeof(store->uuid));
-	store->epoch = le64toh(super->head.epoch);
-	store->lsn_checkpoint = le64toh(super->head.lsn);
-	store->sector = le32toh(s->sector);
-	store->capacity = le64toh(s->capacity);
-	store->segment_bytes = le64toh(s->segment);
-	store->log_bytes = le64toh(s->log_bytes);
-	store->segments_at = le64toh(s->segments_at);
-	store->super_sequence = le64toh(s->sequence);
-	store->checkpoint = le64toh(s->checkpoint);
-	store->log.tail = le64toh(s->tail_at);
-	store->log.tail_sequence = le64toh(s->tail_sequence);
-	store->log.tail_previous = le32toh(s->tail_previous);
-	store->log.block = (uint32_t)(store->log_bytes / 16 / KHD_SUPER_STRIDE * KHD_SUPER_STRIDE);
-	if (store->log.block > BLOCK_MAX)
-		store->log.block = BLOCK_MAX;
-}
-
-/* The newer one; @bad: how many are damaged. */
-int khd_super_load(struct khd_store *store, struct khd_block *super, unsigned int *bad)
-{
-	static const uint8_t zero[sizeof(struct khd_block)];
-	bool found = false, other = false, blank = true;
-	const char *damage[KHD_SUPERS] = { NULL };
-	unsigned int i;
-
-	*bad = 0;
-	for (i = 0; i < KHD_SUPERS; i++) {
-		struct khd_block block;
-		int ret = khd_block_read_now(store, i * KHD_SUPER_STRIDE, &block);
-		const char *wrong;
-
-		if (ret)
-			return ret == -ENOMEM ? ret : -EIO;
-		blank &= !memcmp(&block, zero, sizeof(zero));
-		wrong = khd_block_verify(&block, NULL, i * KHD_SUPER_STRIDE);
-		if (wrong && !strcmp(wrong, "format version"))
-			other = true;
-		if (wrong || block.head.kind != KHD_BLOCK_SUPER) {
-			(*bad)++;
-			damage[i] = wrong ? wrong : "no superblock";
-			continue;
-		}
-		if (!found || le64toh(block.super.sequence) > le64toh(super->super.sequence))
-			*super = block;
-		found = true;
-	}
-	if (!found && blank)
-		return -ENOENT;
-	for (i = 0; i < KHD_SUPERS; i++)
-		if (damage[i])
-			khd_store_damage(store, "slots", i * KHD_SUPER_STRIDE, NULL, damage[i]);
-	if (!found)
-		return other ? -EPROTONOSUPPORT : -EBADMSG;
-	take_super(store, super);
-	return geometry_valid(store) ? 0 : -EBADMSG;
-}
-
-/* In order, at start and offline. */
-int khd_super_write(struct khd_store *store, bool clean)
-{
-	struct khd_block block;
-	int ret;
-
-	store->super_sequence++;
-	khd_super_fill(store, &block, clean);
-	ret = khd_block_write_now(store, (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE,
-				  &block);
-	return ret ? ret : store->disk->ops->flush(store->disk);
-}
-
-/* ---------------------------------------------------------------- history */
-
-static uint64_t history_at(size_t block)
-{
-	return KHD_HISTORY_AT + block * KHD_HISTORY_STRIDE;
-}
-
-/* @count: intervals that the superblock knows of.  @lenient: what is damaged is left out. */
-int khd_history_load(struct khd_store *store, uint64_t count, bool lenient)
-{
-	size_t b, i;
-
-	for (b = 0; b < KHD_HISTORY_BLOCKS; b++) {
-		struct khd_block block;
-		int ret = khd_block_read_now(store, history_at(b), &block);
-		const char *wrong;
-		uint32_t entries;
-
-		if (ret)
-			return ret;
-		wrong = khd_block_verify(&block, store->uuid, history_at(b));
-		entries = wrong ? 0 : le32toh(block.history.count);
-		if (wrong || block.head.kind != KHD_BLOCK_HISTORY ||
-		    entries > KHD_HISTORY_ENTRIES) {
-			if (b * KHD_HISTORY_ENTRIES >= count)
-				return 0;
-			khd_store_damage(store, "slots", history_at(b), NULL, "history");
-			if (!lenient)
-				return -EBADMSG;
-			continue;
-		}
-		for (i = 0; i < entries; i++) {
-			struct khd_interval *in = khd_push(&store->history);
-
-			if (!in)
-				return -ENOMEM;
-			in->first = le64toh(block.history.entry[i].first);
-			in->last = le64toh(block.history.entry[i].last);
-		}
-		if (entries < KHD_HISTORY_ENTRIES)
-			break;
-	}
-	return 0;
-}
-
-bool khd_history_has(const struct khd_store *store, uint64_t lsn)
-{
-	size_t low = 0, high = store->history.count;
-
-	if (store->plant == KHD_PLANT_FORGET_HISTORY)
-		return false;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (store->history.at[middle].last < lsn)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < store->history.count && store->history.at[low].first <= lsn;
-}
-
-static int history_write(struct khd_store *store, size_t b)
-{
-	size_t from = b * KHD_HISTORY_ENTRIES, i;
-	struct khd_block block = { 0 };
-
-	for (i = 0; i < KHD_HISTORY_ENTRIES && from + i < store->history.count; i++) {
-		block.history.entry[i].first = htole64(store->history.at[from + i].first);
-		block.history.entry[i].last = htole64(store->history.at[from + i].last);
-	}
-	block.history.count = htole32((uint32_t)i);
-	khd_block_seal(store, &block, KHD_BLOCK_HISTORY, 0, history_at(b), store->lsn_next);
-	return khd_block_write_now(store, history_at(b), &block);
-}
-
-/* All of it anew: after a sweep there is nothing left that it speaks of. */
-int khd_history_rewrite(struct khd_store *store)
-{
-	size_t b;
-	int ret = 0;
-
-	for (b = 0; b < KHD_HISTORY_BLOCKS && !ret; b++)
-		ret = history_write(store, b);
-	return ret ? ret : store->disk->ops->flush(store->disk);
-}
-
-/* An interval that begins where the last one does, or touches it, is the same crash again. */
-int khd_history_add(struct khd_store *store, uint64_t first, uint64_t last)
-{
-	struct khd_interval *in =
-		store->history.count ? &store->history.at[store->history.count - 1] : NULL;
-
-	if (in && in->last + 1 >= first) {
-		in->last = last > in->last ? last : in->last;
-	} else {
-		if (store->history.count == KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES) {
-			int ret = khd_store_sweep(store);
-
-			if (ret)
-				return ret;
-		}
-		in = khd_push(&store->history);
-		if (!in)
-			return -ENOMEM;
-		*in = (struct khd_interval){ first, last };
-	}
-	return history_write(store, (store->history.count - 1) / KHD_HISTORY_ENTRIES);
-}
-
-/* The numbers behind the last that counts, as far as any can have been given out. */
-int khd_history_close(struct khd_store *store)
-{
-	uint64_t first = store->lsn_applied + 1;
-	int ret;
-
-	if (store->lsn_next < first)
-		store->lsn_next = first;
-	store->lsn_next += KHD_LSN_GAP;
-	ret = khd_history_add(store, first, store->lsn_next - 1);
-	/* before the superblock, which counts them */
-	return ret ? ret : store->disk->ops->flush(store->disk);
-}
-
 /* ---------------------------------------------------------------- format */
 
 static uint64_t power_of_two(uint64_t n)
@@ -372,7 +126,7 @@ static int choose(struct khd_store *store, const struct khd_store_config *config
 	store->segment_bytes = segment;
 	store->log_bytes = log;
 	store->segments_at = KHD_LOG_AT + log;
-	if (!geometry_valid(store) || store->capacity - store->segments_at < segment)
+	if (!khd_geometry_valid(store) || store->capacity - store->segments_at < segment)
 		return -EINVAL;
 	memcpy(store->uuid, config->uuid, sizeof(store->uuid));
 	for (size_t i = 0; i < sizeof(store->uuid); i++)
@@ -649,7 +403,7 @@ static int begin_epoch(struct khd_store *store, const struct khd_log_scan *scan,
 	store->log.head = scan->head;
 	store->log.sequence = scan->sequence;
 	store->log.previous = scan->previous;
-	store->log.claimed = store->lsn_durable;
+	store->log.claimed = scan->durable; /* what was replayed above it no block claims yet */
 	khd_log_release(store, store->log.tail);
 	if (khd_space_promised(store) > store->segments_max) {
 		store->segments_max = (uint32_t)khd_space_promised(store);

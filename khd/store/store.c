@@ -126,6 +126,8 @@ void khd_op_finish(struct khd_op *op, int error)
 		store->gets_under_way--;
 	else if (op->counted)
 		store->puts_under_way--;
+	if (op->counted)
+		store->on_side[op->side]--;
 	op->counted = false;
 	free(op->more);
 	op->more = NULL;
@@ -152,6 +154,8 @@ bool khd_op_admit(struct khd_op *op)
 		store->gets_under_way++;
 	else
 		store->puts_under_way++;
+	op->side = store->side;
+	store->on_side[op->side]++;
 	op->counted = true;
 	return true;
 }
@@ -228,6 +232,8 @@ void khd_store_advance(struct khd_store *store)
 		if (!op->written)
 			break;
 		apply(op);
+		if (store->error) /* for want of memory; it has ended with the others */
+			break;
 		store->lsn_applied = op->lsn;
 		kh_list_del(&op->link);
 		if (op->part) {

@@ -92,7 +92,8 @@ struct khd_op {
 	int error;
 	uint8_t kind;
 	bool written; /* its slot is, or it has none */
-	bool counted; /* in puts_under_way */
+	bool counted; /* in puts_under_way, and on a side */
+	uint8_t side;
 	bool part; /* of a RELEASE that goes on behind it: it is not the last number */
 	uint8_t tries;
 };
@@ -290,6 +291,9 @@ struct khd_store {
 	struct khd_class class[KHD_CLASSES];
 	bool growing;
 	struct khd_op *grower; /* stalled; the growth of the file is its */
+	uint32_t cut_to; /* segments that stay when the end of the file is cut off, */
+	uint64_t cut_checkpoint; /* as it was after that many checkpoints, */
+	bool cut_waits; /* for what began before that */
 
 	KHD_VECTOR(struct khd_purge) purges;
 	KHD_VECTOR(struct khd_dead) dead;
@@ -304,6 +308,8 @@ struct khd_store {
 	struct kh_list ready; /* only done is to be called */
 	struct kh_list lookups; /* units to be asked for */
 	unsigned int puts_under_way, gets_under_way;
+	unsigned int on_side[2]; /* all of these, by what @side was when they began */
+	uint8_t side;
 	unsigned int unwritten; /* slot writes under way */
 	unsigned int headers; /* segment blocks under way */
 	struct khd_write *batch; /* open write of puts with KHD_STORE_MORE */
@@ -470,6 +476,7 @@ struct khd_slot_read {
 	void *arg;
 };
 void khd_slot_read(struct khd_store *store, struct khd_slot_read *read, void *data);
+int64_t khd_read_now(struct khd_store *store, uint64_t at, void *buf, size_t bytes);
 int khd_slot_read_now(struct khd_store *store, const struct khd_expect *expect, void *data,
 		      const char **wrong);
 void khd_raw_write(struct khd_store *store, uint64_t offset, void *buf, size_t bytes, uint64_t arg,
@@ -604,6 +611,8 @@ struct khd_store *khd_store_alloc(struct khd_disk *disk, const struct khd_store_
 void khd_store_free(struct khd_store *store);
 int khd_block_read_now(struct khd_store *store, uint64_t at, struct khd_block *block);
 int khd_block_write_now(struct khd_store *store, uint64_t at, const struct khd_block *block);
+/* Can a store be of the sizes that it has? */
+bool khd_geometry_valid(const struct khd_store *store);
 int khd_super_load(struct khd_store *store, struct khd_block *super, unsigned int *bad);
 int khd_super_write(struct khd_store *store, bool clean);
 int khd_history_load(struct khd_store *store, uint64_t count, bool lenient);

@@ -98,6 +98,20 @@ static int file_close(sqlite3_file *file)
 	return SQLITE_OK;
 }
 
+/* A read that ends before the file does is an error of the device, and no end of the file. */
+static int64_t read_up_to_end(struct khd_disk *disk, enum khd_disk_file file, uint64_t offset,
+			      void *buf, size_t len)
+{
+	int64_t n = disk->ops->read(disk, file, offset, buf, len), size;
+
+	if (n < 0 || (size_t)n == len)
+		return n;
+	size = disk->ops->size(disk, file);
+	if (size < 0)
+		return size;
+	return (uint64_t)size > offset + (uint64_t)n ? -EIO : n;
+}
+
 /*
  * Of the database whole pages are read, and verified.  Before that SQLite looks into the head of
  * the first, for the size of a page and for a counter; it believes nothing of that before it has
@@ -114,7 +128,7 @@ static int read_index(struct vfs_file *f, void *buf, size_t len, uint64_t offset
 		report(vfs, f->file, offset, "page size is not the index's");
 		return SQLITE_IOERR_DATA;
 	}
-	n = vfs->disk->ops->read(vfs->disk, f->file, offset, vfs->page, len);
+	n = read_up_to_end(vfs->disk, f->file, offset, vfs->page, len);
 	if (n < 0)
 		return failed(f, offset, "read", n, SQLITE_IOERR_READ);
 	if (head && n < (int64_t)len) {
@@ -135,12 +149,11 @@ static int read_index(struct vfs_file *f, void *buf, size_t len, uint64_t offset
 static int file_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 offset)
 {
 	struct vfs_file *f = (struct vfs_file *)file;
-	struct khd_disk *disk = f->vfs->disk;
 	int64_t n;
 
 	if (f->file == KHD_FILE_INDEX)
 		return read_index(f, buf, (size_t)len, (uint64_t)offset);
-	n = disk->ops->read(disk, f->file, (uint64_t)offset, buf, (size_t)len);
+	n = read_up_to_end(f->vfs->disk, f->file, (uint64_t)offset, buf, (size_t)len);
 	if (n < 0)
 		return failed(f, (uint64_t)offset, "read", n, SQLITE_IOERR_READ);
 	if (n < len) {
@@ -483,7 +496,7 @@ int64_t khd_vfs_verify(struct khd_disk *disk, khd_vfs_report *found, void *arg)
 	if (!page)
 		return -ENOMEM;
 	for (at = 0; at < size; at += KHD_VFS_PAGE) {
-		n = disk->ops->read(disk, KHD_FILE_INDEX, (uint64_t)at, page, KHD_VFS_PAGE);
+		n = read_up_to_end(disk, KHD_FILE_INDEX, (uint64_t)at, page, KHD_VFS_PAGE);
 		if (n < 0) {
 			damaged = n;
 			break;

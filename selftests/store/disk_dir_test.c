@@ -277,6 +277,55 @@ static void no_space_is_said_and_leaves_the_file_as_it_was(void **state)
 	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
 }
 
+/* A loop that puts every transfer off. */
+static struct khd_io *put_off;
+static unsigned int transfers;
+static const struct khd_loop_ops *ops_below;
+
+static void submit_later(struct khd_loop *loop, struct khd_io *io)
+{
+	if (io->op == KHD_IO_READV || io->op == KHD_IO_WRITEV) {
+		assert_null(put_off);
+		put_off = io;
+		transfers++;
+	} else {
+		ops_below->submit(loop, io);
+	}
+}
+
+/* Not for ever: then it is an error of the device. */
+static void what_is_put_off_ends(void **state)
+{
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(*state, &loop);
+	uint8_t *buf = aligned_alloc(KHD_DISK_ALIGN, 8192);
+	struct khd_loop_ops ops;
+	static struct one one;
+	unsigned int round;
+
+	memset(buf, 0, 8192);
+	ops_below = loop->ops;
+	ops = *ops_below;
+	ops.submit = submit_later;
+	for (round = 0; round < 2; round++) { /* each transfer has all its tries */
+		loop->ops = &ops;
+		transfers = 0;
+		start(disk, &one, round ? KHD_DISK_READ : KHD_DISK_WRITE, 0, buf, 8192);
+		while (put_off && transfers < 100000) {
+			struct khd_io *io = put_off;
+
+			put_off = NULL;
+			io->done(io, round ? -EINTR : -EAGAIN);
+		}
+		loop->ops = ops_below;
+		assert_true(one.done);
+		assert_int_equal(one.res, round ? -EINTR : -EAGAIN);
+		assert_in_range(transfers, 10, 1000);
+	}
+	free(buf);
+	finish(disk, loop);
+}
+
 #define AT(name, i)                                                      \
 	{ "io_uring " #name " " #i, name, NULL, NULL, &places[i] },      \
 	{                                                                \
@@ -295,6 +344,7 @@ int main(int argc, char **argv)
 		AT(synchronous_calls_need_no_alignment, 1),
 		AT(jobs_run_in_order, 0),
 		AT(one_process_has_it, 0),
+		AT(what_is_put_off_ends, 0),
 		AT(no_space_is_said_and_leaves_the_file_as_it_was, 0),
 		AT(no_space_is_said_and_leaves_the_file_as_it_was, 1),
 	};

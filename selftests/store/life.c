@@ -112,7 +112,7 @@ static void discard(struct driver *d, struct rng *rng)
 	id = verify_parked_id(d, i);
 	if (id >= 0)
 		driver_discard(d, i, (uint64_t)id);
-	else
+	else if (!d->broken)
 		driver_fail(d, false, "a parked unit is not in the list");
 }
 
@@ -136,7 +136,9 @@ static void reopen(struct driver *d)
 		if (d->world->units[i].acked < d->world->units[i].done)
 			d->world->units[i].acked = d->world->units[i].done;
 	error = driver_open(d);
-	if (error == EIO && d->tolerant)
+	/* a store that may not write does not open, and says what the disk said */
+	if (d->tolerant && (error == EIO || (error == ENOSPC && d->sim->fault == DISK_ENOSPC &&
+					     d->sim->counts.faults)))
 		d->broken = true;
 	else if (error)
 		driver_fail(d, false, "does not open again: %d", error);

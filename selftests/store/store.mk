@@ -36,10 +36,13 @@ $(eval $(call kh_test,selftests/store/store_start,selftests/store/store_start.c 
 	khd/loop_poll.c khd/loop_uring.c khd/log.c,khdstore,sqlite3 liburing))
 endif
 
-$(eval $(call kh_test,selftests/store/store_test,selftests/store/store_test.c \
-	$(kh_disk_sim_srcs),khdstore,cmocka sqlite3))
+KH_LDFLAGS_selftests/store/damage_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item
+kh_store_tests := store_test damage_test
+$(foreach test,$(kh_store_tests),$(eval $(call kh_test,selftests/store/$(test),selftests/store/$(test).c \
+	selftests/store/fixture.c $(kh_disk_sim_srcs),khdstore,cmocka sqlite3)))
 
 .PHONY: check-unit-store
 check-unit: check-unit-store
-check-unit-store: $(O)/selftests/store/store_test
-	scripts/tap store -- $<
+check-unit-store: $(addprefix $(O)/selftests/store/,$(kh_store_tests))
+	scripts/tap store -- $(O)/selftests/store/store_test
+	scripts/tap store-damage -- $(O)/selftests/store/damage_test

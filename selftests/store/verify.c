@@ -155,6 +155,8 @@ static int get_parked(struct driver *d, uint64_t id, size_t bytes, struct khd_pa
 	khd_store_parked_get(d->store, &op->op, id, &op->found);
 	driver_wait(d, op);
 	error = op->finished ? op->error : EIO;
+	if (error == EIO && d->tolerant)
+		d->broken = true;
 	*found = op->found;
 	if (!error && bytes && !world_matches(&found->key, found->meta.token, op->buf))
 		driver_fail(d, true, "a parked unit has other contents");
