@@ -267,14 +267,11 @@ inline on_safe()
 {
 	if
 	:: xt == stok ->
-#ifdef OUTCOME_KEPT	/* what the directory did not take in is still not known */
+		/* What the directory did not take in is still not known. */
 		if
 		:: xe || storing == WRITTEN -> flushout = 0
 		:: else
 		fi;
-#else
-		flushout = 0;
-#endif
 		if
 		:: storing == ASKED && xe -> storing = AGAIN
 		:: storing == WRITTEN && xe -> storing = AGAIN
