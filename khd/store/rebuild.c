@@ -304,8 +304,40 @@ static int set_live(struct khd_store *store, uint64_t slot, unsigned int class)
 	return -store->error;
 }
 
-static int find_segments(struct khd_store *store)
+/* A record names @slot: its segment is of @class, whatever its block says. */
+static void class_by_record(struct khd_store *store, uint64_t slot, unsigned int class)
 {
+	int number = slot ? khd_space_segment_of(store, slot) : -1;
+	struct khd_segment *seg = number < 0 ? NULL : &store->segments.at[number];
+
+	if (!seg || seg->class == class)
+		return;
+	/* It was free at the last checkpoint, and its new block was not written before the crash. */
+	seg->class = (uint8_t) class;
+	seg->last = 1;
+	seg->headless = true;
+}
+
+static void classes_by_log(struct rebuild *r)
+{
+	struct khd_store *store = r->walk.store;
+	size_t i;
+
+	for (i = 0; i < r->scan.records.count; i++) {
+		const struct khd_record *rec = &r->scan.records.at[i];
+
+		if (rec->type == KHD_RECORD_PUT || rec->type == KHD_RECORD_PARK)
+			class_by_record(store, rec->slot, rec->shift);
+		else if (rec->type == KHD_RECORD_RESERVE)
+			class_by_record(store, rec->slot, KHD_CLASS_META);
+		else if (rec->type == KHD_RECORD_RELEASE)
+			class_by_record(store, rec->token, KHD_CLASS_META);
+	}
+}
+
+static int find_segments(struct rebuild *r)
+{
+	struct khd_store *store = r->walk.store;
 	uint32_t i;
 
 	for (i = 0; i < store->segments.count; i++) {
@@ -316,9 +348,11 @@ static int find_segments(struct khd_store *store)
 		/* 1 is no class: it is cleared before it is used again */
 		store->segments.at[i].last = (uint8_t)(class < 0 ? 1 : class);
 		store->segments.at[i].class = (uint8_t)(class < 0 ? 0 : class);
-		if (class > 0 && khd_space_alloc_bits(store, i))
-			return -ENOMEM;
 	}
+	classes_by_log(r);
+	for (i = 0; i < store->segments.count; i++)
+		if (store->segments.at[i].class && khd_space_alloc_bits(store, i))
+			return -ENOMEM;
 	return 0;
 }
 
@@ -496,7 +530,7 @@ static int rebuild(struct rebuild *r)
 	if (!ret)
 		ret = read_log(r);
 	if (!ret)
-		ret = find_segments(store);
+		ret = find_segments(r);
 	r->walk.slot = find_descriptor;
 	if (!ret)
 		ret = khd_walk(&r->walk);
