@@ -27,6 +27,7 @@
 #define POWER_CHECK_MS 500
 #define CONNECT_LIMIT_MS 30000u
 #define SEND_LIMIT_MS 60000u /* for what we send to a node that does not take it */
+#define SILENCE_S 10 /* then it is asked whether it is still there */
 
 extern char **environ;
 
@@ -136,7 +137,7 @@ static int connect_node(unsigned int node)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(VM_AGENT_PORT) };
 	const char *one_guest = getenv("KH_NETNS");
-	int fd = connect_unix(), one = 1;
+	int fd = connect_unix(), one = 1, silence = SILENCE_S;
 	unsigned int limit = SEND_LIMIT_MS;
 
 	if (one_guest && !strcmp(one_guest, "1"))
@@ -153,6 +154,10 @@ static int connect_node(unsigned int node)
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof(limit));
+	/* The power may be cut when half a frame has come. */
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &silence, sizeof(silence));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &silence, sizeof(silence));
 	return fd;
 }
 
