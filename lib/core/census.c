@@ -304,17 +304,34 @@ void kh_doubt_gone(struct kh_node *node)
 			doubt_gone(region);
 }
 
+/* Did nobody list one of these units?  No more are looked at than the directory has, and one. */
+static bool unlisted(struct kh_region *region, uint64_t first, uint64_t end)
+{
+	const struct kh_unit *unit;
+
+	for (; first < end; first++) {
+		unit = kh_unit_find(region, first);
+		if (!unit || !unit->owner.party)
+			return true;
+	}
+	return false;
+}
+
 /* Is there a unit of @missed that nobody listed and that has a place? */
 static bool goes_back(struct kh_region *region, const struct kh_intervals *missed)
 {
-	const struct kh_unit *unit;
-	uint64_t number;
-	uint32_t i;
+	const struct kh_home *home = region->home;
+	uint64_t first, end;
+	uint32_t i, k;
 
-	for (i = 0; i < missed->count; i++) {
-		for (number = missed->items[i].start; number < missed->items[i].end; number++) {
-			unit = kh_unit_find(region, number);
-			if ((!unit || !unit->owner.party) && kh_place_of(region, number))
+	for (i = 0; i < home->place_count; i++) {
+		for (k = 0; k < missed->count; k++) {
+			first = home->places[i].start > missed->items[k].start ?
+					home->places[i].start :
+					missed->items[k].start;
+			end = home->places[i].end < missed->items[k].end ? home->places[i].end :
+									   missed->items[k].end;
+			if (unlisted(region, first, end))
 				return true;
 		}
 	}

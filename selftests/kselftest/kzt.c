@@ -181,8 +181,8 @@ void kzt_sleep_ms(int ms)
 /**
  * kzt_slow - by how much this kernel is slower than a stock one
  *
- * KZT_SLOW says so, for a kernel with KASAN and lockdep.  Periods of a storm and
- * what bounds it are multiplied by it: revoked faster than it can fault, nobody gets on.
+ * KZT_SLOW says so, for a kernel with KASAN and lockdep.  Periods of a storm are
+ * multiplied by it: revoked faster than it can fault, nobody gets on.
  *
  * Return: 1 to 50.
  */
