@@ -18,6 +18,7 @@
 #ifndef KHD_STORE_DISK_H
 #define KHD_STORE_DISK_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -115,5 +116,24 @@ struct khd_disk {
 	const struct khd_disk_ops *ops;
 	unsigned int sector;
 };
+
+/**
+ * khd_disk_read_now() - a synchronous read that is short only at the end of the file
+ *
+ * What the device gave less than there is must not be taken for a file, or a log, that ends there.
+ * Return: bytes read, or a negative errno; EIO for such a read.
+ */
+static inline int64_t khd_disk_read_now(struct khd_disk *disk, enum khd_disk_file file,
+					uint64_t offset, void *buf, size_t len)
+{
+	int64_t n = disk->ops->read(disk, file, offset, buf, len), size;
+
+	if (n < 0 || (size_t)n == len)
+		return n;
+	size = disk->ops->size(disk, file);
+	if (size < 0)
+		return size;
+	return (uint64_t)size > offset + (uint64_t)n ? -EIO : n;
+}
 
 #endif /* KHD_STORE_DISK_H */

@@ -316,23 +316,6 @@ void khd_slot_read(struct khd_store *store, struct khd_slot_read *read, void *da
 	khd_io(store, &read->raw.io);
 }
 
-/*
- * At start and offline: bytes of the slot file, fewer only at its end, or a negative errno.  What
- * the device gave less than there is must not be taken for a file, or a log, that ends there.
- */
-int64_t khd_read_now(struct khd_store *store, uint64_t at, void *buf, size_t bytes)
-{
-	struct khd_disk *disk = store->disk;
-	int64_t n = disk->ops->read(disk, KHD_FILE_SLOTS, at, buf, bytes), size;
-
-	if (n < 0 || (size_t)n == bytes)
-		return n;
-	size = disk->ops->size(disk, KHD_FILE_SLOTS);
-	if (size < 0)
-		return size;
-	return (uint64_t)size > at + (uint64_t)n ? -EIO : n;
-}
-
 /* At start and offline.  @wrong: NULL or what is wrong.  0 or a negative errno of the device. */
 int khd_slot_read_now(struct khd_store *store, const struct khd_expect *expect, void *data,
 		      const char **wrong)
@@ -343,7 +326,8 @@ int khd_slot_read_now(struct khd_store *store, const struct khd_expect *expect, 
 
 	if (!buf)
 		return -ENOMEM;
-	n = khd_read_now(store, expect->slot, buf, store->sector + bytes);
+	n = khd_disk_read_now(store->disk, KHD_FILE_SLOTS, expect->slot, buf,
+			      store->sector + bytes);
 	*wrong = NULL;
 	if (n >= 0 && (uint64_t)n < store->sector + bytes)
 		*wrong = "the file ends";

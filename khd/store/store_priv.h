@@ -476,7 +476,6 @@ struct khd_slot_read {
 	void *arg;
 };
 void khd_slot_read(struct khd_store *store, struct khd_slot_read *read, void *data);
-int64_t khd_read_now(struct khd_store *store, uint64_t at, void *buf, size_t bytes);
 int khd_slot_read_now(struct khd_store *store, const struct khd_expect *expect, void *data,
 		      const char **wrong);
 void khd_raw_write(struct khd_store *store, uint64_t offset, void *buf, size_t bytes, uint64_t arg,

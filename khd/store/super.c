@@ -19,7 +19,7 @@ int khd_block_read_now(struct khd_store *store, uint64_t at, struct khd_block *b
 
 	if (!buf)
 		return -ENOMEM;
-	n = khd_read_now(store, at, buf, KHD_DISK_ALIGN);
+	n = khd_disk_read_now(store->disk, KHD_FILE_SLOTS, at, buf, KHD_DISK_ALIGN);
 	memset(block, 0, sizeof(*block));
 	if (n >= (int64_t)sizeof(*block))
 		memcpy(block, buf, sizeof(*block));

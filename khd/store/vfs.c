@@ -98,20 +98,6 @@ static int file_close(sqlite3_file *file)
 	return SQLITE_OK;
 }
 
-/* A read that ends before the file does is an error of the device, and no end of the file. */
-static int64_t read_up_to_end(struct khd_disk *disk, enum khd_disk_file file, uint64_t offset,
-			      void *buf, size_t len)
-{
-	int64_t n = disk->ops->read(disk, file, offset, buf, len), size;
-
-	if (n < 0 || (size_t)n == len)
-		return n;
-	size = disk->ops->size(disk, file);
-	if (size < 0)
-		return size;
-	return (uint64_t)size > offset + (uint64_t)n ? -EIO : n;
-}
-
 /*
  * Of the database whole pages are read, and verified.  Before that SQLite looks into the head of
  * the first, for the size of a page and for a counter; it believes nothing of that before it has
@@ -128,7 +114,7 @@ static int read_index(struct vfs_file *f, void *buf, size_t len, uint64_t offset
 		report(vfs, f->file, offset, "page size is not the index's");
 		return SQLITE_IOERR_DATA;
 	}
-	n = read_up_to_end(vfs->disk, f->file, offset, vfs->page, len);
+	n = khd_disk_read_now(vfs->disk, f->file, offset, vfs->page, len);
 	if (n < 0)
 		return failed(f, offset, "read", n, SQLITE_IOERR_READ);
 	if (head && n < (int64_t)len) {
@@ -153,7 +139,7 @@ static int file_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 offse
 
 	if (f->file == KHD_FILE_INDEX)
 		return read_index(f, buf, (size_t)len, (uint64_t)offset);
-	n = read_up_to_end(f->vfs->disk, f->file, (uint64_t)offset, buf, (size_t)len);
+	n = khd_disk_read_now(f->vfs->disk, f->file, (uint64_t)offset, buf, (size_t)len);
 	if (n < 0)
 		return failed(f, (uint64_t)offset, "read", n, SQLITE_IOERR_READ);
 	if (n < len) {
@@ -496,7 +482,7 @@ int64_t khd_vfs_verify(struct khd_disk *disk, khd_vfs_report *found, void *arg)
 	if (!page)
 		return -ENOMEM;
 	for (at = 0; at < size; at += KHD_VFS_PAGE) {
-		n = read_up_to_end(disk, KHD_FILE_INDEX, (uint64_t)at, page, KHD_VFS_PAGE);
+		n = khd_disk_read_now(disk, KHD_FILE_INDEX, (uint64_t)at, page, KHD_VFS_PAGE);
 		if (n < 0) {
 			damaged = n;
 			break;

@@ -22,7 +22,7 @@ static int class_by(struct khd_store *store, uint32_t segment, uint64_t at, cons
 
 	if (!block)
 		return -ENOMEM;
-	n = khd_read_now(store, at, block, store->sector);
+	n = khd_disk_read_now(store->disk, KHD_FILE_SLOTS, at, block, store->sector);
 	*wrong = NULL;
 	if (n < 0) {
 		class = (int)n;
