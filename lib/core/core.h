@@ -306,6 +306,7 @@ void kh_out_drop(struct kh_peer *peer);
 /* command helpers, holder.c */
 int kh_command(struct kh_node *node, struct khazana_cmd *cmd);
 void kh_commands(struct kh_node *node, struct khazana_cmd *cmds, unsigned int n);
+void kh_request_fail(struct kh_node *node, const struct khazana_request *req, uint32_t error);
 
 /* message handlers: @h in host order, @data follows its entries */
 typedef void kh_handler(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,

@@ -9,18 +9,6 @@
 
 #define KH_SURPRISE (1000 * KH_MS) /* no descriptor of the module is under way for longer */
 
-static void refuse_fault(struct kh_node *node, const struct khazana_request *req, uint32_t error)
-{
-	struct khazana_cmd cmd = { .op = KHAZANA_CMD_FAIL,
-				   .region = req->region,
-				   .unit = req->unit,
-				   .count = req->count,
-				   .request = req->id,
-				   .error = error };
-
-	kh_command(node, &cmd);
-}
-
 /* Its DATA came when there was no frame to receive into: a COMMIT will be refused. */
 static bool received_nowhere(const struct kh_ask_unit *u)
 {
@@ -85,12 +73,12 @@ void kh_ask_fault(struct kh_node *node, struct kh_region *region, const struct k
 	if (!req->count || req->count > KHAZANA_RANGE_UNITS_MAX || req->unit >= region->units ||
 	    req->count > region->units - req->unit ||
 	    (req->want != KHAZANA_RIGHT_READ && req->want != KHAZANA_RIGHT_WRITE)) {
-		refuse_fault(node, req, EINVAL);
+		kh_request_fail(node, req, EINVAL);
 		return;
 	}
 	if (node->asks.count >= KH_ASKS_MAX) {
 		kh_count(node, KH_STAT_QUEUE_FULL);
-		refuse_fault(node, req, ENOMEM);
+		kh_request_fail(node, req, ENOMEM);
 		return;
 	}
 	if (join(region, req)) {

@@ -175,16 +175,27 @@ static void frames_get(struct kh_ask *ask, const struct kh_wire_head *h)
 	free(cmds);
 }
 
+/* The region of a request of this node's that its home answers, or NULL. */
+static struct kh_region *answered_region(struct kh_node *node, const struct kh_peer *from,
+					 const struct kh_wire_head *h)
+{
+	struct kh_region *region = kh_region_of(node, h);
+
+	if (!region || region->home_id != from->id || h->party != node->config.id ||
+	    !kh_request_of(kh_self(node), h->request))
+		return NULL;
+	return region;
+}
+
 void kh_on_grant(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		 const void *data)
 {
 	const struct kh_wire_grant *e = kh_entries(h);
-	struct kh_region *region = kh_region_of(node, h);
+	struct kh_region *region = answered_region(node, from, h);
 	struct kh_ask *ask;
 	uint32_t i;
 
-	if (!region || region->home_id != from->id || h->party != node->config.id ||
-	    !kh_request_of(kh_self(node), h->request))
+	if (!region)
 		return;
 	if (h->epoch < region->epoch && !kh_planted(node, KH_PLANT_ACCEPT_STALE)) {
 		kh_count(node, KH_STAT_STALE_REFUSED);
@@ -298,12 +309,11 @@ void kh_on_nack(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 		const void *data)
 {
 	const struct kh_wire_nack *e = kh_entries(h);
-	struct kh_region *region = kh_region_of(node, h);
+	struct kh_region *region = answered_region(node, from, h);
 	struct kh_ask *ask;
 	uint32_t i;
 
-	if (!region || region->home_id != from->id || h->party != node->config.id ||
-	    !kh_request_of(kh_self(node), h->request))
+	if (!region)
 		return;
 	kh_region_epoch(region, h->epoch);
 	ask = kh_ask_find(node, h->request);

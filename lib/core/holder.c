@@ -456,7 +456,8 @@ static void dropped(struct kh_node *node, struct kh_region *region,
 	}
 }
 
-static void answered(struct kh_node *node, const struct khazana_request *req, uint32_t error)
+/* The module hears how a FAULT or FLUSH of its own ended. */
+void kh_request_fail(struct kh_node *node, const struct khazana_request *req, uint32_t error)
 {
 	struct khazana_cmd cmd = { .op = KHAZANA_CMD_FAIL,
 				   .region = req->region,
@@ -481,7 +482,7 @@ void kh_holder_request(struct kh_node *node, const struct khazana_request *req)
 		kh_report_pressure(node, req->count != 0);
 	} else if (!region) {
 		if (req->op == KHAZANA_REQ_FAULT || req->op == KHAZANA_REQ_FLUSH)
-			answered(node, req, ENOENT);
+			kh_request_fail(node, req, ENOENT);
 	} else if (req->op == KHAZANA_REQ_FAULT) {
 		kh_ask_fault(node, region, req);
 	} else if (req->op == KHAZANA_REQ_PREFETCH) {
