@@ -18,8 +18,8 @@
  *   --seed S       of what is chosen (1)
  *   --mark DEVICE  acknowledgements go into the record of this log-writes device, too
  *
- * An acknowledgement is one line, written after the call returned. Exit status: 0; 1 something
- * failed or was lost; 2 usage.
+ * An acknowledgement is one line, written after the call returned. SIGTERM ends a writer after
+ * the acknowledgement that it is at. Exit status: 0; 1 something failed or was lost; 2 usage.
  */
 #include "selftests/durable/mark.h"
 #include "selftests/durable/stamp.h"
@@ -29,6 +29,8 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <khazana.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,12 +177,30 @@ static int store_patiently(struct durable *d, uint64_t first, uint64_t count, ui
 	}
 }
 
+/* Not between an acknowledgement's line and its mark: one without the other is a loss. */
+static void hold_termination(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static bool termination_asked(void)
+{
+	sigset_t set;
+
+	return !sigpending(&set) && sigismember(&set, SIGTERM) == 1;
+}
+
 static int run_write(struct durable *d)
 {
 	uint32_t version = highest_version(d);
 	double end = now_seconds() + d->seconds;
 
-	for (uint64_t n = 0; n < d->count && now_seconds() < end; n++) {
+	hold_termination();
+	for (uint64_t n = 0; n < d->count && now_seconds() < end && !termination_asked(); n++) {
 		uint64_t first, count = choose_pages(d, &first);
 		int err;
 
