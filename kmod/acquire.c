@@ -264,6 +264,34 @@ struct page *kz_unit_page_trylock(struct kz_unit *unit, u32 want, u32 offset)
 }
 
 /**
+ * kz_region_page_trylock() - the same, without a reference of the unit
+ * @region: the region
+ * @index: number of the unit
+ * @want: right that is needed
+ * @offset: which machine page of the unit
+ *
+ * The page lock keeps the unit's frame, and so its record: kz_frame_owner() is the unit.
+ * Return: the page, locked, with a reference; or NULL, also where there is no record.
+ */
+struct page *kz_region_page_trylock(struct kz_region *region, u64 index, u32 want, u32 offset)
+{
+	struct page *page = NULL;
+	bool locked = false;
+	struct kz_unit *unit;
+
+	rcu_read_lock();
+	unit = xa_load(&region->units, index);
+	/* 0: it is not filled in yet, see unit_enter(). One that goes after this has no right. */
+	if (likely(unit) && likely(atomic_read_acquire(&unit->ref)))
+		page = page_trylock(unit, want, offset, &locked);
+	rcu_read_unlock();
+	if (!page || likely(locked))
+		return page;
+	put_page(page);
+	return NULL;
+}
+
+/**
  * kz_acquire_page() - get the right, and a page of the unit under it
  * @acquire: what is wanted
  * @attachment: for whom

@@ -8,6 +8,7 @@
 #include <linux/types.h>
 
 struct kz_attachment;
+struct kz_region;
 struct kz_unit;
 struct page;
 
@@ -40,6 +41,7 @@ int kz_acquire_page(struct kz_acquire *acquire, const struct kz_attachment *atta
 		    u32 offset, struct page **page);
 struct page *kz_unit_page_lock(struct kz_unit *unit, u32 want, u32 offset);
 struct page *kz_unit_page_trylock(struct kz_unit *unit, u32 want, u32 offset);
+struct page *kz_region_page_trylock(struct kz_region *region, u64 index, u32 want, u32 offset);
 void kz_unit_used(struct kz_unit *unit);
 u64 kz_unit_residency(const struct kz_unit *unit);
 void kz_unit_granted(struct kz_unit *unit);

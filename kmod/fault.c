@@ -4,7 +4,8 @@
  *
  * fault() runs with mmap_lock held (there is no map_pages(), so the core never
  * calls it under the lock of a VMA).  With the right there, it returns the page
- * locked, and the core installs it under that lock.  Else it asks, and where it may, gives
+ * locked, and the core installs it under that lock; that takes no reference of the
+ * unit, whose record the locked page keeps.  Else it asks, and where it may, gives
  * up mmap_lock, waits and returns VM_FAULT_RETRY.  From then on the VMA may be gone; a
  * file reference keeps attachment and region, and ends after that of the unit.
  *
@@ -159,21 +160,18 @@ static void fault_around(struct kz_attachment *attachment, struct vm_fault *vmf)
 	WRITE_ONCE(attachment->next_pgoff, vmf->pgoff + n);
 }
 
-/* The page, locked, if the right is there: VM_FAULT_LOCKED, or 0. */
-static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
-				struct kz_attachment *attachment, struct vm_fault *vmf)
+/* @page of @unit is locked, with a reference and the right: it is what the fault returns. */
+static vm_fault_t fault_page(struct kz_unit *unit, struct page *page, u32 want,
+			     struct kz_attachment *attachment, struct vm_fault *vmf)
 {
-	struct page *page = kz_unit_page_lock(unit, want, offset);
-
-	if (!page)
-		return 0;
 	/* Poison and deletion are followed by a zap under each page lock. */
 	if (unlikely(kz_attachment_check(attachment))) {
 		unlock_page(page);
 		put_page(page);
 		return VM_FAULT_SIGBUS;
 	}
-	kz_unit_used(unit);
+	if (unlikely(READ_ONCE(unit->fresh)))
+		kz_unit_used(unit);
 	kz_unit_touched(unit);
 	if (vmf->flags & FAULT_FLAG_USER)
 		kz_pair_hit(attachment, unit);
@@ -181,6 +179,15 @@ static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
 		fault_around(attachment, vmf);
 	vmf->page = page;
 	return VM_FAULT_LOCKED;
+}
+
+/* The page, locked, if the right is there: VM_FAULT_LOCKED, or 0. */
+static vm_fault_t fault_settled(struct kz_unit *unit, u32 want, u32 offset,
+				struct kz_attachment *attachment, struct vm_fault *vmf)
+{
+	struct page *page = kz_unit_page_lock(unit, want, offset);
+
+	return page ? fault_page(unit, page, want, attachment, vmf) : 0;
 }
 
 /* The right is not there: get it. */
@@ -213,12 +220,11 @@ static vm_fault_t fault_miss(struct kz_acquire *acquire, u32 offset,
 	}
 }
 
-static vm_fault_t user_fault(struct vm_fault *vmf)
+/* What may have to wait, or comes back from it: with a reference of the unit. */
+static vm_fault_t fault_slow(struct kz_attachment *attachment, u32 want, u32 offset,
+			     struct vm_fault *vmf)
 {
-	struct kz_attachment *attachment = vma_attachment(vmf->vma);
 	struct kz_region *region = attachment->region;
-	u32 offset = vmf->pgoff & (kz_region_pages(region) - 1);
-	u32 want = vmf->flags & FAULT_FLAG_WRITE ? KHAZANA_RIGHT_WRITE : KHAZANA_RIGHT_READ;
 	struct kz_acquire acquire;
 	struct kz_unit *unit;
 	vm_fault_t ret;
@@ -237,6 +243,29 @@ static vm_fault_t user_fault(struct vm_fault *vmf)
 		ret = fault_miss(&acquire, offset, attachment, vmf);
 	if (acquire.unit)
 		kz_unit_put(acquire.unit);
+	return ret;
+}
+
+static vm_fault_t user_fault(struct vm_fault *vmf)
+{
+	struct kz_attachment *attachment = vma_attachment(vmf->vma);
+	struct kz_region *region = attachment->region;
+	u32 offset = vmf->pgoff & (kz_region_pages(region) - 1);
+	u32 want = vmf->flags & FAULT_FLAG_WRITE ? KHAZANA_RIGHT_WRITE : KHAZANA_RIGHT_READ;
+	struct kz_unit *unit;
+	struct page *page;
+	vm_fault_t ret;
+
+	/* Whoever comes back from a wait may have to find an error. */
+	page = vmf->flags & FAULT_FLAG_TRIED ? NULL :
+	       kz_region_page_trylock(region, vmf->pgoff >> unit_order(region), want, offset);
+	if (unlikely(!page))
+		return fault_slow(attachment, want, offset, vmf);
+	/* As in user_mkwrite(): the page lock keeps the frame, and the frame the record. */
+	unit = kz_frame_owner(page);
+	ret = fault_page(unit, page, want, attachment, vmf);
+	if (likely(ret == VM_FAULT_LOCKED))
+		kz_stat_inc(region->instance, KZ_STAT_SETTLED);
 	return ret;
 }
 
@@ -275,19 +304,17 @@ static vm_fault_t user_mkwrite(struct vm_fault *vmf)
 	}
 	/* A unit keeps its record while it has a frame, and the page lock keeps the frame. */
 	unit = kz_frame_owner(page);
-	kz_unit_hold(unit);
 	spin_lock(&unit->lock);
 	/* Still the page of the unit, with the right? Then it stays so while it is locked. */
 	if (likely(unit->cur && unit->page.state != KHAZANA_STATE_REVOKING &&
 		   unit->cur->page[vmf->pgoff & (kz_region_pages(region) - 1)] == page))
 		err = kz_page_step(&unit->page, &store, &act);
 	spin_unlock(&unit->lock);
-	if (likely(!err)) {
-		ret = VM_FAULT_LOCKED;
-	} else {
-		unlock_page(page);
-		ret = mkwrite_miss(unit, vmf);
-	}
+	if (likely(!err))
+		return VM_FAULT_LOCKED;
+	kz_unit_hold(unit);
+	unlock_page(page);
+	ret = mkwrite_miss(unit, vmf);
 	kz_unit_put(unit);
 	return ret;
 }
