@@ -101,6 +101,7 @@ int khadm_region_destroy(const struct khadm_args *args);
 int khadm_page_show(const struct khadm_args *args);
 int khadm_store_status(const struct khadm_args *args);
 int khadm_store_scrub(const struct khadm_args *args);
+int khadm_memory_resize(const struct khadm_args *args);
 int khadm_store_resize(const struct khadm_args *args);
 int khadm_store_check(const struct khadm_args *args);
 int khadm_store_rebuild(const struct khadm_args *args);

@@ -26,6 +26,8 @@ static const struct khadm_command commands[] = {
 	  khadm_store_rebuild },
 	{ "store scrub", "r", KHADM_NO_WORD, "verify every stored unit, in the background",
 	  khadm_store_scrub },
+	{ "memory resize", "", KHADM_SIZE, "change the limit of page frames in memory",
+	  khadm_memory_resize },
 	{ "store resize", "", KHADM_SIZE, "change the size of the store", khadm_store_resize },
 	{ "store parked list", "", KHADM_NO_WORD, "list the units kept aside",
 	  khadm_store_parked_list },

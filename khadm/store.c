@@ -68,16 +68,3 @@ int khadm_store_scrub(const struct khadm_args *args)
 									       "scrub/1");
 	return code;
 }
-
-int khadm_store_resize(const struct khadm_args *args)
-{
-	const struct khadm_own own = { KHAZANA_NL_CMD_STORE_RESIZE, ~0ULL, args->size, ~0ULL,
-				       ~0ULL };
-	int code = khadm_own(args, &own, NULL, NULL);
-
-	if (!code && args->json)
-		khadm_print_json(json_pack("{s:I}", "size", (json_int_t)args->size), "khazana."
-										     "store-"
-										     "resized/1");
-	return code;
-}

@@ -190,6 +190,7 @@ static const struct key keys[] = {
 	{ "store", "cache", parse_size, FIELD(store.cache), 1 << 20, 1ull << 40, false },
 	{ "store", "scrub", parse_size, FIELD(store.scrub), 0, 1ull << 40, false },
 	{ "store", "buffers", parse_size, FIELD(store.buffers), 8 << 20, 1ull << 34, false },
+	{ "limits", "memory", parse_size, FIELD(limits.memory), 1 << 20, 1ull << 43, false },
 	{ "limits", "clients", parse_number, FIELD(limits.clients), 1, 4096, false },
 	{ "limits", "ops", parse_number, FIELD(limits.ops), 1, 65536, false },
 	{ "limits", "queue_depth", parse_number, FIELD(limits.queue_depth), 1,

@@ -29,6 +29,7 @@ enum khd_queue {
 };
 
 struct khd_limits {
+	uint64_t memory; /* bytes of page frames, 0: as the module was told */
 	uint32_t clients; /* connections to the control socket */
 	uint32_t ops; /* operations of clients under way */
 	uint32_t queue_depth; /* requests of the module under way to khd */

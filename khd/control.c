@@ -14,6 +14,7 @@
 #include "khd/conn.h"
 #include "khd/control.h"
 #include "khd/log.h"
+#include "khd/memory.h"
 #include "khd/pages.h"
 #include "khd/tcp.h"
 
@@ -158,7 +159,9 @@ static bool take(struct target *to, bool privileged, const void *msg, size_t len
 		.port = to->port,
 		.req = req,
 	};
-	if (req.own)
+	if (req.cmd == KHAZANA_NL_CMD_MEMORY_RESIZE)
+		khd_memory_ask(control->khd, op->id, &op->req);
+	else if (req.own)
 		khd_pages_ask(control->khd, op->id, &op->req);
 	else
 		kh_node_op(control->khd->node, op->id, &req.op, khd_now());

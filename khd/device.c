@@ -111,7 +111,7 @@ static int map_all(struct khd_device *dev)
 	if (map == MAP_FAILED)
 		return -1;
 	dev->descs = map;
-	dev->view_len = dev->reg.frames_max << FRAME_SHIFT;
+	dev->view_len = dev->reg.view_pages << FRAME_SHIFT;
 	map = mmap(NULL, dev->view_len, PROT_READ | PROT_WRITE, MAP_SHARED, dev->fd,
 		   dev->reg.view_offset);
 	if (map == MAP_FAILED)
@@ -178,6 +178,20 @@ fail:
 uint64_t khd_device_frames(const struct khd_device *dev)
 {
 	return dev->reg.frames_max;
+}
+
+int khd_device_limit(struct khd_device *dev, uint64_t frames, uint64_t *used)
+{
+	struct khazana_cmd cmd = { .op = KHAZANA_CMD_LIMIT, .count = frames };
+
+	if (!frames)
+		return -EINVAL;
+	khd_device_command(dev, &cmd, 1);
+	if (cmd.result)
+		return cmd.result;
+	dev->reg.frames_max = frames;
+	*used = cmd.count;
+	return 0;
 }
 
 void khd_device_start(struct khd_device *dev)

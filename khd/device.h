@@ -22,6 +22,15 @@ struct khd_device *khd_device_open(struct khd *khd, uint32_t netlink_port);
 /* Frames that the instance may have. */
 uint64_t khd_device_frames(const struct khd_device *dev);
 
+/**
+ * khd_device_limit() - set that, and have the module drop what it can above it
+ * @frames: pages
+ * @used: out: how many are in use now
+ *
+ * Return: 0 or -EINVAL: none at all, or more than the machine has.
+ */
+int khd_device_limit(struct khd_device *dev, uint64_t frames, uint64_t *used);
+
 /* Begin to take requests; each goes to kh_node_request(). */
 void khd_device_start(struct khd_device *dev);
 

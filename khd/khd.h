@@ -21,6 +21,7 @@
  * @loop: what waits
  * @state: the state directory
  * @device: the module, NULL with device = none
+ * @memory: its limit of page frames, NULL without it
  * @tcp: the peers
  * @control: the clients
  * @pages: the page store, NULL without one
@@ -37,6 +38,7 @@ struct khd {
 	struct khd_loop *loop;
 	struct khd_state *state;
 	struct khd_device *device;
+	struct khd_memory *memory;
 	struct khd_tcp *tcp;
 	struct khd_control *control;
 	struct khd_pages *pages;

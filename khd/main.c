@@ -18,6 +18,7 @@
 #include "khd/device.h"
 #include "khd/khd.h"
 #include "khd/log.h"
+#include "khd/memory.h"
 #include "khd/pages.h"
 #include "khd/park.h"
 #include "khd/plant.h"
@@ -269,6 +270,9 @@ static bool open_all(struct khd *khd)
 		khd->device = khd_device_open(khd, port);
 		if (!khd->device)
 			return false;
+		khd->memory = khd_memory_open(khd);
+		if (!khd->memory)
+			return false;
 	} else {
 		host_random(khd, &khd->boot, sizeof(khd->boot));
 	}
@@ -289,6 +293,7 @@ static void close_all(struct khd *khd)
 		kh_node_destroy(khd->node);
 	khd_tcp_close(khd->tcp);
 	khd_park_close(khd->park);
+	khd_memory_close(khd->memory);
 	khd_device_close(khd->device);
 	khd_pages_close(khd->pages);
 	khd_control_close(khd->control);
@@ -344,6 +349,9 @@ static void run(struct khd *khd)
 				next = deadline;
 		}
 		deadline = khd_park_tick(khd->park, now);
+		if (deadline < next)
+			next = deadline;
+		deadline = khd_memory_tick(khd->memory, now);
 		if (deadline < next)
 			next = deadline;
 		/* In this order: messages leave before the kernel looks for new requests. */

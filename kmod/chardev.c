@@ -323,7 +323,7 @@ static const struct vm_operations_struct view_vm_ops = {
 
 static int daemon_mmap(struct kz_daemon *daemon, struct vm_area_struct *vma)
 {
-	u64 desc = KZ_DESC_OFFSET >> PAGE_SHIFT, frames = daemon->instance->frames.max;
+	u64 desc = KZ_DESC_OFFSET >> PAGE_SHIFT, frames = daemon->instance->frames.size;
 
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;

@@ -408,7 +408,24 @@ static int state(struct kz_instance *instance, struct kz_region *unused,
 		 struct khazana_cmd *cmd)
 {
 	cmd->time_ns = ktime_get_boottime_ns();
-	cmd->count = atomic_read(&instance->frames.in_use);
+	cmd->count = READ_ONCE(instance->frames.in_use);
+	return 0;
+}
+
+static int limit(struct kz_instance *instance, struct kz_region *unused,
+		 struct khazana_cmd *cmd)
+{
+	u64 max = cmd->count;
+	u32 used;
+	int err;
+
+	err = kz_frames_limit(&instance->frames, max);
+	if (err)
+		return err;
+	used = READ_ONCE(instance->frames.in_use);
+	if (used > max)
+		kz_reclaim_run(instance, used - max);
+	cmd->count = READ_ONCE(instance->frames.in_use);
 	return 0;
 }
 
@@ -474,6 +491,7 @@ static const struct command commands[] = {
 	[KHAZANA_CMD_INVENTORY] = { inventory, 0, true },
 	[KHAZANA_CMD_REGION_GET] = { region_get },
 	[KHAZANA_CMD_STATE] = { state },
+	[KHAZANA_CMD_LIMIT] = { limit },
 	[KHAZANA_CMD_POISON] = { poison, 0, true },
 	[KHAZANA_CMD_SAFE] = { safe, 0, true, true },
 	[KHAZANA_CMD_PARKED] = { parked },

@@ -105,7 +105,8 @@ int kz_daemon_register(struct kz_instance *instance, struct file *file,
 	queue->generation++;
 	spin_unlock(&queue->lock);
 	file->f_mapping = instance->frames.view->i_mapping;
-	arg->frames_max = instance->frames.max;
+	arg->frames_max = READ_ONCE(instance->frames.max);
+	arg->view_pages = instance->frames.size;
 	arg->regions = regions_count(instance);
 	arg->boot = instance->boot;
 	kz_event_khd_registered(&instance->events, daemon->node);

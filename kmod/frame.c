@@ -34,7 +34,7 @@
 
 static unsigned int frames_max;
 module_param(frames_max, uint, 0644);
-MODULE_PARM_DESC(frames_max, "limit of frames per instance, in pages (0: half of the memory)");
+MODULE_PARM_DESC(frames_max, "limit of frames of a new instance, in pages (0: half of the memory)");
 
 /**
  * kz_frames_init() - make an empty set of frames
@@ -44,11 +44,12 @@ MODULE_PARM_DESC(frames_max, "limit of frames per instance, in pages (0: half of
  */
 int kz_frames_init(struct kz_frames *frames)
 {
-	u32 max = READ_ONCE(frames_max);
+	u32 ram = clamp_t(unsigned long, totalram_pages(), 2, S32_MAX);
+	u32 max = READ_ONCE(frames_max) ?: ram / 2;
+	/* The limit may be raised to that. */
+	u32 size = max(max, ram);
 
-	if (!max)
-		max = clamp_t(unsigned long, totalram_pages() / 2, 1, S32_MAX);
-	frames->used = kvcalloc(BITS_TO_LONGS(max), sizeof(long), GFP_KERNEL);
+	frames->used = kvcalloc(BITS_TO_LONGS(size), sizeof(long), GFP_KERNEL);
 	if (!frames->used)
 		return -ENOMEM;
 	frames->view = kz_inode_new();
@@ -59,8 +60,9 @@ int kz_frames_init(struct kz_frames *frames)
 	}
 	spin_lock_init(&frames->lock);
 	xa_init(&frames->pages);
-	atomic_set(&frames->in_use, 0);
+	frames->in_use = 0;
 	frames->hint = 0;
+	frames->size = size;
 	frames->max = max;
 	return 0;
 }
@@ -73,36 +75,61 @@ void kz_frames_exit(struct kz_frames *frames)
 {
 	if (!frames->used)
 		return;
-	WARN_ON_ONCE(atomic_read(&frames->in_use));
+	WARN_ON_ONCE(frames->in_use);
 	xa_destroy(&frames->pages);
 	kz_inode_put(frames->view);
 	kvfree(frames->used);
 }
 
-/* Reserve @count consecutive indexes, aligned to @count; returns max if there are none. */
-static u32 index_get(struct kz_frames *frames, u32 count)
+/* Reserve @count consecutive indexes below the limit, aligned to @count.  0, or ENOSPC. */
+static int index_get(struct kz_frames *frames, u32 count, u32 *index)
 {
 	unsigned long mask = count - 1, i;
+	int err = -ENOSPC;
 
 	spin_lock(&frames->lock);
+	if (count > frames->max || frames->in_use > frames->max - count)
+		goto out;
 	i = bitmap_find_next_zero_area(frames->used, frames->max, frames->hint, count, mask);
 	if (i >= frames->max)
 		i = bitmap_find_next_zero_area(frames->used, frames->max, 0, count, mask);
-	if (i < frames->max) {
-		bitmap_set(frames->used, i, count);
-		frames->hint = i + count;
-	} else {
-		i = frames->max;
-	}
+	if (i >= frames->max)
+		goto out;
+	bitmap_set(frames->used, i, count);
+	frames->hint = i + count;
+	WRITE_ONCE(frames->in_use, frames->in_use + count);
+	*index = i;
+	err = 0;
+out:
 	spin_unlock(&frames->lock);
-	return i;
+	return err;
 }
 
 static void index_put(struct kz_frames *frames, u32 index, u32 count)
 {
 	spin_lock(&frames->lock);
 	bitmap_clear(frames->used, index, count);
+	WRITE_ONCE(frames->in_use, frames->in_use - count);
 	spin_unlock(&frames->lock);
+}
+
+/**
+ * kz_frames_limit() - another limit, from now on
+ * @frames: the set
+ * @max: pages
+ *
+ * Whoever is above a lowered limit keeps what it has; it gets no more until enough is free.
+ * Return: 0, or EINVAL if the view is smaller, or @max is 0.
+ */
+int kz_frames_limit(struct kz_frames *frames, u64 max)
+{
+	if (!max || max > frames->size)
+		return -EINVAL;
+	spin_lock(&frames->lock);
+	WRITE_ONCE(frames->max, max);
+	frames->hint = 0;
+	spin_unlock(&frames->lock);
+	return 0;
 }
 
 /* Say where a page belongs: to a unit in the users' mapping, or (NULL) nowhere. */
@@ -141,6 +168,7 @@ struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner)
 	const struct kz_region *region = owner->region;
 	u32 i, count = kz_region_pages(region);
 	struct kz_frame *frame;
+	int err;
 
 	if (kz_inject_fail(KZ_POINT_FRAME))
 		return ERR_PTR(-ENOMEM);
@@ -148,10 +176,10 @@ struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner)
 	if (!frame)
 		return ERR_PTR(-ENOMEM);
 	frame->count = count;
-	frame->index = index_get(frames, count);
-	if (frame->index >= frames->max) {
+	err = index_get(frames, count, &frame->index);
+	if (err) {
 		kfree(frame);
-		return ERR_PTR(-ENOSPC);
+		return ERR_PTR(err);
 	}
 	for (i = 0; i < count; i++) {
 		struct page *page = alloc_page(GFP_HIGHUSER | __GFP_ZERO | __GFP_NOWARN);
@@ -167,7 +195,6 @@ struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner)
 			goto fail;
 		}
 	}
-	atomic_add(count, &frames->in_use);
 	return frame;
 fail:
 	while (i--)
@@ -194,7 +221,6 @@ void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame)
 	for (i = 0; i < frame->count; i++)
 		page_retire(frames, frame->page[i], frame->index + i);
 	index_put(frames, frame->index, frame->count);
-	atomic_sub(frame->count, &frames->in_use);
 	kfree(frame);
 }
 

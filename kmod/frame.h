@@ -30,20 +30,22 @@ struct kz_frame {
 
 /**
  * struct kz_frames - all frames of an instance
- * @lock: protects @used and @hint; innermost
+ * @lock: protects @used, @max, @hint and @in_use; innermost
  * @used: one bit for each index of the view
- * @max: the limit, in pages
+ * @size: pages of the view
+ * @max: the limit, in pages; more may be in use when it has been lowered
  * @hint: where to look for the next free index
- * @in_use: pages
+ * @in_use: pages; READ_ONCE() without the lock
  * @pages: index to page; what the view may map
  * @view: inode whose mapping is the daemon's view
  */
 struct kz_frames {
 	spinlock_t lock;	/* innermost */
 	unsigned long *used;
+	u32 size;
 	u32 max;
 	u32 hint;
-	atomic_t in_use;
+	u32 in_use;
 	struct xarray pages;
 	struct inode *view;
 };
@@ -56,6 +58,7 @@ static inline struct kz_unit *kz_frame_owner(struct page *page)
 
 int kz_frames_init(struct kz_frames *frames);
 void kz_frames_exit(struct kz_frames *frames);
+int kz_frames_limit(struct kz_frames *frames, u64 max);
 struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner);
 void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame);
 void kz_frame_park(struct kz_frame *frame);

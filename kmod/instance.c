@@ -194,7 +194,7 @@ void kz_instance_frames_trim(struct kz_instance *instance)
 {
 	lockdep_assert_held(&instance->lock);
 	if (kz_queue_has_daemon(&instance->queue) || !xa_empty(&instance->regions) ||
-	    atomic_read(&instance->frames.in_use))
+	    READ_ONCE(instance->frames.in_use))
 		return;
 	kz_frames_exit(&instance->frames);
 	memset(&instance->frames, 0, sizeof(instance->frames));

@@ -120,7 +120,7 @@ static int put_instance(struct sk_buff *skb, struct kz_instance *instance)
 	       (registered ? nla_put_flag(skb, KHAZANA_NLA_INSTANCE_KHD_REGISTERED) : 0) ?:
 	       PUT(u32, KHD_NODE, node) ?:
 	       PUT(u32, KHD_PORT, port) ?:
-	       PUT64(FRAMES_USED, atomic_read(&instance->frames.in_use)) ?:
+	       PUT64(FRAMES_USED, READ_ONCE(instance->frames.in_use)) ?:
 	       PUT64(FRAMES_MAX, READ_ONCE(instance->frames.max)) ?:
 	       PUT(u32, REGIONS, regions) ?:
 	       PUT(u32, ATTACHMENTS, attachments) ?:

@@ -46,7 +46,7 @@ void kz_parked_exit(struct kz_parked_table *table)
 
 static u32 limit(const struct kz_instance *instance)
 {
-	return READ_ONCE(parked_max) ?: max(instance->frames.max / 16, 1u);
+	return READ_ONCE(parked_max) ?: max(READ_ONCE(instance->frames.max) / 16, 1u);
 }
 
 static int add(struct kz_instance *instance, struct kz_parked *entry)

@@ -22,7 +22,7 @@ static void region_exit(struct kunit *test)
 	struct kz_instance *instance = test->priv;
 
 	KUNIT_EXPECT_TRUE(test, xa_empty(&instance->regions));
-	KUNIT_EXPECT_EQ(test, 0, atomic_read(&instance->frames.in_use));
+	KUNIT_EXPECT_EQ(test, 0, instance->frames.in_use);
 	mutex_lock(&instance->lock);
 	kz_instance_frames_trim(instance);
 	mutex_unlock(&instance->lock);
@@ -170,7 +170,7 @@ static void units_and_frames(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, unit->cur);
 	KUNIT_EXPECT_EQ(test, 16, unit->cur->count);
 	KUNIT_EXPECT_EQ(test, 0, unit->cur->index % 16);
-	KUNIT_EXPECT_EQ(test, 16, atomic_read(&instance->frames.in_use));
+	KUNIT_EXPECT_EQ(test, 16, instance->frames.in_use);
 	for (i = 0; i < 16; i++)
 		KUNIT_EXPECT_PTR_EQ(test, unit->cur->page[i],
 				    xa_load(&instance->frames.pages, unit->cur->index + i));
@@ -236,7 +236,7 @@ static void records_go(struct kunit *test)
 	/* Making another one looks after it. */
 	kz_unit_put(kz_unit_get(region, 9));
 	KUNIT_EXPECT_TRUE(test, xa_empty(&region->units));
-	KUNIT_EXPECT_EQ(test, 0, atomic_read(&instance->frames.in_use));
+	KUNIT_EXPECT_EQ(test, 0, instance->frames.in_use);
 	kz_test_region_end(region);
 }
 

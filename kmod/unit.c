@@ -255,9 +255,9 @@ static void tell_pressure(struct kz_unit *unit, bool waits)
 /* Nobody waits yet, but soon somebody will, unless khd does something. */
 static bool frames_short(const struct kz_instance *instance)
 {
-	u32 part = instance->frames.max / KZ_SHORT_PART;
+	u32 max = READ_ONCE(instance->frames.max), part = max / KZ_SHORT_PART;
 
-	return (u32)atomic_read(&instance->frames.in_use) > instance->frames.max - part &&
+	return READ_ONCE(instance->frames.in_use) > max - part &&
 	       READ_ONCE(instance->reclaim.pages) < part;
 }
 
@@ -287,7 +287,8 @@ struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit)
 		if (!told) {
 			told = true;
 			kz_stat_inc(instance, KZ_STAT_NO_FRAME);
-			kz_event_frames_exhausted(&instance->events, instance->frames.max);
+			kz_event_frames_exhausted(&instance->events,
+						  READ_ONCE(instance->frames.max));
 		}
 		tell_pressure(unit, true);
 		/* khd itself must not wait for what only khd can give. */

@@ -283,6 +283,14 @@ void kh_node_op(struct kh_node *node, uint64_t op_id, const struct kh_op *op, ui
 /* The client of @op_id went away: its reply will be ignored; what can be cancelled is. */
 void kh_node_op_cancel(struct kh_node *node, uint64_t op_id, uint64_t now);
 
+/**
+ * kh_node_set_frames() - the module's limit of frames is another one
+ * @frames: pages of 4096 bytes
+ *
+ * Return: 0, or -EBUSY: this home has promised more memory than that to ranges that no store keeps.
+ */
+int kh_node_set_frames(struct kh_node *node, uint64_t frames);
+
 /* When kh_node_tick() wants to be called next; ~0 for never. */
 uint64_t kh_node_deadline(const struct kh_node *node);
 void kh_node_tick(struct kh_node *node, uint64_t now);

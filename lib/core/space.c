@@ -36,6 +36,14 @@ uint64_t kh_node_allocated(const struct kh_node *node)
 	return pages;
 }
 
+int kh_node_set_frames(struct kh_node *node, uint64_t frames)
+{
+	if (frames < kh_node_allocated(node))
+		return -EBUSY;
+	node->config.frames_max = frames;
+	return 0;
+}
+
 static void intervals_copy(struct kh_intervals *to, const struct kh_intervals *from)
 {
 	uint32_t i;

@@ -187,6 +187,7 @@ static bool is_own(uint8_t cmd)
 	case KHAZANA_NL_CMD_STORE_PARKED_READ:
 	case KHAZANA_NL_CMD_STORE_PARKED_DISCARD:
 	case KHAZANA_NL_CMD_HEALTH_GET:
+	case KHAZANA_NL_CMD_MEMORY_RESIZE:
 		return true;
 	default:
 		return false;
@@ -226,6 +227,7 @@ static const char *own_lacks(uint8_t cmd, uint64_t seen)
 	case KHAZANA_NL_CMD_STORE_SCRUB:
 		return HAS(RATE) ? NULL : "the rate is missing";
 	case KHAZANA_NL_CMD_STORE_RESIZE:
+	case KHAZANA_NL_CMD_MEMORY_RESIZE:
 		return HAS(LENGTH) ? NULL : "the length is missing";
 	case KHAZANA_NL_CMD_STORE_PARKED_READ:
 	case KHAZANA_NL_CMD_STORE_PARKED_DISCARD:

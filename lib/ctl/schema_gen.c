@@ -410,4 +410,5 @@ const struct kh_nl_op kh_nl_ops[KHAZANA_NL_CMD_MAX + 1] = {
 	[KHAZANA_NL_CMD_STORE_PARKED_READ] = { .name = "store-parked-read", .set = &set_op, .request = 0x180404, .khd = true, .dump = false },
 	[KHAZANA_NL_CMD_STORE_PARKED_DISCARD] = { .name = "store-parked-discard", .set = &set_op, .request = 0x80404, .khd = true, .dump = false },
 	[KHAZANA_NL_CMD_HEALTH_GET] = { .name = "health-get", .set = &set_op, .request = 0x404, .khd = true, .dump = true },
+	[KHAZANA_NL_CMD_MEMORY_RESIZE] = { .name = "memory-resize", .set = &set_op, .request = 0x414, .khd = true, .dump = false },
 };

@@ -18,6 +18,7 @@ load common
 @test "store status -j, out of service" { FAKE_STORE=out golden store-status-out 0 store status -j; }
 @test "store status -j, without one" { FAKE_STORE=none golden store-status-none 0 store status -j; }
 @test "store scrub -j" { golden store-scrub 0 store scrub --rate 4M -j; }
+@test "memory resize -j" { golden memory-resize 0 memory resize 64M -j; }
 @test "store resize -j" { golden store-resize 0 store resize 2G -j; }
 @test "store parked discard -j" { golden store-parked-discard 0 store parked discard 3 -j; }
 @test "a failure prints a document too" { golden error 3 page show 2:0 -j; }

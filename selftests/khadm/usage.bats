@@ -26,7 +26,7 @@ refused() {
 	for words in status "node list" "region create" "region list" "region show" "region destroy" \
 		"page show" "parked list" "parked show" "parked export" "parked discard" stats \
 		"event watch" health "store status" "store check" "store rebuild" "store scrub" \
-		"store resize" "store parked list" "store parked show" "store parked export" "store parked discard"; do
+		"memory resize" "store resize" "store parked list" "store parked show" "store parked export" "store parked discard"; do
 		# shellcheck disable=SC2086
 		run -0 "$KHADM" $words --help
 		[[ $output == *"usage: khadm $words"* ]]
@@ -86,6 +86,7 @@ refused() {
 	refused "usage: khadm store parked" store parked
 	refused "the directory is missing" store check
 	refused "the size is missing" store resize
+	refused "the size is missing" memory resize
 	refused "the id is missing" store parked show
 	refused "--output is needed" store parked export 3
 	refused "unexpected word 'y'" store check x y
@@ -112,6 +113,7 @@ refused() {
 	refused "is not a valid value" store scrub --rate fast
 	refused "is not a size" store resize 1X
 	refused "is not a size" store resize 0
+	refused "is not a size" memory resize 0
 	refused "is not an id" store parked show x3
 	refused "is not a valid value" region create --size 1M --durability yes
 }

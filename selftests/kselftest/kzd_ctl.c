@@ -77,6 +77,7 @@ static void server_main(struct kzd *d, int sock)
 			kzd_dev_purge(&v);
 		d->sh->cmds[0].frame = v.reg.regions;
 		d->sh->cmds[0].count = v.reg.frames_max;
+		d->sh->cmds[0].length = v.reg.view_pages;
 	}
 	d->sh->call_result = err;
 	send(sock, &byte, 1, MSG_NOSIGNAL);
@@ -106,6 +107,7 @@ static int launch(struct kzd *d)
 		return -ENODEV;
 	d->reg.regions = d->sh->cmds[0].frame;
 	d->reg.frames_max = d->sh->cmds[0].count;
+	d->reg.view_pages = d->sh->cmds[0].length;
 	return d->sh->call_result;
 }
 

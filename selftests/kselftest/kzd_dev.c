@@ -127,7 +127,7 @@ int kzd_dev_open(struct kzd_dev *v, unsigned int flags, unsigned int depth)
 		err = -errno;
 		goto fail;
 	}
-	v->view = mmap(NULL, v->reg.frames_max * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
+	v->view = mmap(NULL, v->reg.view_pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
 		       v->reg.view_offset);
 	if (v->view == MAP_FAILED) {
 		v->view = NULL;
@@ -152,7 +152,7 @@ void kzd_dev_close(struct kzd_dev *v)
 	if (v->desc)
 		munmap(v->desc, v->reg.depth * sizeof(*v->desc));
 	if (v->view)
-		munmap(v->view, v->reg.frames_max * PAGE);
+		munmap(v->view, v->reg.view_pages * PAGE);
 	if (v->fd >= 0)
 		close(v->fd);
 	if (v->ring) {

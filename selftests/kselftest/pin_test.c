@@ -343,6 +343,15 @@ static uint64_t records(struct kzd *d, int region)
 	}
 }
 
+/* Another limit: how many frames are in use then, or -errno. */
+static int64_t set_limit(struct kzd *d, uint64_t frames)
+{
+	struct khazana_cmd limit = { .op = KHAZANA_CMD_LIMIT, .count = frames };
+	int err = kzd_cmd(d, &limit);
+
+	return err ? err : (int64_t)limit.count;
+}
+
 static void dropped_copies_make_room(struct __test_metadata *_metadata, struct kzd *d)
 {
 	uint64_t units = 2 * FRAMES, count;
@@ -362,6 +371,11 @@ static void dropped_copies_make_room(struct __test_metadata *_metadata, struct k
 	count = records(d, region);
 	EXPECT_LE(FRAMES / 2, count);
 	EXPECT_GE(FRAMES, count);
+	/* and there is room at once for a lower limit */
+	EXPECT_GE(FRAMES / 4, set_limit(d, FRAMES / 4));
+	for (unit = 0; unit < units; unit++)
+		ASSERT_EQ(KZD_PATTERN_WORD(unit, 8), p[unit * 512 + 8]);
+	EXPECT_GE(FRAMES / 4, records(d, region));
 	close(fd);
 }
 
@@ -391,6 +405,18 @@ static void frames_that_cannot_be_dropped(struct __test_metadata *_metadata, str
 	/* what is held stays */
 	for (unit = 0; unit < 1000; unit++)
 		ASSERT_EQ(unit, *(uint64_t *)(p + unit * KZT_PAGE));
+	/* the limit is set live: higher, */
+	EXPECT_EQ(-EINVAL, set_limit(d, d->reg.view_pages + 1));
+	EXPECT_EQ(state.count, set_limit(d, d->reg.view_pages));
+	EXPECT_EQ(state.count, set_limit(d, FRAMES + 128));
+	for (unit = state.count; unit < FRAMES + 128; unit++)
+		ASSERT_EQ(0, kzt_store(p + unit * KZT_PAGE, unit));
+	EXPECT_EQ(SIGBUS, kzt_store(p + unit * KZT_PAGE, unit));
+	/* and lower than what is held, which stays, but nothing comes to it */
+	EXPECT_EQ(FRAMES + 128, set_limit(d, 16));
+	for (unit = 0; unit < FRAMES + 128; unit++)
+		ASSERT_EQ(unit, *(uint64_t *)(p + unit * KZT_PAGE));
+	EXPECT_EQ(SIGBUS, kzt_store(p + unit * KZT_PAGE, unit));
 	munmap(p, units * KZT_PAGE);
 	close(fd);
 }

@@ -49,7 +49,7 @@
 #include <linux/types.h>
 #include <linux/ioctl.h>
 
-#define KHAZANA_ABI_VERSION	1
+#define KHAZANA_ABI_VERSION	2
 #define KHAZANA_KEY_SIZE	16
 #define KHAZANA_UNIT_SHIFT_MIN	12	/* of a mappable region */
 #define KHAZANA_UNIT_SHIFT_MAX	21
@@ -194,11 +194,12 @@ struct khazana_range {
  * @netlink_port: the port on which khd answers what it owns, or 0
  * @node: this node's id, for events and statistics
  * @abi: out: KHAZANA_ABI_VERSION
- * @frames_max: out: the instance's limit of frames; the daemon view has that many pages
+ * @frames_max: out: the instance's limit of frames now, in pages; see KHAZANA_CMD_LIMIT
  * @regions: out: regions that the module still holds from an earlier khd
  * @boot: out: random id of this instance, new at each load of the module
  * @desc_offset: out: mmap offset of @depth struct khazana_request
  * @view_offset: out: mmap offset of the view of all frames
+ * @view_pages: out: pages of that view; no limit of frames can be higher
  *
  * Needs CAP_NET_ADMIN in the instance's user namespace.  EBUSY while another
  * khd is registered.  From then on new requests wait for this khd; requests that an earlier
@@ -217,6 +218,7 @@ struct khazana_register {
 	__u64 boot;
 	__u64 desc_offset;
 	__u64 view_offset;
+	__u64 view_pages;
 };
 
 enum khazana_req_op {
@@ -303,6 +305,7 @@ enum khazana_cmd_op {
 	KHAZANA_CMD_PARKED_DROP	= 19,/* cookie = id: nobody needs that parked frame any more */
 	KHAZANA_CMD_SAFE	= 20,/* region, unit, token, version: a store has it: no longer OWNED nor DIRTY */
 	KHAZANA_CMD_POISON	= 21,/* region: its attachments may have seen what is lost; not with NOPOISON */
+	KHAZANA_CMD_LIMIT	= 22,/* count = limit of frames from now on, 1..view_pages; count out = frames in use */
 };
 
 /* command flags */

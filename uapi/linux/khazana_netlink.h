@@ -428,6 +428,8 @@ enum khazana_nl_cmd {
 	/* khd: A parked unit is of no use any more. Needs privilege. */
 	KHAZANA_NL_CMD_STORE_PARKED_DISCARD	= 51,
 	KHAZANA_NL_CMD_HEALTH_GET	= 52,	/* khd: What khd has to say about its health. */
+	/* khd: The limit of page frames in memory from now on, in bytes. Needs privilege. */
+	KHAZANA_NL_CMD_MEMORY_RESIZE	= 53,
 
 	/* private: */
 	__KHAZANA_NL_CMD_MAX,
