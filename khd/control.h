@@ -38,7 +38,8 @@ void khd_control_reply(struct khd_control *control, uint64_t op_id,
 typedef int khd_answer_fn(const struct kh_ctl_request *req, const void *arg, kh_ctl_emit emit,
 			  void *ctx);
 
-/* The end of a request that khd_pages_ask() or khd_memory_ask() was given: by an answer, or an errno (0: done). */
+/* The end of a request that khd_pages_ask() or khd_memory_ask() was given: by an answer, or an
+ * errno (0: done). */
 void khd_control_answer(struct khd_control *control, uint64_t op_id, khd_answer_fn *answer,
 			const void *arg);
 void khd_control_refuse(struct khd_control *control, uint64_t op_id, int error, const char *text);

@@ -22,7 +22,7 @@ struct ask {
 	struct khd_store_op op; /* first */
 	struct khd_pages *pages;
 	uint64_t op_id;
-	uint64_t id, offset; /* of the request */
+	uint64_t id, offset, size; /* of the request */
 	struct khd_parked parked; /* out */
 	struct kh_ctl_parked list[LIST_MAX];
 	unsigned int count;
@@ -182,7 +182,21 @@ static void health(struct khd *khd, uint64_t op_id)
 	khd_control_answer(khd->control, op_id, answer_health, &findings);
 }
 
-/* ------------------------------------------------------------ parked units */
+/* ------------------------------------------------------------ questions to the engine */
+
+static struct ask *ask_begin(struct khd_pages *pages, uint64_t op_id)
+{
+	struct ask *ask = calloc(1, sizeof(*ask));
+
+	if (!ask) {
+		refuse(pages->khd, op_id, ENOMEM, NULL);
+		return NULL;
+	}
+	ask->pages = pages;
+	ask->op_id = op_id;
+	pages->under_way++;
+	return ask;
+}
 
 static void ask_end(struct ask *ask)
 {
@@ -190,6 +204,34 @@ static void ask_end(struct ask *ask)
 	free(ask->op.iov.iov_base);
 	free(ask);
 }
+
+static void resized(struct khd_store_op *op, int error)
+{
+	struct ask *ask = (struct ask *)op;
+	struct khd *khd = ask->pages->khd;
+
+	if (!error)
+		khd_event(khd, "store-resized", "%s has %llu bytes", khd->config.store.dir,
+			  (unsigned long long)ask->size);
+	refuse(khd, ask->op_id, error,
+	       error == EBUSY  ? "more than that is reserved" :
+	       error == EINVAL ? "no such size is possible" :
+				 NULL);
+	ask_end(ask);
+}
+
+static void resize(struct khd_pages *pages, uint64_t op_id, uint64_t size)
+{
+	struct ask *ask = ask_begin(pages, op_id);
+
+	if (!ask)
+		return;
+	ask->size = size;
+	ask->op.done = resized;
+	khd_store_resize(pages->store, &ask->op, size);
+}
+
+/* ------------------------------------------------------------ parked units */
 
 static int answer_list(const struct kh_ctl_request *req, const void *arg, kh_ctl_emit emit,
 		       void *ctx)
@@ -313,16 +355,11 @@ static void ask_parked(struct khd_pages *pages, uint64_t op_id, const struct kh_
 		give_piece(pages, op_id, req->offset);
 		return;
 	}
-	ask = calloc(1, sizeof(*ask));
-	if (!ask) {
-		refuse(pages->khd, op_id, ENOMEM, NULL);
+	ask = ask_begin(pages, op_id);
+	if (!ask)
 		return;
-	}
-	ask->pages = pages;
-	ask->op_id = op_id;
 	ask->id = req->id;
 	ask->offset = req->offset;
-	pages->under_way++;
 	if (req->cmd == KHAZANA_NL_CMD_STORE_PARKED_DISCARD) {
 		if (pages->copy.data && pages->copy.parked.id == req->id)
 			pages->copy.until = 0;
@@ -335,20 +372,6 @@ static void ask_parked(struct khd_pages *pages, uint64_t op_id, const struct kh_
 }
 
 /* ------------------------------------------------------------ the way in */
-
-static void resize(struct khd_pages *pages, uint64_t op_id, uint64_t size)
-{
-	int ret = khd_store_resize(pages->store, size);
-
-	if (!ret)
-		khd_event(pages->khd, "store-resized", "%s has %llu bytes",
-			  pages->khd->config.store.dir, (unsigned long long)size);
-	refuse(pages->khd, op_id, ret,
-	       ret == -EBUSY  ? "more than that is reserved" :
-	       ret == -ENOSPC ? "the file system has no room for that" :
-	       ret == -EINVAL ? "no such size is possible" :
-				NULL);
-}
 
 void khd_pages_ask(struct khd *khd, uint64_t op_id, const struct kh_ctl_request *req)
 {

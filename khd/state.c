@@ -4,6 +4,8 @@
  *
  *   DIR/lock          held with flock() by the khd that uses DIR
  *   DIR/incarnation   decimal, greater at each start
+ *   DIR/spare         space that is given up when the file system is full: what is there already
+ *                     can still be replaced
  *   DIR/store         whether the node has a page store, and its id (pages.c)
  *   DIR/blobs/KEY     one blob each; ".new" beside it is a write that a crash cut short
  */
@@ -23,10 +25,11 @@
 #include "khd/store/flock.h"
 
 #define SUFFIX ".new"
+#define SPARE_BYTES (256 << 10)
 #define INCARNATION_MAX ((1u << 20) - 1) /* an epoch has 20 bits of a token */
 
 struct khd_state {
-	int dir, blobs, lock;
+	int dir, blobs, lock, spare;
 };
 
 static int write_all(int fd, const char *buf, size_t len)
@@ -44,8 +47,16 @@ static int write_all(int fd, const char *buf, size_t len)
 	return 0;
 }
 
+/* Have the spare space, again if need be; without it khd works as well, until there is no other. */
+static void keep_spare(struct khd_state *state)
+{
+	if (state->spare >= 0 && fallocate(state->spare, 0, 0, SPARE_BYTES) < 0 &&
+	    errno != EOPNOTSUPP && errno != ENOSPC)
+		khd_log(KHD_WARN, "spare space of the state directory: %s", strerror(errno));
+}
+
 /* Write @name in @dir by way of a second file, so that a crash leaves one content whole. */
-static int replace(int dir, const char *name, const void *buf, size_t len)
+static int replace_once(int dir, const char *name, const void *buf, size_t len)
 {
 	char tmp[KHD_STATE_KEY_MAX + sizeof(SUFFIX)];
 	int fd, ret;
@@ -63,6 +74,18 @@ static int replace(int dir, const char *name, const void *buf, size_t len)
 		ret = -errno;
 	if (!ret && fsync(dir) < 0)
 		ret = -errno;
+	return ret;
+}
+
+static int replace(struct khd_state *state, int dir, const char *name, const void *buf, size_t len)
+{
+	int ret = replace_once(dir, name, buf, len);
+
+	if (ret != -ENOSPC || faccessat(dir, name, F_OK, 0) < 0 || state->spare < 0 ||
+	    ftruncate(state->spare, 0) < 0)
+		return ret;
+	ret = replace_once(dir, name, buf, len);
+	keep_spare(state);
 	return ret;
 }
 
@@ -120,7 +143,7 @@ static int next_incarnation(struct khd_state *state, uint64_t *incarnation)
 		return ret;
 	*incarnation = before + 1;
 	ret = snprintf(text, sizeof(text), "%" PRIu64 "\n", *incarnation);
-	return replace(state->dir, "incarnation", text, ret);
+	return replace(state, state->dir, "incarnation", text, ret);
 }
 
 static bool key_ok(const char *key)
@@ -149,7 +172,7 @@ struct khd_state *khd_state_open(const char *path, uint64_t *incarnation)
 
 	if (!state)
 		return NULL;
-	*state = (struct khd_state){ -1, -1, -1 };
+	*state = (struct khd_state){ -1, -1, -1, -1 };
 	ret = state->dir = open_dir(AT_FDCWD, path);
 	if (ret < 0)
 		goto fail;
@@ -165,6 +188,9 @@ struct khd_state *khd_state_open(const char *path, uint64_t *incarnation)
 	ret = state->blobs = open_dir(state->dir, "blobs");
 	if (ret < 0)
 		goto fail;
+	state->spare =
+		openat(state->dir, "spare", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	keep_spare(state);
 	ret = next_incarnation(state, incarnation);
 	if (!ret)
 		return state;
@@ -181,7 +207,7 @@ int khd_state_put(struct khd_state *state, const char *key, const void *blob, si
 	if (!key_ok(key) || len > KHD_STATE_BLOB_MAX)
 		return -EINVAL;
 	if (blob)
-		return replace(state->blobs, key, blob, len);
+		return replace(state, state->blobs, key, blob, len);
 	if (unlinkat(state->blobs, key, 0) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	return fsync(state->blobs) < 0 ? -errno : 0;
@@ -192,7 +218,7 @@ int khd_state_note(struct khd_state *state, const char *name, const char *text)
 	char line[256];
 	int len = snprintf(line, sizeof(line), "%s\n", text);
 
-	return len >= (int)sizeof(line) ? -EINVAL : replace(state->dir, name, line, len);
+	return len >= (int)sizeof(line) ? -EINVAL : replace(state, state->dir, name, line, len);
 }
 
 int khd_state_noted(struct khd_state *state, const char *name, char *text, size_t size)
@@ -249,6 +275,8 @@ void khd_state_close(struct khd_state *state)
 {
 	if (!state)
 		return;
+	if (state->spare >= 0)
+		close(state->spare);
 	if (state->lock >= 0)
 		close(state->lock);
 	if (state->blobs >= 0)

@@ -76,12 +76,14 @@ static bool assign_put(struct khd_op *op)
 }
 
 /*
- * The file gets the segments that are promised: from @from of them, by way of @now, to @segments.
+ * The file gets the segments that are promised: from @from of them, by way of @now, to @segments;
+ * and the index the space for @index bytes.
  */
 struct growth {
 	struct khd_job_of of;
 	struct khd_op *op;
 	uint32_t from, now, segments;
+	uint64_t index;
 	int ret;
 };
 
@@ -93,6 +95,8 @@ static void growth_run(struct khd_job *job)
 	int ret;
 
 	g->ret = disk->ops->resize(disk, KHD_FILE_SLOTS, khd_space_segment_at(store, g->now));
+	if (!g->ret && g->now == g->segments)
+		g->ret = khd_index_reserve(disk, g->index);
 	if (g->ret == -ENOSPC) { /* all of it, or nothing */
 		ret = disk->ops->resize(disk, KHD_FILE_SLOTS, khd_space_segment_at(store, g->from));
 		if (ret && ret != -ENOSPC)
@@ -129,6 +133,8 @@ static void growth_done(struct khd_job *job)
 	store->grower = NULL;
 	if (!g->ret && g->now == g->segments && khd_space_resize_file(store, g->segments))
 		g->ret = -ENOMEM;
+	if (!g->ret && store->index_reserved < g->index)
+		store->index_reserved = g->index;
 	/* fail_queue() may have finished it meanwhile */
 	if (g->ret == -ENOSPC || g->ret == -ENOMEM) {
 		if (!store->error)
@@ -141,7 +147,7 @@ static void growth_done(struct khd_job *job)
 	khd_store_leave(store);
 }
 
-static bool grow(struct khd_op *op, uint32_t segments)
+static bool grow(struct khd_op *op, uint32_t segments, uint64_t index)
 {
 	struct khd_store *store = op->store;
 	struct growth *g;
@@ -157,7 +163,8 @@ static bool grow(struct khd_op *op, uint32_t segments)
 			      .op = op,
 			      .from = (uint32_t)store->segments.count,
 			      .now = (uint32_t)store->segments.count,
-			      .segments = segments };
+			      .segments = segments,
+			      .index = index };
 	store->growing = true;
 	store->grower = op;
 	growth_step(g);
@@ -183,14 +190,14 @@ static bool no_room(struct khd_op *op)
 }
 
 /*
- * Promises @units of a class, and a descriptor when it is a range's; the file has the segments for
- * it.  False: not now, or, with @done, never.
+ * Promises @units of a class, and a descriptor when it is a range's; the file has the segments, and
+ * the index the space, for it.  False: not now, or, with @done, never.
  */
 bool khd_op_promise(struct khd_op *op, unsigned int class, uint64_t units, bool *done)
 {
 	struct khd_store *store = op->store;
 	unsigned int descriptor = op->kind == KHD_OP_RESERVE;
-	uint64_t charge;
+	uint64_t charge, index;
 
 	*done = false;
 	if (!khd_space_promise(store, class, units)) {
@@ -205,11 +212,14 @@ bool khd_op_promise(struct khd_op *op, unsigned int class, uint64_t units, bool 
 	charge = khd_space_charge(store);
 	if (store->plant == KHD_PLANT_OVERCOMMIT && charge > store->segments_max)
 		charge = store->segments_max;
-	if (charge <= store->segments.count)
+	index = khd_space_index_bytes(store);
+	if (charge <= store->segments.count && index <= store->index_reserved)
 		return true;
 	khd_space_unpromise(store, class, units);
 	khd_space_unpromise(store, KHD_CLASS_META, descriptor);
-	*done = grow(op, (uint32_t)charge);
+	if (charge < store->segments.count)
+		charge = store->segments.count;
+	*done = grow(op, (uint32_t)charge, index);
 	return false;
 }
 

@@ -454,6 +454,14 @@ static size_t step_count(const struct khd_frozen *f)
 	}
 }
 
+/* A crash may have left a transaction in the index's log, which has room for one. */
+static int begin_transaction(struct khd_frozen *f, struct khd_index *index)
+{
+	int ret = f->of.store->stats.checkpoints ? 0 : khd_index_tidy(index);
+
+	return ret ? ret : khd_index_begin(index);
+}
+
 /* One item of the current step. */
 static int one(struct khd_frozen *f, struct khd_index *index)
 {
@@ -464,7 +472,7 @@ static int one(struct khd_frozen *f, struct khd_index *index)
 	f->at++;
 	switch (f->step) {
 	case STEP_BEGIN:
-		return khd_index_begin(index);
+		return begin_transaction(f, index);
 	case STEP_ROWS:
 		return khd_index_store(index, &f->rows.at[at]);
 	case STEP_RANGES:
@@ -627,6 +635,7 @@ static void finish(struct khd_store *store)
 		seg->bits = NULL;
 	}
 	store->stats.checkpoints++;
+	khd_store_resized(store);
 	store->ckpt_at = 0;
 	store->ckpt = KHD_CKPT_IDLE;
 	khd_checkpoint_abandon(store);

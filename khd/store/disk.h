@@ -90,6 +90,9 @@ struct khd_disk;
  * @flush: synchronous; 0 or a negative errno
  * @size: bytes of @file, 0 if it does not exist (an empty file is none), or a negative errno
  * @resize: grow (with zeros, their space allocated and durable with the next flush; -ENOSPC) or cut
+ * @reserve: have the space for the first @size bytes of @file, and keep it: writes to them do not
+ *fail with -ENOSPC any more, also those behind the end, where it stays.  0, or -ENOSPC and nothing
+ *that counts has changed; durable with the next flush
  * @remove: delete @file; durable with the next flush.  0 if it is not there
  *
  * The synchronous calls are for start, for offline tools, and for jobs.
@@ -104,6 +107,7 @@ struct khd_disk_ops {
 	int (*flush)(struct khd_disk *disk);
 	int64_t (*size)(struct khd_disk *disk, enum khd_disk_file file);
 	int (*resize)(struct khd_disk *disk, enum khd_disk_file file, uint64_t size);
+	int (*reserve)(struct khd_disk *disk, enum khd_disk_file file, uint64_t size);
 	int (*remove)(struct khd_disk *disk, enum khd_disk_file file);
 };
 

@@ -400,6 +400,23 @@ static int dir_resize(struct khd_disk *disk, enum khd_disk_file file, uint64_t s
 	return ret;
 }
 
+/* Blocks behind the end, unwritten.  A file system that knows none of that gives no promise. */
+static int dir_reserve(struct khd_disk *disk, enum khd_disk_file file, uint64_t size)
+{
+	struct disk_dir *dd = dir_of(disk);
+	int fd = dd->files[file].fds[SIDE_SYNC], ret = 0;
+
+	while (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) < 0) {
+		if (errno == EINTR)
+			continue;
+		if (errno != EOPNOTSUPP)
+			ret = -errno;
+		break;
+	}
+	atomic_fetch_add(&dd->files[file].written, 1);
+	return ret == -EDQUOT || ret == -EFBIG ? -ENOSPC : ret;
+}
+
 /* An empty file is none. */
 static int dir_remove(struct khd_disk *disk, enum khd_disk_file file)
 {
@@ -414,6 +431,7 @@ static const struct khd_disk_ops dir_ops = {
 	.flush = dir_flush,
 	.size = dir_size,
 	.resize = dir_resize,
+	.reserve = dir_reserve,
 	.remove = dir_remove,
 };
 

@@ -260,6 +260,18 @@ void khd_index_close(struct khd_store *store)
 	free(index);
 }
 
+/*
+ * Its log has every page of a transaction once, with a header: SQLite writes over one that was
+ * there already; and no transaction begins before the log of the one before was emptied.
+ */
+int khd_index_reserve(struct khd_disk *disk, uint64_t bytes)
+{
+	int ret = disk->ops->reserve(disk, KHD_FILE_INDEX, bytes);
+
+	return ret ? ret :
+		     disk->ops->reserve(disk, KHD_FILE_WAL, bytes + bytes / 128 + KHD_VFS_PAGE);
+}
+
 /* ---------------------------------------------------------------- meta and transactions */
 
 int khd_index_meta(struct khd_index *index, struct khd_index_meta *meta)

@@ -65,6 +65,7 @@ struct khd_store *khd_store_alloc(struct khd_disk *disk, const struct khd_store_
 	kh_list_init(&store->stalled);
 	kh_list_init(&store->order);
 	kh_list_init(&store->syncing);
+	kh_list_init(&store->resizing);
 	kh_list_init(&store->ready);
 	kh_list_init(&store->lookups);
 	kh_list_init(&store->completions);
@@ -150,6 +151,8 @@ static int make(struct khd_store *store)
 		ret = disk->ops->remove(disk, KHD_FILE_WAL);
 	if (!ret)
 		ret = disk->ops->remove(disk, KHD_FILE_INDEX);
+	if (!ret)
+		ret = khd_index_reserve(disk, khd_space_index_bytes(store));
 	if (!ret)
 		ret = khd_index_open(store, true);
 	if (!ret)
@@ -393,6 +396,24 @@ int khd_recover(struct khd_store *store, struct khd_log_scan *scan, bool *clean,
 	return ret ? ret : -store->error;
 }
 
+/*
+ * What was promised had its space; this file system may be another one, or an older khd made no
+ * promise.  Then a full one is not yet an error.
+ */
+static int reserve_index(struct khd_store *store)
+{
+	uint64_t bytes = khd_space_index_bytes(store);
+	int ret = khd_index_reserve(store->disk, bytes);
+
+	if (!ret)
+		store->index_reserved = bytes;
+	if (ret != -ENOSPC)
+		return ret;
+	khd_store_say(store, "store", "the file system has no room for the index, %llu bytes",
+		      (unsigned long long)bytes);
+	return 0;
+}
+
 /* What the log's end may have lost is lost for good; then the store is in use. */
 static int begin_epoch(struct khd_store *store, const struct khd_log_scan *scan, bool clean,
 		       unsigned int bad)
@@ -412,7 +433,8 @@ static int begin_epoch(struct khd_store *store, const struct khd_log_scan *scan,
 			      "capacity is less than what is reserved: %llu bytes stay",
 			      (unsigned long long)store->capacity);
 	}
-	if (!clean)
+	ret = reserve_index(store);
+	if (!ret && !clean)
 		ret = khd_history_close(store);
 	if (!ret)
 		ret = khd_super_write(store, false);

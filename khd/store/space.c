@@ -16,9 +16,16 @@
 #include <string.h>
 
 #include "khd/store/store_priv.h"
+#include "khd/store/vfs.h"
 
 #define SLACK_MAX 512u
 #define ZERO_BYTES 65536u
+#define INDEX_BYTES 131072u /* of an index with nothing in it */
+#define INDEX_UNIT 240u
+#define INDEX_RANGE 288u
+#define INDEX_SEGMENT 128u
+#define INDEX_PARKED 360u /* beside the row of its class */
+#define INDEX_STEP 262144u
 
 int khd_space_init(struct khd_store *store)
 {
@@ -118,6 +125,31 @@ uint64_t khd_space_promised(const struct khd_store *store)
 	for (class = KHD_CLASS_META; class < KHD_CLASSES; class ++)
 		need += khd_space_need(store, class, store->class[class].units);
 	return need;
+}
+
+/*
+ * How large the index can become with what is promised.  A row is 79 bytes for a unit, 94 for a
+ * range, 110 for a parked unit at most, and SQLite merges a page of a tree with its neighbours when
+ * less than a third of it is used.  What a range that falls in two needs more than the units that
+ * it lost is less than what those pages have left.
+ */
+uint64_t khd_space_index_bytes(const struct khd_store *store)
+{
+	uint64_t bytes = INDEX_BYTES + store->segments.count * (uint64_t)INDEX_SEGMENT +
+			 store->parked.count * (uint64_t)INDEX_PARKED;
+	unsigned int class;
+
+	for (class = KHD_CLASS_META; class < KHD_CLASSES; class ++) {
+		const struct khd_class *c = &store->class[class];
+		uint64_t need = khd_space_need(store, class, c->units);
+		size_t bits = khd_space_words(c->slots) * sizeof(uint64_t);
+
+		need = need > c->held ? need : c->held;
+		/* What is too long for a page of a tree has pages of its own. */
+		bytes += need * (bits < KHD_VFS_PAGE / 8 ? 3 * bits : bits + 2 * KHD_VFS_PAGE);
+		bytes += c->units * (class == KHD_CLASS_META ? INDEX_RANGE : INDEX_UNIT);
+	}
+	return (bytes + INDEX_STEP - 1) / INDEX_STEP * INDEX_STEP;
 }
 
 bool khd_space_promise(struct khd_store *store, unsigned int class, uint64_t units)

@@ -98,6 +98,7 @@ void khd_store_fail(struct khd_store *store, int err, const char *what, uint64_t
 		      (unsigned long long)offset, strerror(store->error));
 	fail_queue(&store->stalled);
 	fail_queue(&store->syncing);
+	fail_queue(&store->resizing);
 	kh_list_each_safe (op, tmp, &store->order, link)
 		if (op->written)
 			khd_op_finish(op, EIO);
@@ -475,21 +476,46 @@ uint64_t khd_store_tick(struct khd_store *store, uint64_t now)
 	return scrub < next ? scrub : next;
 }
 
-int khd_store_resize(struct khd_store *store, uint64_t capacity)
+/* The capacity takes effect now; it is durable with the next superblock that is filled in. */
+static int resize(struct khd_store *store, uint64_t capacity)
 {
 	uint64_t segments = 0;
 
-	if (store->error)
-		return -EIO;
 	if (capacity > store->segments_at)
 		segments = (capacity - store->segments_at) / store->segment_bytes;
 	if (!segments || segments > UINT32_MAX)
-		return -EINVAL;
+		return EINVAL;
 	if (segments < khd_space_promised(store))
-		return -EBUSY;
+		return EBUSY;
 	store->segments_max = (uint32_t)segments;
 	store->capacity = capacity;
-	khd_checkpoint_want(store);
-	khd_store_leave_call(store, true);
 	return 0;
+}
+
+void khd_store_resize(struct khd_store *store, struct khd_store_op *api, uint64_t capacity)
+{
+	struct khd_op *op = khd_op(api);
+	int ret;
+
+	khd_op_start(store, api, KHD_OP_RESIZE);
+	if (khd_op_admit(op)) {
+		ret = resize(store, capacity);
+		if (ret) {
+			khd_op_finish(op, ret);
+		} else {
+			op->lsn = store->super_sequence + 1;
+			kh_list_add(&store->resizing, &op->link);
+			khd_checkpoint_want(store);
+		}
+	}
+	khd_store_leave_call(store, true);
+}
+
+void khd_store_resized(struct khd_store *store)
+{
+	struct khd_op *op, *tmp;
+
+	kh_list_each_safe (op, tmp, &store->resizing, link)
+		if (op->lsn <= store->super_sequence)
+			khd_op_finish(op, 0);
 }

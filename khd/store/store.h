@@ -224,8 +224,13 @@ struct khd_store_stats {
 };
 void khd_store_stats(const struct khd_store *store, struct khd_store_stats *stats);
 
-/* Live limits: a new capacity is at least what is reserved (EBUSY otherwise). */
-int khd_store_resize(struct khd_store *store, uint64_t capacity);
+/**
+ * khd_store_resize() - another capacity, from now on
+ *
+ * Durable when done.  What lies behind a lower one is moved before it, in time.  Errors: EBUSY more
+ * is reserved, EINVAL, EAGAIN, EIO.
+ */
+void khd_store_resize(struct khd_store *store, struct khd_store_op *op, uint64_t capacity);
 
 /**
  * khd_store_tick() - what is done from time to time: checkpoints, scrubbing

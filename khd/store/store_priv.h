@@ -66,6 +66,7 @@ enum khd_op_kind {
 	KHD_OP_PARK,
 	KHD_OP_PARKED_GET,
 	KHD_OP_DISCARD,
+	KHD_OP_RESIZE,
 	KHD_OP_STOP,
 };
 
@@ -289,6 +290,7 @@ struct khd_store {
 	KHD_VECTOR(struct khd_segment) segments; /* of the file */
 	uint32_t segments_max; /* by capacity */
 	struct khd_class class[KHD_CLASSES];
+	uint64_t index_reserved; /* bytes that the index has the space for */
 	bool growing;
 	struct khd_op *grower; /* stalled; the growth of the file is its */
 	uint32_t cut_to; /* segments that stay when the end of the file is cut off, */
@@ -305,6 +307,7 @@ struct khd_store {
 	struct kh_list stalled; /* for a number: slots, log, gate */
 	struct kh_list order; /* have a number, not applied */
 	struct kh_list syncing; /* applied, wait to be durable */
+	struct kh_list resizing; /* wait for the superblock whose sequence is their lsn */
 	struct kh_list ready; /* only done is to be called */
 	struct kh_list lookups; /* units to be asked for */
 	unsigned int puts_under_way, gets_under_way;
@@ -356,6 +359,7 @@ bool khd_iov_valid(const struct khd_store_op *api);
 void khd_op_written(struct khd_op *op, bool ok);
 void khd_store_advance(struct khd_store *store); /* applies what is written, in order */
 void khd_store_finish_durable(struct khd_store *store);
+void khd_store_resized(struct khd_store *store); /* a superblock is durable */
 
 /* ---------------------------------------------------------------- event.c */
 
@@ -427,6 +431,7 @@ int khd_space_segment_of(const struct khd_store *store, uint64_t slot); /* -1: n
 uint32_t khd_space_need(const struct khd_store *store, unsigned int class, uint64_t units);
 uint64_t khd_space_charge(const struct khd_store *store); /* segments */
 uint64_t khd_space_promised(const struct khd_store *store); /* segments */
+uint64_t khd_space_index_bytes(const struct khd_store *store); /* that the index may get to */
 bool khd_space_promise(struct khd_store *store, unsigned int class, uint64_t units);
 void khd_space_unpromise(struct khd_store *store, unsigned int class, uint64_t units);
 int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot); /* -EAGAIN */
@@ -521,6 +526,7 @@ struct khd_segment_row {
 };
 
 /* All of these block, and belong into jobs or into start.  0 or a negative errno. */
+int khd_index_reserve(struct khd_disk *disk, uint64_t bytes);
 int khd_index_open(struct khd_store *store, bool create);
 void khd_index_close(struct khd_store *store);
 void khd_index_tell(struct khd_store *store); /* what SQLite's VFS reported: an event */

@@ -31,9 +31,9 @@ $(eval $(call kh_test,$(durable)/spill,$(durable)/spill.c $(durable)/stamp.c,kha
 # khd with a store, once the protocol writes to it
 ifneq ($(wildcard lib/core/flush.c),)
 durable_run = selftests/vm/run --disk 96M --nodes 3 --driver host -- $(CURDIR)/$(durable)/on-host
-.PHONY: check-guest-durable check-long-durable check-guest-frames check-guest-parked check-guest-khd-replay \
+.PHONY: check-guest-durable check-long-durable check-guest-frames check-guest-full check-guest-parked check-guest-khd-replay \
 	check-long-khd-replay
-check-guest: check-guest-durable check-guest-frames check-guest-parked check-guest-khd-replay
+check-guest: check-guest-durable check-guest-frames check-guest-full check-guest-parked check-guest-khd-replay
 
 # A running khd's writes: in check some of the states, in check-long all, more torn tails and more planted bugs.
 durable_khd_replay := $(durable_replay) $(O)/$(durable)/durable $(O)/khd/khd-test
@@ -51,6 +51,8 @@ check-guest-frames: user $(O)/$(durable)/spill
 		$(CURDIR)/$(durable)/on-frames store
 	TAP_TIMEOUT=120 scripts/tap frames-memory -- $(durable_two) --module-args frames_max=512 -- \
 		$(CURDIR)/$(durable)/on-frames memory
+check-guest-full: user $(O)/$(durable)/spill $(O)/$(durable)/durable
+	TAP_TIMEOUT=200 scripts/tap full -- selftests/vm/run --nodes 1 --disk 64M -- $(CURDIR)/$(durable)/on-full
 check-guest-parked: user $(O)/selftests/kselftest/hold
 	TAP_TIMEOUT=200 scripts/tap parked -- $(durable_two) --disk 96M -- $(CURDIR)/$(durable)/on-parked
 check-guest-durable: user $(O)/$(durable)/durable $(durable_replay)

@@ -328,6 +328,15 @@ static int64_t write_result(struct disk_sim *sim, size_t len, size_t *part)
 	return (int64_t)*part;
 }
 
+/* What was reserved for a file is all that it may need. */
+static void check_reserved(struct disk_sim *sim, enum khd_disk_file file, uint64_t end)
+{
+	uint64_t reserved = sim->reserved[file];
+
+	if (reserved && end > reserved && end > sim->now[file].size)
+		breaks(sim, "a file grew beyond the space that was reserved for it");
+}
+
 static int64_t sim_write(struct khd_disk *disk, enum khd_disk_file file, uint64_t offset,
 			 const void *buf, size_t len)
 {
@@ -338,6 +347,7 @@ static int64_t sim_write(struct khd_disk *disk, enum khd_disk_file file, uint64_
 	if (sim->dead)
 		return -EIO;
 	sim->counts.writes++;
+	check_reserved(sim, file, offset + len);
 	res = write_result(sim, len, &part);
 	add_sync(sim, file, offset, buf, part);
 	sim->counts.bytes_written += part;
@@ -385,6 +395,24 @@ static int sim_resize(struct khd_disk *disk, enum khd_disk_file file, uint64_t s
 	return ret;
 }
 
+static int sim_reserve(struct khd_disk *disk, enum khd_disk_file file, uint64_t size)
+{
+	struct disk_sim *sim = sim_of(disk);
+	int ret = 0;
+
+	if (sim->dead)
+		return -EIO;
+	if (fails(sim, DISK_ENOSPC))
+		ret = -ENOSPC;
+	else if (fails(sim, DISK_EIO_WRITE))
+		ret = -EIO;
+	else if (size > sim->reserved[file])
+		sim->reserved[file] = size;
+	trace(sim, 69, file, size, ret);
+	point(sim);
+	return ret;
+}
+
 static int sim_remove(struct khd_disk *disk, enum khd_disk_file file)
 {
 	struct disk_sim *sim = sim_of(disk);
@@ -395,8 +423,10 @@ static int sim_remove(struct khd_disk *disk, enum khd_disk_file file)
 	sim->counts.removes++;
 	if (fails(sim, DISK_EIO_WRITE))
 		ret = -EIO;
-	else
+	else {
 		add_meta(sim, PENDING_REMOVE, file, 0);
+		sim->reserved[file] = 0;
+	}
 	trace(sim, 65, file, 0, ret);
 	point(sim);
 	return ret;
@@ -632,6 +662,7 @@ static const struct khd_disk_ops sim_ops = {
 	.flush = sim_flush,
 	.size = sim_size,
 	.resize = sim_resize,
+	.reserve = sim_reserve,
 	.remove = sim_remove,
 };
 
@@ -678,6 +709,7 @@ struct disk_sim *disk_sim_crash(const struct disk_sim *sim, enum disk_crash how,
 	for (i = 0; i < KHD_FILES; i++) {
 		image_cut(&left->durable[i], left->durable[i].size);
 		image_copy(&left->now[i], &left->durable[i]);
+		left->reserved[i] = sim->reserved[i];
 	}
 	return left;
 }

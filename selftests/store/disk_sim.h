@@ -31,9 +31,10 @@ enum disk_fault {
 	DISK_FINE,
 	DISK_EIO_READ, /* of reads */
 	DISK_SHORT_READ,
-	DISK_EIO_WRITE, /* of writes, resizes and removals; some sectors may be written */
+	DISK_EIO_WRITE, /* of writes, resizes, reservations and removals; some sectors may be
+			   written */
 	DISK_SHORT_WRITE, /* of writes; a part is written */
-	DISK_ENOSPC, /* of writes and resizes; nothing is done */
+	DISK_ENOSPC, /* of writes and resizes, and of what reserves; nothing is done */
 	DISK_EIO_FLUSH, /* of flushes; what was to be flushed is kept in part, the rest forgotten */
 	DISK_FAULTS
 };
@@ -60,6 +61,7 @@ struct disk_pending;
  * @rng: of the order of completions, and of faults
  * @durable: what survives
  * @now: what is read
+ * @reserved: bytes of space that each file has for good; 0: nobody asked
  * @pending: since then; in order of submission
  * @clock: counts submissions and completions
  * @ios: in flight
@@ -79,6 +81,7 @@ struct disk_sim {
 	struct khd_disk base;
 	struct rng rng;
 	struct image durable[KHD_FILES], now[KHD_FILES];
+	uint64_t reserved[KHD_FILES];
 	struct disk_pending *pending;
 	size_t pending_count, pending_room;
 	uint64_t clock;

@@ -106,6 +106,15 @@ int release(struct fixture *f, const struct khd_range *range)
 	return finish(f, &w);
 }
 
+int resize(struct fixture *f, uint64_t capacity)
+{
+	struct wait w = { .op.done = waited };
+
+	khd_store_resize(f->store, &w.op, capacity);
+	assert_false(w.done);
+	return finish(f, &w);
+}
+
 struct khd_range range_of(uint64_t lo, uint64_t units, uint32_t shift, uint64_t generation)
 {
 	struct khd_range r = {

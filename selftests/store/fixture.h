@@ -46,6 +46,7 @@ void tick(struct fixture *f, uint64_t seconds);
 /* Calls, waited for; their errno. */
 int reserve(struct fixture *f, const struct khd_range *range);
 int release(struct fixture *f, const struct khd_range *range);
+int resize(struct fixture *f, uint64_t capacity);
 struct khd_range range_of(uint64_t lo, uint64_t units, uint32_t shift, uint64_t generation);
 struct khd_key key_of(const struct khd_range *r, uint64_t unit);
 /* For units; full of rubbish. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* life.c - random workloads */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "selftests/store/life.h"
@@ -116,11 +117,20 @@ static void discard(struct driver *d, struct rng *rng)
 		driver_fail(d, false, "a parked unit is not in the list");
 }
 
+static void resized(struct khd_store_op *op, int error)
+{
+	free(op);
+}
+
 static void resize(struct driver *d, struct rng *rng)
 {
 	uint64_t capacity = d->config.capacity + rng_below(rng, 3) * d->config.segment;
+	struct khd_store_op *op = calloc(1, sizeof(*op));
 
-	khd_store_resize(d->store, capacity); /* EBUSY, when it would be too small, is fine */
+	if (!op)
+		abort(); /* a test without memory tests nothing */
+	op->done = resized;
+	khd_store_resize(d->store, op, capacity); /* EBUSY, when it would be too small, is fine */
 }
 
 /* Closed in order and opened again: all that was done is there. */

@@ -301,13 +301,13 @@ static void capacity_changes_live(void **state)
 		assert_int_equal(put(f, &low, i, 1), 0);
 	for (i = 0; i < 500; i++)
 		assert_int_equal(put(f, &high, i, 1), 0);
-	assert_int_equal(khd_store_resize(f->store, 2 << 20), -EBUSY);
-	assert_int_equal(khd_store_resize(f->store, 0), -EINVAL);
+	assert_int_equal(resize(f, 2 << 20), EBUSY);
+	assert_int_equal(resize(f, 0), EINVAL);
 	assert_int_equal(release(f, &low), 0);
 	tick(f, 2);
 	before = f->sim->base.ops->size(&f->sim->base, KHD_FILE_SLOTS);
 	/* the units behind the new end move before it */
-	assert_int_equal(khd_store_resize(f->store, 4 << 20), 0);
+	assert_int_equal(resize(f, 4 << 20), 0);
 	tick(f, 60);
 	after = f->sim->base.ops->size(&f->sim->base, KHD_FILE_SLOTS);
 	assert_true(before > 4 << 20);
@@ -316,9 +316,10 @@ static void capacity_changes_live(void **state)
 		assert_int_equal(get(f, &high, i), 1);
 	low.generation = 3;
 	assert_int_equal(reserve(f, &low), ENOSPC);
-	assert_int_equal(khd_store_resize(f->store, 8 << 20), 0);
-	assert_int_equal(reserve(f, &low), 0);
+	assert_int_equal(resize(f, 8 << 20), 0);
 	f->config.capacity = 0;
+	assert_int_equal(crash(f, DISK_LOST), 0);
+	assert_int_equal(reserve(f, &low), 0);
 	reopen(f);
 	for (i = 0; i < 500; i++)
 		assert_int_equal(get(f, &high, i), 1);
@@ -443,7 +444,7 @@ static void a_shrunk_store_opens(void **state)
 		assert_int_equal(put(f, &high, i, 1), 0);
 	assert_int_equal(release(f, &low), 0);
 	tick(f, 2);
-	assert_int_equal(khd_store_resize(f->store, 4 << 20), 0);
+	assert_int_equal(resize(f, 4 << 20), 0);
 	tick(f, 60);
 	assert_true(f->sim->base.ops->size(&f->sim->base, KHD_FILE_SLOTS) <= 4 << 20);
 	f->config.capacity = 0;
@@ -471,6 +472,68 @@ static void a_release_longer_than_the_log(void **state)
 	assert_int_equal(get(f, &one, 0), -ENXIO);
 	one.generation = 2;
 	assert_int_equal(reserve(f, &one), 0);
+	assert_int_equal(f->events, 0);
+}
+
+/* How much of what is reserved for it the index, and its log, have: per cent. */
+static unsigned int index_fill(const struct fixture *f)
+{
+	const struct disk_sim *sim = f->sim;
+	unsigned int index = sim->now[KHD_FILE_INDEX].size * 100 / sim->reserved[KHD_FILE_INDEX],
+		     wal = sim->now[KHD_FILE_WAL].size * 100 / sim->reserved[KHD_FILE_WAL];
+
+	return index > wal ? index : wal;
+}
+
+/*
+ * Rows in no order, ranges that fall into one of each unit, rows that go and come back: neither the
+ * index nor its log gets larger than what was reserved for it when the space was promised.
+ */
+static void the_index_stays_in_its_space(void **state)
+{
+	enum {
+		UNITS = 12000,
+		STRIDE = 7919,
+		PARTS = 3000
+	};
+	struct fixture *f = *state;
+	struct khd_range all = range_of(0, UNITS, 9, 1), one;
+	unsigned int most;
+	uint64_t i;
+
+	settle(f);
+	khd_store_close(f->store);
+	disk_sim_free(f->sim);
+	f->sim = disk_sim_new(1);
+	f->config.capacity = 32 << 20;
+	f->config.segment = 0;
+	assert_int_equal(khd_store_format(&f->sim->base, &f->config), 0);
+	assert_int_equal(open_store(f), 0);
+	assert_int_equal(reserve(f, &all), 0);
+	for (i = 0; i < UNITS; i++)
+		assert_int_equal(put(f, &all, i * STRIDE % UNITS, 1), 0);
+	tick(f, 40);
+	most = index_fill(f);
+	for (i = 0; i < PARTS; i++) {
+		one = range_of(2 * i << 9, 1, 9, 1);
+		assert_int_equal(release(f, &one), 0);
+	}
+	tick(f, 40);
+	for (i = 0; i < PARTS; i++) {
+		one = range_of(2 * i << 9, 1, 9, 2);
+		assert_int_equal(reserve(f, &one), 0);
+		assert_int_equal(put(f, &one, 0, 2), 0);
+	}
+	tick(f, 40);
+	most = index_fill(f) > most ? index_fill(f) : most;
+	assert_int_equal(crash(f, DISK_LOST), 0);
+	for (i = 1; i < UNITS; i += 2)
+		assert_int_equal(put(f, &all, i, 3), 0);
+	tick(f, 40);
+	most = index_fill(f) > most ? index_fill(f) : most;
+	print_message("# summary: %u %% of what was reserved for the index was used\n", most);
+	assert_in_range(most, 10, 100);
+	assert_null(f->sim->broken);
 	assert_int_equal(f->events, 0);
 }
 
@@ -561,7 +624,7 @@ static void a_cut_waits_for_readers(void **state)
 	assert_non_null(held);
 	assert_true(held->offset > 4 << 20);
 	assert_int_equal(release(f, &high), 0);
-	assert_int_equal(khd_store_resize(f->store, 4 << 20), 0);
+	assert_int_equal(resize(f, 4 << 20), 0);
 	tick(f, 120);
 	assert_true(ops_below->size(&f->sim->base, KHD_FILE_SLOTS) > (int64_t)held->offset);
 	f->sim->base.ops = ops_below;
@@ -624,6 +687,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(scrub_finds_what_nobody_reads, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_shrunk_store_opens, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_release_longer_than_the_log, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_index_stays_in_its_space, setup, teardown),
 		cmocka_unit_test(units_of_every_size),
 		cmocka_unit_test_setup_teardown(a_cut_waits_for_readers, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_growth_lets_reads_pass, setup, teardown),
