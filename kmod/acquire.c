@@ -364,6 +364,7 @@ void kz_unit_granted(struct kz_unit *unit)
 	lockdep_assert_held(&unit->lock);
 	/* A transfer that had to wait for others says little: it may only double the mean. */
 	WRITE_ONCE(instance->transfer_ns, (mean * 7 + min(took, 2 * mean)) / 8);
+	WRITE_ONCE(unit->took_us, min_t(u64, div_u64(took, NSEC_PER_USEC), U32_MAX));
 	unit->error = 0;
 	/* Who queues up after this finds the grant: both look under unit->lock. */
 	if (waitqueue_active(&unit->wait)) {

@@ -6,9 +6,9 @@
  * both are here.  If each stays for its minimum residency only, and others want them too, one is
  * always gone when the other has come.  A thread that misses a unit with the same
  * registers as when it missed another one has made no progress in between.  Then the lower
- * of the two stays until the upper one comes, for twice as long at every try; the upper one does
- * not stay at all while the lower one is missing.  So nobody waits in a circle, and whoever
- * has the lower one gets on.
+ * of the two stays until the upper one comes: for as long as that took the last time, be the network as slow as it
+ * is, and twice as long at every try.  The upper one does not stay at all while the lower one is
+ * missing.  So nobody waits in a circle, and whoever has the lower one gets on.
  */
 #include <linux/jhash.h>
 #include <linux/ptrace.h>
@@ -24,6 +24,7 @@
 #include "unit.h"
 
 #define KZ_PAIR_TRIES_MAX	5
+#define KZ_PAIR_STAY_MAX_NS	(2 * NSEC_PER_SEC)
 
 /**
  * kz_pairs_init() - no thread has missed anything
@@ -61,6 +62,15 @@ static void set_stay(struct kz_unit *unit, u64 stay)
 	spin_unlock(&unit->lock);
 }
 
+/* For how long @lower stays, when @upper was missed @tries times. */
+static u64 stay_for(const struct kz_unit *lower, const struct kz_unit *upper, u32 tries)
+{
+	u64 stay = max_t(u64, kz_unit_residency(lower),
+			 (u64)READ_ONCE(upper->took_us) * NSEC_PER_USEC);
+
+	return min_t(u64, stay << tries, KZ_PAIR_STAY_MAX_NS);
+}
+
 /**
  * kz_pair_miss() - a thread of user space is about to wait for a unit
  * @attachment: through which
@@ -87,7 +97,7 @@ void kz_pair_miss(struct kz_attachment *attachment, struct kz_unit *unit)
 	spin_unlock(&pairs->lock);
 	if (!other)
 		return;
-	set_stay(other, other->index < unit->index ? kz_unit_residency(other) << tries : 0);
+	set_stay(other, other->index < unit->index ? stay_for(other, unit, tries) : 0);
 	kz_unit_put(other);
 }
 

@@ -57,10 +57,12 @@ $(eval $(call kh_test,$(ks)/hold,$(ks)/hold.c,knode khazana))
 ks_nodes := $(addprefix $(O)/$(ks)/,litmus storm hold) $(O)/khd/khd-test
 ks_run_nodes = $(CURDIR)/$(ks)/run-nodes $(CURDIR)/$(O)/$(ks)
 
-.PHONY: check-guest-nodes check-guest-planted
+.PHONY: check-guest-nodes check-guest-slow check-guest-planted
 check-guest-nodes: $(ks_nodes)
 	TAP_TIMEOUT=600 scripts/tap nodes -- selftests/vm/run --nodes 3 -- $(ks_run_nodes) litmus lease storm
+check-guest-slow: $(ks_nodes)
+	TAP_TIMEOUT=300 scripts/tap slow -- env SECONDS_EACH=45 selftests/vm/run --nodes 3 -- $(ks_run_nodes) slow
 check-guest-planted: $(ks_nodes)
 	scripts/tap nodes-planted -- selftests/vm/run --nodes 3 --no-khd -- $(ks_run_nodes) litmus-planted
 
-check-guest: check-guest-nodes check-guest-planted
+check-guest: check-guest-nodes check-guest-slow check-guest-planted
