@@ -184,25 +184,38 @@ static bool drop_rolled(struct kh_unit *unit)
 	return lost;
 }
 
-/* The highest version is the truth (R10). */
-static void rebuild(struct kh_unit *unit, bool missing)
+/*
+ * Is the newest that was listed, a kept frame, older than what the node that is missing has?  Only
+ * one node had the newest version, and nobody lists it.
+ */
+static bool thin_missing(const struct kh_unit *unit, const struct kh_listed *best, bool missing)
+{
+	return missing && !kh_record_copy(&best->record) &&
+	       kh_intervals_has(&unit->region->home->thin, unit->node.key) &&
+	       !kh_place_of(unit->region, unit->node.key);
+}
+
+/* The highest version is the truth (R10).  Return: it may be an older one, its owner's is not
+ * listed. */
+static bool rebuild(struct kh_unit *unit, bool missing)
 {
 	const struct kh_listed *best, *backup, *l;
-	bool lost;
+	bool lost, older;
 
 	drop_old_records(unit);
 	lost = drop_rolled(unit);
 	if (!unit->listed_count) {
 		if (lost && !kh_place_of(unit->region, unit->node.key))
 			kh_unit_lost(unit, !missing);
-		return;
+		return lost;
 	}
 	best = choose_owner(unit);
+	older = !kh_record_copy(&best->record) || !(best->record.uflags & KHAZANA_UNIT_OWNED);
 	unit->token = kh_token_new(unit->region);
-	if (!kh_unit_known_lost(unit)) {
+	if (!kh_unit_known_lost(unit) && !thin_missing(unit, best, missing)) {
 		unit->unsure = !kh_record_owned(&best->record);
 		rebuild_owner(unit, best);
-	} else if (kh_record_copy(&best->record)) {
+	} else if (kh_record_copy(&best->record) && !kh_perhaps_stale(unit, NULL, &best->record)) {
 		kh_unit_found(unit);
 		unit->unsure = !kh_record_owned(&best->record);
 		rebuild_owner(unit, best);
@@ -210,14 +223,16 @@ static void rebuild(struct kh_unit *unit, bool missing)
 		/* Older than what was lost, which nobody has: kept as the backup. */
 		unit->version = unit->seen = unit->token;
 	}
-	backup = choose_backup(unit, unit->owner.party);
+	backup = unit->owner.party || !kh_record_copy(&best->record) ?
+			 choose_backup(unit, unit->owner.party) :
+			 best;
 	/* The backup of what others have seen was given up (R12): an older frame is none. */
 	if (backup && unit->owner.party && backup->record.version_handoff < unit->version &&
 	    kh_intervals_has(&unit->region->home->thin, unit->node.key))
 		backup = NULL;
 	if (backup) {
 		unit->backup = listed_holder(unit, backup);
-		unit->backup_version = backup->record.version_handoff;
+		unit->backup_version = version_of(&backup->record);
 		if (!unit->seen)
 			unit->seen = unit->backup_version;
 	}
@@ -253,6 +268,41 @@ static void rebuild(struct kh_unit *unit, bool missing)
 	unit->listed = NULL;
 	unit->listed_count = 0;
 	kh_unit_dirty(unit);
+	return older;
+}
+
+/* Tell @peer that its programs may have seen what units of the region do not go on from. */
+static void poison(struct kh_region *region, struct kh_peer *peer)
+{
+	struct kh_wire_head head = kh_head(region);
+
+	((struct kh_wire_verdict *)kh_out(region->owner, peer, KH_WIRE_VERDICT, &head))->verdict =
+		KH_VERDICT_POISON;
+}
+
+/* The same, of regions that went on while @peer was silent: until it has answered the home's END. */
+static void poison_owed(struct kh_node *node, struct kh_peer *peer)
+{
+	struct kh_region *region;
+
+	kh_list_each (region, &node->regions, node)
+		if (region->home && !peer->lost && region->home->untold >> (peer - node->peers) & 1)
+			poison(region, peer);
+}
+
+/* Every node's programs may have seen that; who is silent hears it when it is back. */
+static void poison_all(struct kh_region *region)
+{
+	struct kh_node *node = region->owner;
+	unsigned int i;
+
+	for (i = 0; i < node->peer_count; i++) {
+		if (node->peers[i].lost)
+			continue;
+		region->home->untold |= 1ull << i;
+		if (node->peers[i].census)
+			poison(region, &node->peers[i]);
+	}
 }
 
 /* Everybody has been heard: what nobody listed nobody has, and the newest frame is the truth. */
@@ -260,6 +310,7 @@ static void end_doubt(struct kh_region *region)
 {
 	struct kh_hash *units = &region->home->units;
 	struct kh_hnode *n;
+	bool older = false;
 
 	if (!region->home->doubt.count)
 		return;
@@ -273,8 +324,12 @@ static void end_doubt(struct kh_region *region)
 			unit->version = unit->seen = unit->backup_version;
 			unit->backup = (struct kh_holder){ 0 };
 			kh_unit_review(unit);
+			older = true;
 		}
 	}
+	/* Older than what may have been there: that was given up in between. */
+	if (older)
+		poison_all(region);
 	kh_intervals_remove(&region->home->doubt, 0, region->units);
 	if (kh_region_persist(region))
 		kh_event(region->owner, "persist", "what is found could not be written down");
@@ -347,7 +402,6 @@ static void mark_lost(struct kh_region *region, const struct kh_intervals *misse
 {
 	struct kh_home *home = region->home;
 	struct kh_intervals *set = gone ? &home->lost : &home->doubt, volatiles = { 0 };
-	struct kh_node *node = region->owner;
 	uint32_t i;
 
 	for (i = 0; i < missed->count; i++)
@@ -357,16 +411,8 @@ static void mark_lost(struct kh_region *region, const struct kh_intervals *misse
 	for (i = 0; i < volatiles.count; i++)
 		kh_intervals_add(set, volatiles.items[i].start, volatiles.items[i].end);
 	kh_intervals_free(&volatiles);
-	if (!goes_back(region, missed))
-		return;
-	for (i = 0; i < node->peer_count; i++) {
-		struct kh_peer *peer = &node->peers[i];
-		struct kh_wire_head head = kh_head(region);
-
-		if (peer->census && !peer->lost)
-			((struct kh_wire_verdict *)kh_out(node, peer, KH_WIRE_VERDICT, &head))
-				->verdict = KH_VERDICT_POISON;
-	}
+	if (goes_back(region, missed))
+		poison_all(region);
 }
 
 /* The same of units that nobody listed, but that somebody waits for since before. */
@@ -388,6 +434,7 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 	struct kh_home *home = region->home;
 	const struct kh_intervals *missed;
 	struct kh_hnode *n;
+	bool older = false;
 
 	home->recovering = false;
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
@@ -395,6 +442,7 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 
 		/* What was written down of it was forgotten while nobody had it. */
 		unit->guarded |= kh_unit_known_lost(unit);
+		unit->doubted = kh_intervals_has(&home->doubt, unit->node.key);
 	}
 	if (gone)
 		doubt_gone(region);
@@ -404,8 +452,10 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
 
 		if (unit->listed_count)
-			rebuild(unit, missing);
+			older |= rebuild(unit, missing) && unit->doubted;
 	}
+	if (!missing && older)
+		poison_all(region);
 	if (silent || (missing && !home->place_count)) {
 		home->rolled = kh_token_new(region);
 		unlisted_rolled(home);
@@ -553,9 +603,13 @@ static void on_heard(struct kh_node *node, struct kh_peer *peer)
 	struct kh_region *region;
 
 	peer->heard = true;
-	kh_list_each (region, &node->regions, node)
-		if (region->home && !region->home->recovering && all_heard(node, region))
+	kh_list_each (region, &node->regions, node) {
+		if (!region->home)
+			continue;
+		region->home->untold &= ~(1ull << (peer - node->peers));
+		if (!region->home->recovering && all_heard(node, region))
 			kh_rolls_end(region);
+	}
 	kh_served_go(node);
 }
 
@@ -587,6 +641,7 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 	}
 	kh_thin_save(node);
 	kh_boots_learn(node, from);
+	poison_owed(node, from);
 	judged(node, from);
 	if (!node->silent)
 		return;

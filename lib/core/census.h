@@ -29,6 +29,8 @@ void kh_verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 bool kh_lost_copy(const struct kh_unit *unit, uint64_t version);
 struct kh_holder kh_census_holder(const struct kh_unit *unit, const struct kh_peer *peer,
 				  uint64_t token);
+bool kh_perhaps_stale(const struct kh_unit *unit, const struct kh_peer *from,
+		      const struct kh_wire_record *r);
 bool kh_in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r);
 void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r);
 void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r);

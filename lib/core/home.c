@@ -12,11 +12,12 @@
 /* Is the party needed for what goes on at the unit? */
 static bool involved(const struct kh_unit *unit, kh_node_id party)
 {
-	const struct kh_service *s = unit->busy;
+	struct kh_service *s = unit->busy;
+	const struct kh_owed *owed = s ? kh_owed_by(s, party) : NULL;
 
+	/* Who has answered an INV is the backup, or was told to let go. */
 	return unit->owner.party == party || unit->backup.party == party ||
-	       (s && (s->asker == party || s->source == party ||
-		      kh_owed_by((struct kh_service *)s, party)));
+	       (s && (s->asker == party || s->source == party)) || (owed && !owed->answered);
 }
 
 /* An answer to an INV of a request that was given up since. */

@@ -115,6 +115,7 @@ struct kh_unit {
 	unsigned int listed_count;
 	uint64_t stored; /* version at its place, 0: none */
 	bool stored_known;
+	bool doubted; /* it was in doubt when this khd began to rebuild its directory */
 	bool unsure; /* its place may have a newer version than who is called the owner */
 	bool unjudged; /* its owner's stores wait for a verdict until its place has answered */
 	bool looking; /* LOOK sent */
@@ -178,6 +179,7 @@ struct kh_home {
 	/* EIO where the directory knows nothing; persisted. */
 	struct kh_intervals lost; /* the module that had it is gone */
 	struct kh_intervals doubt; /* a silent node may have it */
+	uint64_t untold; /* bits: peers whose programs may have seen what is gone, and do not know */
 	struct kh_intervals thin; /* one frame, where there were two; persisted */
 	bool unsaved; /* the sets above changed */
 	uint64_t rolled; /* of units that nobody listed, see struct kh_unit */

@@ -80,6 +80,23 @@ void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r)
 		kh_unit_look(unit);
 }
 
+/*
+ * Of a unit in doubt @r is a copy that nobody can read at this moment: may a node that is silent,
+ * other than @from, have gone on from it?  Then it becomes no truth before that node is heard (R23).
+ */
+bool kh_perhaps_stale(const struct kh_unit *unit, const struct kh_peer *from,
+		      const struct kh_wire_record *r)
+{
+	const struct kh_node *node = unit->region->owner;
+	uint64_t others = node->silent;
+
+	if (from)
+		others &= ~(1ull << (from - node->peers));
+	return others && r->right == KHAZANA_RIGHT_NONE && kh_record_copy(r) &&
+	       r->state != KHAZANA_STATE_EXPIRED_DIRTY &&
+	       kh_intervals_has(&unit->region->home->doubt, unit->node.key);
+}
+
 /* Nobody was granted the unit since this home runs, and nobody is known to hold it. */
 static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct kh_wire_record *r)
 {
@@ -193,22 +210,29 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 		   kh_lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 }
 
-/* Of a lost unit the newest frame that there is is kept: it may be the last, when all are heard. */
+/*
+ * Of a lost unit the newest frame that there is is kept: it may be the last, when all are heard. An
+ * old one that is a copy, and so not released, cannot be read; its node asks before it uses it.
+ */
 static void keep_newest(struct kh_unit *unit, const struct kh_peer *peer,
 			const struct kh_wire_record *r)
 {
+	uint64_t version = kh_record_copy(r) ? r->version : r->version_handoff;
 	struct kh_holder old = unit->backup;
 
 	if (!unit->token)
 		unit->token = kh_token_new(unit->region);
 	if (!unit->version)
 		unit->version = unit->seen = unit->token;
-	if (old.party && old.party != peer->id && unit->backup_version >= r->version_handoff) {
-		kh_unit_release(unit, peer->id);
+	if (old.party && old.party != peer->id && unit->backup_version >= version) {
+		if (kh_record_copy(r))
+			kh_verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
+		else
+			kh_unit_release(unit, peer->id);
 		return;
 	}
 	unit->backup = kh_census_holder(unit, peer, r->token);
-	unit->backup_version = r->version_handoff;
+	unit->backup_version = version;
 	if (old.party && old.party != peer->id)
 		kh_unit_release(unit, old.party);
 	kh_unit_review(unit);
@@ -222,7 +246,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 		keep_newest(unit, peer, r);
 	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
 		refresh(unit, &unit->owner, peer->ask_id);
-		if (kh_service_resume(unit, peer->id))
+		if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
 			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
 		refresh(unit, &unit->backup, peer->ask_id);
@@ -245,6 +269,11 @@ void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wi
 		if (kh_request_of(peer, s->request))
 			return; /* its DONE will come */
 		kh_service_complete(unit, r->version);
+	}
+	if (!unit->owner.party && kh_perhaps_stale(unit, peer, r) &&
+	    !kh_unit_rolled(unit, r->version)) {
+		keep_newest(unit, peer, r);
+		return;
 	}
 	adopt(unit, peer, r);
 	late_done(unit, peer, r);
