@@ -360,11 +360,16 @@ void kz_unit_granted(struct kz_unit *unit)
 	struct kz_instance *instance = unit->region->instance;
 	u64 now = ktime_get_boottime_ns(), took = now - unit->queued_ns;
 	u64 mean = max_t(u64, READ_ONCE(instance->transfer_ns), KZ_RESIDENCY_MIN_NS);
+	u32 us;
 
 	lockdep_assert_held(&unit->lock);
 	/* A transfer that had to wait for others says little: it may only double the mean. */
 	WRITE_ONCE(instance->transfer_ns, (mean * 7 + min(took, 2 * mean)) / 8);
-	WRITE_ONCE(unit->took_us, min_t(u64, div_u64(took, NSEC_PER_USEC), U32_MAX));
+	/* And what it takes without that is nearer to the least. */
+	us = min_t(u64, div_u64(took, NSEC_PER_USEC), U32_MAX);
+	if (us > unit->took_us && unit->took_us)
+		us = unit->took_us + (us - unit->took_us) / 8;
+	WRITE_ONCE(unit->took_us, us);
 	unit->error = 0;
 	/* Who queues up after this finds the grant: both look under unit->lock. */
 	if (waitqueue_active(&unit->wait)) {

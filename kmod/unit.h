@@ -42,7 +42,7 @@ enum kz_unit_request {
  * @req_id: id of the request that khd has; under the queue's lock
  * @req_flags: KHAZANA_REQF_* of the request; under @lock
  * @queued_ns: when the request was made; under @lock
- * @took_us: from there to the grant, the last time
+ * @took_us: from there to the grant: a mean that falls at once and rises slowly
  * @resident_ns: no revoke before; under @lock
  * @fresh: granted to somebody who waits and has not got it yet; under @lock
  * @referenced: used since reclaim looked last
