@@ -185,12 +185,12 @@ static bool drop_rolled(struct kh_unit *unit)
 }
 
 /*
- * Is the newest that was listed, a kept frame, older than what the node that is missing has?  Only
- * one node had the newest version, and nobody lists it.
+ * Is the newest that was listed, a kept frame, perhaps older than what a silent node has?  Only one
+ * node had the newest version, and nobody lists it.
  */
-static bool thin_missing(const struct kh_unit *unit, const struct kh_listed *best, bool missing)
+static bool thin_silent(const struct kh_unit *unit, const struct kh_listed *best)
 {
-	return missing && !kh_record_copy(&best->record) &&
+	return unit->region->owner->silent && !kh_record_copy(&best->record) &&
 	       kh_intervals_has(&unit->region->home->thin, unit->node.key) &&
 	       !kh_place_of(unit->region, unit->node.key);
 }
@@ -212,7 +212,9 @@ static bool rebuild(struct kh_unit *unit, bool missing)
 	best = choose_owner(unit);
 	older = !kh_record_copy(&best->record) || !(best->record.uflags & KHAZANA_UNIT_OWNED);
 	unit->token = kh_token_new(unit->region);
-	if (!kh_unit_known_lost(unit) && !thin_missing(unit, best, missing)) {
+	if (thin_silent(unit, best))
+		kh_unit_lost(unit, false);
+	if (!kh_unit_known_lost(unit)) {
 		unit->unsure = !kh_record_owned(&best->record);
 		rebuild_owner(unit, best);
 	} else if (kh_record_copy(&best->record) && !kh_perhaps_stale(unit, NULL, &best->record)) {
