@@ -171,9 +171,10 @@ static uint32_t reserve(struct kh_node *node, struct kh_op *op, struct khazana_a
 	region = kh_region_new(node, *addr, op->length, generation, &op->attr);
 	kh_key_verifier(op->key, *addr, generation, verifier);
 	kh_region_home(region, verifier);
-	if (kh_region_persist(region)) {
+	err = kh_region_persist(region);
+	if (err) {
 		kh_region_free(region);
-		return EIO;
+		return err == -ENOSPC ? ENOSPC : EIO;
 	}
 	return 0;
 }
