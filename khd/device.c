@@ -12,7 +12,6 @@
 #include "khd/device.h"
 #include "khd/log.h"
 
-#define FRAME_SHIFT 12
 #define READ_REQUESTS 64 /* taken by one read(2) */
 #define REGISTER_TRIES 50 /* a killed khd may still be going */
 
@@ -111,7 +110,7 @@ static int map_all(struct khd_device *dev)
 	if (map == MAP_FAILED)
 		return -1;
 	dev->descs = map;
-	dev->view_len = dev->reg.view_pages << FRAME_SHIFT;
+	dev->view_len = dev->reg.view_pages << KHD_FRAME_SHIFT;
 	map = mmap(NULL, dev->view_len, PROT_READ | PROT_WRITE, MAP_SHARED, dev->fd,
 		   dev->reg.view_offset);
 	if (map == MAP_FAILED)
@@ -237,7 +236,7 @@ void khd_device_command(struct khd_device *dev, struct khazana_cmd *cmds, unsign
 
 void *khd_device_frame(struct khd_device *dev, uint32_t frame, size_t len)
 {
-	size_t at = (size_t)frame << FRAME_SHIFT;
+	size_t at = (size_t)frame << KHD_FRAME_SHIFT;
 
 	return at < dev->view_len && len <= dev->view_len - at ? dev->view + at : NULL;
 }

@@ -10,6 +10,8 @@
 
 struct khd_device;
 
+#define KHD_FRAME_SHIFT 12 /* of a page frame, as the module counts them */
+
 /**
  * khd_device_open() - open the device, register as this instance's khd, map descriptors and view
  * @khd: config and loop are there; boot is set

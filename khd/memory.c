@@ -14,7 +14,6 @@
 #include "khd/log.h"
 #include "khd/memory.h"
 
-#define FRAME_SHIFT 12
 #define PRESS_NS 100000000ull /* between two notices of pressure */
 #define PRESS_TRIES 600u
 
@@ -42,10 +41,12 @@ struct khd_memory *khd_memory_open(struct khd *khd)
 	struct khd_memory *memory = calloc(1, sizeof(*memory));
 	const uint64_t bytes = khd->config.limits.memory;
 
-	if (!memory)
+	if (!memory) {
+		khd_log(KHD_ERR, "out of memory");
 		return NULL;
+	}
 	memory->khd = khd;
-	if (bytes && set(memory, bytes >> FRAME_SHIFT)) {
+	if (bytes && set(memory, bytes >> KHD_FRAME_SHIFT)) {
 		khd_log(KHD_ERR, "[limits] memory: %llu bytes are more than this machine has",
 			(unsigned long long)bytes);
 		khd_memory_close(memory);
@@ -85,7 +86,7 @@ void khd_memory_ask(struct khd *khd, uint64_t op_id, const struct kh_ctl_request
 		ret = -EOPNOTSUPP;
 		text = "this khd serves no module";
 	} else {
-		ret = resize(khd->memory, req->op.length >> FRAME_SHIFT, &text);
+		ret = resize(khd->memory, req->op.length >> KHD_FRAME_SHIFT, &text);
 	}
 	if (!ret)
 		khd_event(khd, "memory-resized", "%llu bytes of page frames",

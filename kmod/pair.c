@@ -6,9 +6,9 @@
  * both are here.  If each stays for its minimum residency only, and others want them too, one is
  * always gone when the other has come.  A thread that misses a unit with the same
  * registers as when it missed another one has made no progress in between.  Then the lower
- * of the two stays until the upper one comes: for as long as that took the last time, be the network as slow as it
- * is, and twice as long at every try.  The upper one does not stay at all while the lower one is
- * missing.  So nobody waits in a circle, and whoever has the lower one gets on.
+ * of the two stays until the upper one comes: for as long as that usually takes, however slow
+ * the network is, and twice as long at every try.  The upper one does not stay at all while the
+ * lower one is missing.  So nobody waits in a circle, and whoever has the lower one gets on.
  */
 #include <linux/jhash.h>
 #include <linux/ptrace.h>
