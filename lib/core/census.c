@@ -185,19 +185,18 @@ static bool drop_rolled(struct kh_unit *unit)
 }
 
 /*
- * Is the newest that was listed, a kept frame, perhaps older than what a silent node has?  Only one
- * node had the newest version, and nobody lists it.
+ * Is the newest that was listed a kept frame, older than what one node had?  Nobody lists that: a
+ * silent node may have it, or it went with a module.
  */
-static bool thin_silent(const struct kh_unit *unit, const struct kh_listed *best)
+static bool thin_missing(const struct kh_unit *unit, const struct kh_listed *best)
 {
-	return unit->region->owner->silent && !kh_record_copy(&best->record) &&
-	       kh_intervals_has(&unit->region->home->thin, unit->node.key) &&
-	       !kh_place_of(unit->region, unit->node.key);
+	return !kh_record_copy(&best->record) &&
+	       kh_intervals_has(&unit->region->home->thin, unit->node.key);
 }
 
 /* The highest version is the truth (R10).  Return: it may be an older one, its owner's is not
  * listed. */
-static bool rebuild(struct kh_unit *unit, bool missing)
+static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 {
 	const struct kh_listed *best, *backup, *l;
 	bool lost, older;
@@ -212,8 +211,9 @@ static bool rebuild(struct kh_unit *unit, bool missing)
 	best = choose_owner(unit);
 	older = !kh_record_copy(&best->record) || !(best->record.uflags & KHAZANA_UNIT_OWNED);
 	unit->token = kh_token_new(unit->region);
-	if (thin_silent(unit, best))
-		kh_unit_lost(unit, false);
+	if (thin_missing(unit, best) && (gone || unit->region->owner->silent) &&
+	    !kh_place_of(unit->region, unit->node.key))
+		kh_unit_lost(unit, gone);
 	if (!kh_unit_known_lost(unit)) {
 		unit->unsure = !kh_record_owned(&best->record);
 		rebuild_owner(unit, best);
@@ -436,7 +436,7 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 	struct kh_home *home = region->home;
 	const struct kh_intervals *missed;
 	struct kh_hnode *n;
-	bool older = false;
+	bool older = false, thin = false;
 
 	home->recovering = false;
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
@@ -452,11 +452,15 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 		end_doubt(region);
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
+		bool was_thin = kh_intervals_has(&home->thin, unit->node.key);
 
-		if (unit->listed_count)
-			older |= rebuild(unit, missing) && unit->doubted;
+		if (!unit->listed_count || !rebuild(unit, missing, gone))
+			continue;
+		older |= unit->doubted;
+		/* It may go on from a frame that is older than what went with a module. */
+		thin |= gone && was_thin;
 	}
-	if (!missing && older)
+	if (thin || (!missing && older))
 		poison_all(region);
 	if (silent || (missing && !home->place_count)) {
 		home->rolled = kh_token_new(region);

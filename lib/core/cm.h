@@ -18,7 +18,7 @@
 /**
  * struct kh_cm_ops - a consistency manager
  * @name: what a region's attribute "protocol" says
- * @leased: rights end with their holder's lease
+ * @untracked: grants leave copies of others behind that nobody writes down: a FREE asks every node
  * @fault: required.  A request is at its turn, also again after its asker repeated it.  Revokes
  *	and fetches may be asked for; answers with a grant, now or from @message, or refuses
  * @message: required.  The last revoke that @fault asked for is answered
@@ -27,7 +27,7 @@
  */
 struct kh_cm_ops {
 	const char *name;
-	bool leased;
+	bool untracked;
 	void (*fault)(struct kh_unit *unit, struct kh_service *s);
 	void (*message)(struct kh_unit *unit, struct kh_service *s);
 	void (*evict)(struct kh_unit *unit, kh_node_id party);

@@ -141,7 +141,6 @@ static const char *crew_check(const struct kh_unit *unit)
 
 const struct kh_cm_ops kh_cm_crew = {
 	.name = "crew",
-	.leased = true,
 	.fault = crew_fault,
 	.message = crew_message,
 	.check = crew_check,

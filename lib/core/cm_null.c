@@ -49,6 +49,7 @@ static void null_message(struct kh_unit *unit, struct kh_service *s)
 
 const struct kh_cm_ops kh_cm_null = {
 	.name = "null",
+	.untracked = true,
 	.fault = null_fault,
 	.message = null_message,
 };

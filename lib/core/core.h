@@ -66,6 +66,7 @@
 #define KH_STORE_WAIT (2000 * KH_MS) /* for a unit to come to its place; then it is tried again */
 #define KH_STORE_AGAIN (100 * KH_MS)
 #define KH_KEEPS_MAX 4096u /* commands of the page store under way */
+#define KH_UNITS_KEPT 65536u /* default of kh_node_config.units_kept */
 
 /* Errors that a test host can plant. */
 enum kh_plant {
@@ -119,6 +120,7 @@ enum kh_stat {
 	KH_STAT_UNITS_STORED,
 	KH_STAT_UNITS_LOADED,
 	KH_STAT_STORE_ERRORS,
+	KH_STAT_RECORDS_PRUNED,
 	KH_STAT_COUNT,
 };
 
@@ -245,6 +247,8 @@ struct kh_node {
 	struct kh_hash calls; /* struct kh_call, made here */
 	struct kh_hash demands; /* struct kh_demand with a REVOKE under way, by cookie */
 	struct kh_hash keeps; /* struct kh_keep: commands of the page store, by id */
+	unsigned int keep_puts; /* of them: PUT */
+	unsigned int keeps_waiting; /* of them: for another one */
 	struct kh_list fences; /* struct kh_fence: what homes told this node to refuse */
 	struct kh_list lookups;
 	uint8_t *scratch; /* a received message, aligned */
@@ -396,7 +400,9 @@ struct kh_served;
 /* home.c */
 struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit);
 struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit);
+struct kh_unit *kh_unit_known(struct kh_region *region, uint64_t unit);
 void kh_unit_free(struct kh_unit *unit);
+void kh_unit_prune(struct kh_unit *unit);
 bool kh_holder_valid(const struct kh_unit *unit, const struct kh_holder *holder);
 struct kh_holder *kh_unit_copy(struct kh_unit *unit, kh_node_id party);
 struct kh_holder *kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token);
@@ -498,6 +504,7 @@ void kh_flush_tick(struct kh_node *node);
 bool kh_keep_call(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		  const struct kh_wire_call *call);
 void kh_keep_stored(struct kh_node *node, uint64_t id, const struct kh_store_result *result);
+void kh_keep_gone(struct kh_node *node, const struct kh_peer *from, const struct kh_wire_head *h);
 void kh_keep_free(struct kh_node *node);
 kh_handler kh_on_store, kh_on_look, kh_on_load;
 

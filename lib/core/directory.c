@@ -240,6 +240,7 @@ void kh_on_gone(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	struct kh_region *region = kh_region_of(node, h);
 	struct khazana_cmd cmd = { .op = KHAZANA_CMD_REGION_DEL, .flags = KHAZANA_CMDF_FORCE };
 
+	kh_keep_gone(node, from, h);
 	if (!region || region->home_id != from->id)
 		return;
 	kh_ask_fail_all(region, ENOENT);

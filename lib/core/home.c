@@ -138,12 +138,16 @@ void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	}
 }
 
-/* Can somebody be asked for the unit, if its backup is given up? */
-static bool within_reach(const struct kh_unit *unit)
+/* Can somebody be asked for the unit, if @party gives up its kept frame? */
+static bool is_dispensable(const struct kh_unit *unit, kh_node_id party)
 {
 	const struct kh_peer *owner = kh_peer_find(unit->region->owner, unit->owner.party);
 
-	return !owner || owner->self || owner->connected;
+	if (unit->owner.party)
+		return !owner || owner->self || owner->connected;
+	/* Of a lost unit it may be the last one. */
+	return unit->backup.party != party ||
+	       (unit->stored_known && unit->stored >= unit->backup_version);
 }
 
 void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
@@ -159,7 +163,7 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 	/* The frame of a node whose lease was over may be all that is left of its stores. */
 	judged = from->census && kh_grantee_valid(node, region, from->id);
 	for (i = 0; i < h->count; i++, e++) {
-		struct kh_unit *unit = kh_unit_find(region, e->unit);
+		struct kh_unit *unit = kh_unit_known(region, e->unit);
 		struct kh_holder *copy = unit ? kh_unit_copy(unit, from->id) : NULL;
 
 		if (!unit)
@@ -171,7 +175,7 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 		kh_count(node, KH_STAT_EVICTIONS);
 		if (e->flags & KH_EVICT_BACKUP) {
 			if (unit->busy || unit->owner.party == from->id || !judged ||
-			    !within_reach(unit))
+			    !is_dispensable(unit, from->id))
 				continue;
 			if (unit->backup.party == from->id)
 				unit->backup = (struct kh_holder){ 0 };
@@ -189,6 +193,7 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 		}
 		if (region->home->cm->evict)
 			region->home->cm->evict(unit, from->id);
+		kh_unit_prune(unit);
 	}
 }
 
@@ -203,7 +208,7 @@ void kh_on_hask(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	    !kh_grantee_valid(node, region, from->id))
 		return;
 	for (i = 0; i < h->count; i++, e++) {
-		struct kh_unit *unit = kh_unit_find(region, e->unit);
+		struct kh_unit *unit = kh_unit_known(region, e->unit);
 
 		if (!unit || unit->token < e->token)
 			continue;

@@ -101,6 +101,8 @@ struct kh_unit {
 	uint32_t owner_right;
 	bool fresh; /* the owner took it virgin, nobody has seen it since */
 	bool granted; /* since this home runs */
+	bool pruned; /* it had a record; what its place has was the truth then, and nobody was asked
+			yet */
 	struct kh_holder backup;
 	uint64_t backup_version;
 	bool guarded; /* it had a backup */
@@ -187,6 +189,7 @@ struct kh_home {
 	uint32_t roll_count;
 	uint64_t roll_mark; /* last census that began before the newest of them */
 	struct kh_hash units;
+	struct kh_intervals pruned; /* units whose records are gone: their places know all of them */
 	struct kh_list busy;
 	struct kh_place *places; /* READY, in ascending order, disjoint */
 	uint32_t place_count;

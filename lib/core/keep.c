@@ -10,6 +10,8 @@
  * A home that asks because it lost sight of a FLUSH raises a fence: what still comes of that is
  * refused, and what has come is written before the answer.
  *
+ * Where this node knows the region, only its home is obeyed.
+ *
  * The store knows no protocol and this file no directory: what is asked is done, and said to
  * whom it concerns if he is still there.
  */
@@ -44,9 +46,10 @@ struct kh_keep {
 	struct kh_store_cmd cmd;
 };
 
-/* What the home of a region told this node to refuse. */
+/* What the home of a region told this node to refuse; as long as there is the region. */
 struct kh_fence {
 	struct kh_list node;
+	kh_node_id home;
 	struct khazana_addr region;
 	uint64_t generation;
 	uint64_t token; /* STOREs below it */
@@ -63,7 +66,8 @@ static struct kh_fence *fence_of(struct kh_node *node, const struct kh_wire_head
 	return NULL;
 }
 
-static void fence_raise(struct kh_node *node, const struct kh_wire_head *h, uint64_t token)
+static void fence_raise(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
+			uint64_t token)
 {
 	struct kh_fence *fence = fence_of(node, h);
 
@@ -73,8 +77,37 @@ static void fence_raise(struct kh_node *node, const struct kh_wire_head *h, uint
 		fence->generation = h->generation;
 		kh_list_add(&node->fences, &fence->node);
 	}
+	fence->home = from->id;
 	if (fence->token < token)
 		fence->token = token;
+}
+
+static void fence_free(struct kh_fence *fence)
+{
+	kh_list_del(&fence->node);
+	free(fence);
+}
+
+/**
+ * kh_keep_gone() - @from says that a region is no more
+ */
+void kh_keep_gone(struct kh_node *node, const struct kh_peer *from, const struct kh_wire_head *h)
+{
+	struct kh_fence *fence = fence_of(node, h);
+
+	if (fence && fence->home == from->id)
+		fence_free(fence);
+}
+
+/* Is @home not the region's home, as far as this node knows? */
+static bool is_stranger(struct kh_node *node, const struct kh_wire_head *h, kh_node_id home)
+{
+	const struct kh_region *region = kh_region_of(node, h);
+
+	if (!region || !region->home_id || region->home_id == home)
+		return false;
+	kh_count(node, KH_STAT_PROTOCOL_ERRORS);
+	return true;
 }
 
 static void answer_stored(struct kh_node *node, const struct kh_keep *k, enum kh_wire_stage stage,
@@ -161,7 +194,7 @@ static uint64_t comes_first(const struct kh_node *node, const struct kh_keep *k)
 {
 	struct kh_hnode *n;
 
-	if (k->code != KH_STORE_LOOK && !is_space(k))
+	if (!is_space(k) && (k->code != KH_STORE_LOOK || !node->keep_puts))
 		return 0;
 	for (n = kh_hash_first(&node->keeps); n; n = kh_hash_next(&node->keeps, n))
 		if (n->key < k->node.key && goes_behind(k, kh_container(n, struct kh_keep, node)))
@@ -181,13 +214,16 @@ static bool keep_begin(struct kh_node *node, const struct kh_keep *k, struct kh_
 	keep = kh_zalloc(sizeof(*keep));
 	*keep = *k;
 	kh_hash_add(&node->keeps, &keep->node, ++node->next_keep);
+	node->keep_puts += k->code == KH_STORE_PUT;
 	cmd->id = keep->node.key;
 	cmd->code = k->code;
 	cmd->region = (struct khazana_addr){ k->head.region_hi, k->head.region_lo };
 	cmd->region_generation = k->head.generation;
 	keep->cmd = *cmd;
 	keep->waits = comes_first(node, keep);
-	if (!keep->waits)
+	if (keep->waits)
+		node->keeps_waiting++;
+	else
 		node->ops->store(node->host, cmd);
 	return true;
 }
@@ -197,14 +233,17 @@ static void keep_go(struct kh_node *node, uint64_t id)
 {
 	struct kh_hnode *n;
 
-	for (n = kh_hash_first(&node->keeps); n; n = kh_hash_next(&node->keeps, n)) {
+	for (n = kh_hash_first(&node->keeps); node->keeps_waiting && n;
+	     n = kh_hash_next(&node->keeps, n)) {
 		struct kh_keep *k = kh_container(n, struct kh_keep, node);
 
 		if (k->waits != id)
 			continue;
 		k->waits = comes_first(node, k);
-		if (!k->waits)
-			node->ops->store(node->host, &k->cmd);
+		if (k->waits)
+			continue;
+		node->keeps_waiting--;
+		node->ops->store(node->host, &k->cmd);
 	}
 }
 
@@ -235,6 +274,8 @@ void kh_on_store(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 				    .data = data };
 	const struct kh_fence *fence;
 
+	if (is_stranger(node, h, e->home))
+		return;
 	fence = fence_of(node, h);
 	if (fence && e->token < fence->token)
 		refuse(node, &keep, EAGAIN);
@@ -248,8 +289,10 @@ static void look(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 	const struct kh_wire_look *e = kh_entries(h);
 	uint32_t i;
 
+	if (is_stranger(node, h, from->id))
+		return;
 	/* Nothing of an earlier home's is to come after its successor asked. */
-	fence_raise(node, h, h->epoch << KH_TOKEN_SHIFT);
+	fence_raise(node, from, h, h->epoch << KH_TOKEN_SHIFT);
 	for (i = 0; i < h->count; i++, e++) {
 		const struct kh_keep keep = { .code = code,
 					      .peer = from->id,
@@ -264,7 +307,7 @@ static void look(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 					    .generation = e->generation };
 
 		if (e->flags & KH_LOOK_FENCE)
-			fence_raise(node, h, e->token);
+			fence_raise(node, from, h, e->token);
 		keep_begin(node, &keep, &cmd);
 	}
 }
@@ -302,6 +345,10 @@ bool kh_keep_call(struct kh_node *node, struct kh_peer *from, const struct kh_wi
 	    (call->length & ((1ull << call->unit_shift) - 1)) ||
 	    (call->addr_lo & ((1ull << call->unit_shift) - 1))) {
 		refuse(node, &keep, EINVAL);
+		return true;
+	}
+	if (is_stranger(node, h, from->id)) {
+		refuse(node, &keep, EPERM);
 		return true;
 	}
 	cmd.units = call->length >> call->unit_shift;
@@ -358,6 +405,7 @@ void kh_keep_stored(struct kh_node *node, uint64_t id, const struct kh_store_res
 		answer_result(node, k, result->error);
 	}
 	kh_hash_del(&node->keeps, &k->node);
+	node->keep_puts -= k->code == KH_STORE_PUT;
 	if (k->code == KH_STORE_PUT || is_space(k))
 		keep_go(node, id);
 	free(k);
@@ -372,10 +420,6 @@ void kh_keep_free(struct kh_node *node)
 		free(kh_container(n, struct kh_keep, node));
 	}
 	kh_hash_free(&node->keeps);
-	while (!kh_list_empty(&node->fences)) {
-		struct kh_fence *fence = kh_list_first(&node->fences, struct kh_fence, node);
-
-		kh_list_del(&fence->node);
-		free(fence);
-	}
+	while (!kh_list_empty(&node->fences))
+		fence_free(kh_list_first(&node->fences, struct kh_fence, node));
 }

@@ -189,6 +189,7 @@ struct kh_node *kh_node_create(const struct kh_node_config *config, const struct
 	node->config.drift_ppm = config->drift_ppm ? config->drift_ppm : 10000;
 	node->config.zap_budget_ms = config->zap_budget_ms ? config->zap_budget_ms : 200;
 	node->config.flush_ms = config->flush_ms ? config->flush_ms : KH_FLUSH_MS;
+	node->config.units_kept = config->units_kept ? config->units_kept : KH_UNITS_KEPT;
 	node->ops = ops;
 	node->host = host;
 	node->now = now;

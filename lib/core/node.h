@@ -130,6 +130,8 @@ struct kh_store_result {
  * @plant: name of a planted bug (test builds of the host only), or NULL
  * @store: the host has a page store
  * @flush_ms: bound of asynchronous flushing by a home, 0 means 5000
+ * @units_kept: records of a region's units that its directory keeps although nobody holds the unit
+ *and its store knows as much, 0 means 65536
  */
 struct kh_node_config {
 	kh_node_id id;
@@ -145,6 +147,7 @@ struct kh_node_config {
 	const char *plant;
 	bool store;
 	uint32_t flush_ms;
+	uint32_t units_kept;
 };
 
 /* Client operations: libkhazana and khadm through the host's control socket. */

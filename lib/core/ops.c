@@ -510,6 +510,7 @@ static const char *const stat_names[KH_STAT_COUNT] = {
 	[KH_STAT_UNITS_STORED] = "units_stored",
 	[KH_STAT_UNITS_LOADED] = "units_loaded",
 	[KH_STAT_STORE_ERRORS] = "store_errors",
+	[KH_STAT_RECORDS_PRUNED] = "records_pruned",
 };
 
 /* Names of messages in counters: "sent_" or "received_" and the kind. */

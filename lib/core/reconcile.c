@@ -259,11 +259,31 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 	}
 }
 
+/*
+ * When its record was pruned nobody was entitled to the unit but its place, and nobody asked for it
+ * since: what a node still has is old, or was rolled back.
+ */
+static void reconcile_pruned(struct kh_unit *unit, const struct kh_peer *peer,
+			     const struct kh_wire_record *r)
+{
+	uint64_t version = kh_record_copy(r) ? r->version : r->version_handoff;
+	bool lost = kh_unit_rolled(unit, version) == KH_ROLLED;
+
+	if (kh_record_copy(r) || (kh_record_handoff(r) && lost))
+		kh_verdict(unit, peer->id, r->token, lost ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+	else if (kh_record_handoff(r))
+		kh_unit_release(unit, peer->id);
+}
+
 /* What a node holds beside what the directory says of it. */
 void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r)
 {
 	struct kh_service *s = unit->busy;
 
+	if (unit->pruned) {
+		reconcile_pruned(unit, peer, r);
+		return;
+	}
 	if (s && !s->call && s->asker == peer->id && s->token && s->token == r->token &&
 	    kh_record_copy(r)) {
 		if (kh_request_of(peer, s->request))

@@ -113,6 +113,7 @@ void kh_region_free(struct kh_region *region)
 		kh_intervals_free(&region->home->lost);
 		kh_intervals_free(&region->home->doubt);
 		kh_intervals_free(&region->home->thin);
+		kh_intervals_free(&region->home->pruned);
 		free(region->home);
 	}
 	kh_list_del(&region->node);

@@ -176,6 +176,7 @@ void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source
 	s->grant_sent = true;
 	s->owned = owned;
 	unit->granted = true;
+	unit->pruned = false;
 	e = kh_out(node, kh_peer_find(node, s->asker), KH_WIRE_GRANT, &head);
 	e->unit = unit->node.key;
 	e->token = s->token;
@@ -208,15 +209,19 @@ static void free_ready(struct kh_unit *unit, struct kh_service *s)
  */
 static void run_free(struct kh_unit *unit, struct kh_service *s)
 {
-	kh_node_id parties[KH_NODES_MAX + 1];
+	struct kh_node *node = unit->region->owner;
+	kh_node_id parties[2 * KH_NODES_MAX + 1];
 	bool keep = !kh_unit_backed(unit);
 	unsigned int i, n = 0;
 
 	for (i = 0; i < unit->copy_count; i++)
-		if (i || !kh_planted(unit->region->owner, KH_PLANT_FREE_COPY))
+		if (i || !kh_planted(node, KH_PLANT_FREE_COPY))
 			parties[n++] = unit->copies[i].party;
 	if (kh_holder_valid(unit, &unit->owner))
 		parties[n++] = unit->owner.party;
+	for (i = 0; unit->region->home->cm->untracked && i < node->peer_count; i++)
+		if (kh_grantee_valid(node, unit->region, node->peers[i].id))
+			parties[n++] = node->peers[i].id;
 	for (i = 0; i < n; i++) {
 		kh_cm_revoke(unit, s, parties[i], keep ? KH_INV_KEEP : 0);
 		if (unit->owner.party)

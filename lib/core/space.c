@@ -230,6 +230,8 @@ static void allocate_end(struct kh_node *node, struct kh_served *served)
 		kh_intervals_free(&back);
 		if (!kh_region_persist(region))
 			kh_place_go(region);
+		else
+			kh_place_later(region);
 	}
 	kh_served_end(node, served, error);
 }

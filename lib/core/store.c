@@ -348,6 +348,9 @@ static void found(struct kh_unit *unit, const struct kh_wire_stored *e)
 		storing_set(unit, KH_STORING_AGAIN, node->now);
 	unit->stored = kh_planted(node, KH_PLANT_NO_LOOK) ? 0 : e->version;
 	unit->stored_known = true;
+	if (unit->pruned)
+		unit->seen = unit->stored;
+	unit->pruned = false;
 	kh_unit_judge(unit, unit->stored > unit->version);
 	if (!unit->owner.party && !unit->copy_count && unit->version < unit->stored)
 		unit->version = unit->stored;

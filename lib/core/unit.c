@@ -11,6 +11,14 @@ struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit)
 	return kh_hash_entry(kh_hash_find(&region->home->units, unit), struct kh_unit, node);
 }
 
+/* The unit's record, also if it was pruned; NULL if there never was one since this home runs. */
+struct kh_unit *kh_unit_known(struct kh_region *region, uint64_t unit)
+{
+	if (kh_intervals_has(&region->home->pruned, unit))
+		return kh_unit_get(region, unit);
+	return kh_unit_find(region, unit);
+}
+
 struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
 {
 	const struct kh_place *place = kh_place_of(region, unit);
@@ -28,6 +36,12 @@ struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
 	kh_list_init(&u->flushers);
 	/* Nothing is stored in what was allocated since this khd runs, but by this directory. */
 	u->stored_known = place && place->generation >= region->owner->generation_first;
+	if (kh_intervals_has(&region->home->pruned, unit)) {
+		kh_intervals_remove(&region->home->pruned, unit, unit + 1);
+		u->pruned = u->granted = true;
+		u->stored_known = false;
+		u->token = kh_token_new(region);
+	}
 	kh_hash_add(&region->home->units, &u->node, unit);
 	return u;
 }
@@ -49,6 +63,43 @@ void kh_unit_free(struct kh_unit *unit)
 	free(unit->dones);
 	free(unit->listed);
 	free(unit);
+}
+
+/* Does nobody hold the unit, and does its place know all that the record says? */
+static bool is_only_stored(const struct kh_unit *unit)
+{
+	if (unit->owner.party || unit->backup.party || unit->copy_count || unit->busy ||
+	    unit->waiting_count || unit->listed_count || unit->storing != KH_STORING_NOT)
+		return false;
+	if (!kh_list_empty(&unit->dirty_node) || !kh_list_empty(&unit->flushers))
+		return false;
+	if (unit->pruned)
+		return !unit->looking;
+	return unit->stored_known && unit->stored == unit->version &&
+	       unit->rolled <= unit->version && !unit->flush_out && !unit->unsure &&
+	       !unit->unjudged && !unit->doubted && !kh_unit_known_lost(unit) &&
+	       !kh_intervals_has(&unit->region->home->thin, unit->node.key);
+}
+
+/**
+ * kh_unit_prune() - a holder gave the unit up: its record goes, if it need not be kept
+ * @unit: perhaps gone afterwards
+ *
+ * So that a home's memory follows what nodes cache, not what is stored: beyond
+ * kh_node_config.units_kept records of a region, those go that say no more than the unit's place
+ * does.  Who asks next waits for a LOOK.
+ */
+void kh_unit_prune(struct kh_unit *unit)
+{
+	struct kh_home *home = unit->region->home;
+	uint64_t number = unit->node.key;
+
+	if (home->units.count <= unit->region->owner->config.units_kept ||
+	    !kh_place_of(unit->region, number) || !is_only_stored(unit))
+		return;
+	kh_intervals_add(&home->pruned, number, number + 1);
+	kh_count(unit->region->owner, KH_STAT_RECORDS_PRUNED);
+	kh_unit_free(unit);
 }
 
 bool kh_holder_valid(const struct kh_unit *unit, const struct kh_holder *holder)

@@ -111,6 +111,9 @@ static void on_reply(void *host, uint64_t op_id, const struct kh_op_result *resu
 	copy = *op;
 	op->id = 0;
 	if (copy.region == SIM_REGIONS) { /* the simulator's own question */
+		for (i = 0; i < result->counter_count; i++)
+			if (!strcmp(result->counters[i].name, "records_pruned"))
+				h->sim->stats.pruned += result->counters[i].value;
 		h->page_valid = !result->error && result->page;
 		if (h->page_valid)
 			h->page = *result->page;
@@ -381,6 +384,7 @@ static void start_node(struct host *h)
 		.plant = sim->cfg.plant,
 		.store = h->store != NULL,
 		.flush_ms = h->flush_ms,
+		.units_kept = 1 + h->flush_ms % 3, /* regions are small */
 	};
 	h->node = kh_node_create(&h->config, &host_ops, h, host_clock(h));
 	memcpy(h->peers, peers, sizeof(peers));
@@ -605,11 +609,22 @@ void host_create_all(struct sim *sim)
 	sim_in(sim, 50 * MS, setup_begin, 0, 0);
 }
 
+/* What only the node itself counts. */
+static void count_own(struct host *h)
+{
+	const struct kh_op op = { .code = KH_OP_STATS };
+	struct host_op *slot;
+
+	if (host_running(h) && (slot = new_op(h, op.code, SIM_REGIONS)))
+		kh_node_op(h->node, slot->id, &op, host_clock(h));
+}
+
 void host_destroy(struct host *h)
 {
 	struct blob *blob;
 	unsigned int i;
 
+	count_own(h);
 	h->on_death = NULL;
 	host_crash(h);
 	if (h->module)

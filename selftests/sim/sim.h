@@ -109,7 +109,8 @@ struct sim_config {
 	X(power_cuts)            \
 	X(frees)                 \
 	X(no_memory)             \
-	X(prefetched)
+	X(prefetched)            \
+	X(pruned)
 
 struct sim_stats {
 #define X(name) uint64_t name;
