@@ -11,7 +11,7 @@
 #include <string.h>
 #include "core.h"
 
-#define BLOB_VERSION 2
+#define BLOB_VERSION 3
 
 struct space_blob {
 	struct kh_blob blob;

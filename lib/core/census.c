@@ -273,6 +273,12 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 	return older;
 }
 
+static void save(struct kh_region *region, const char *what)
+{
+	if (kh_region_persist(region))
+		kh_event(region->owner, "persist", "%s could not be written down", what);
+}
+
 /* Tell @peer that its programs may have seen what units of the region do not go on from. */
 static void poison(struct kh_region *region, struct kh_peer *peer)
 {
@@ -288,7 +294,8 @@ static void poison_owed(struct kh_node *node, struct kh_peer *peer)
 	struct kh_region *region;
 
 	kh_list_each (region, &node->regions, node)
-		if (region->home && !peer->lost && region->home->untold >> (peer - node->peers) & 1)
+		if (region->home && !peer->lost &&
+		    kh_intervals_has(&region->home->untold, peer->id))
 			poison(region, peer);
 }
 
@@ -301,21 +308,26 @@ static void poison_all(struct kh_region *region)
 	for (i = 0; i < node->peer_count; i++) {
 		if (node->peers[i].lost)
 			continue;
-		region->home->untold |= 1ull << i;
+		kh_intervals_add(&region->home->untold, node->peers[i].id,
+				 node->peers[i].id + 1ull);
 		if (node->peers[i].census)
 			poison(region, &node->peers[i]);
 	}
+	save(region, "who must hear of a loss");
 }
 
-/* Everybody has been heard: what nobody listed nobody has, and the newest frame is the truth. */
-static void end_doubt(struct kh_region *region)
+/*
+ * Everybody has been heard: what nobody listed nobody has, and the newest frame is the truth.
+ * Return: that there was a doubt must be written off, not before what comes of it is written down.
+ */
+static bool end_doubt(struct kh_region *region)
 {
 	struct kh_hash *units = &region->home->units;
 	struct kh_hnode *n;
 	bool older = false;
 
 	if (!region->home->doubt.count)
-		return;
+		return false;
 	for (n = kh_hash_first(units); n; n = kh_hash_next(units, n)) {
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
 
@@ -333,8 +345,7 @@ static void end_doubt(struct kh_region *region)
 	if (older)
 		poison_all(region);
 	kh_intervals_remove(&region->home->doubt, 0, region->units);
-	if (kh_region_persist(region))
-		kh_event(region->owner, "persist", "what is found could not be written down");
+	return true;
 }
 
 /* A module is a new one: what a silent node may have had may have been there. */
@@ -348,8 +359,7 @@ static void doubt_gone(struct kh_region *region)
 	for (i = 0; i < home->doubt.count; i++)
 		kh_intervals_add(&home->lost, home->doubt.items[i].start, home->doubt.items[i].end);
 	kh_intervals_remove(&home->doubt, 0, region->units);
-	if (kh_region_persist(region))
-		kh_event(region->owner, "persist", "what is lost could not be written down");
+	save(region, "what is lost");
 }
 
 void kh_doubt_gone(struct kh_node *node)
@@ -436,7 +446,7 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 	struct kh_home *home = region->home;
 	const struct kh_intervals *missed;
 	struct kh_hnode *n;
-	bool older = false, thin = false;
+	bool older = false, thin = false, found = false;
 
 	home->recovering = false;
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
@@ -449,7 +459,7 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 	if (gone)
 		doubt_gone(region);
 	else if (!missing)
-		end_doubt(region);
+		found = end_doubt(region);
 	for (n = kh_hash_first(&home->units); n; n = kh_hash_next(&home->units, n)) {
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
 		bool was_thin = kh_intervals_has(&home->thin, unit->node.key);
@@ -462,6 +472,8 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 	}
 	if (thin || (!missing && older))
 		poison_all(region);
+	else if (found)
+		save(region, "what is found");
 	if (silent || (missing && !home->place_count)) {
 		home->rolled = kh_token_new(region);
 		unlisted_rolled(home);
@@ -476,8 +488,7 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 		if (unit->owner.party)
 			kh_unit_found(unit);
 	}
-	if (kh_region_persist(region))
-		kh_event(region->owner, "persist", "what is lost could not be written down");
+	save(region, "what is lost");
 }
 
 /* Has every peer told what it holds, heard what is lost of that, and holds a lease since? */
@@ -550,9 +561,12 @@ static void recovery_finish(struct kh_node *node)
 	kh_list_each (region, &node->regions, node)
 		if (region->home && region->home->recovering)
 			rebuild_region(region, missing, silent, gone);
-	for (i = 0; i < node->peer_count; i++)
-		if (node->peers[i].census)
-			judged(node, &node->peers[i]);
+	for (i = 0; i < node->peer_count; i++) {
+		if (!node->peers[i].census)
+			continue;
+		poison_owed(node, &node->peers[i]);
+		judged(node, &node->peers[i]);
+	}
 	kh_thin_save(node);
 	for (i = 0; i < node->peer_count; i++)
 		kh_boots_learn(node, &node->peers[i]);
@@ -603,6 +617,15 @@ static void on_judged(struct kh_node *node, struct kh_peer *home, uint64_t id)
 	kh_report_hask(node, home);
 }
 
+/* @peer's programs know that what they may have seen is gone. */
+static void region_told(struct kh_region *region, const struct kh_peer *peer)
+{
+	if (!kh_intervals_has(&region->home->untold, peer->id))
+		return;
+	kh_intervals_remove(&region->home->untold, peer->id, peer->id + 1ull);
+	save(region, "who heard of a loss");
+}
+
 /* @peer knows which of its stores are lost. */
 static void on_heard(struct kh_node *node, struct kh_peer *peer)
 {
@@ -612,7 +635,7 @@ static void on_heard(struct kh_node *node, struct kh_peer *peer)
 	kh_list_each (region, &node->regions, node) {
 		if (!region->home)
 			continue;
-		region->home->untold &= ~(1ull << (peer - node->peers));
+		region_told(region, peer);
 		if (!region->home->recovering && all_heard(node, region))
 			kh_rolls_end(region);
 	}
@@ -655,8 +678,8 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 	if (node->silent)
 		return;
 	kh_list_each (region, &node->regions, node)
-		if (region->home)
-			end_doubt(region);
+		if (region->home && end_doubt(region))
+			save(region, "what is found");
 }
 
 /* This khd begins: its regions' directories are empty (R17). */

@@ -181,7 +181,8 @@ struct kh_home {
 	/* EIO where the directory knows nothing; persisted. */
 	struct kh_intervals lost; /* the module that had it is gone */
 	struct kh_intervals doubt; /* a silent node may have it */
-	uint64_t untold; /* bits: peers whose programs may have seen what is gone, and do not know */
+	struct kh_intervals
+		untold; /* node ids: their programs may have seen what is gone; persisted */
 	struct kh_intervals thin; /* one frame, where there were two; persisted */
 	bool unsaved; /* the sets above changed */
 	uint64_t rolled; /* of units that nobody listed, see struct kh_unit */

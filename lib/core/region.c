@@ -8,7 +8,8 @@
 #include <string.h>
 #include "cm.h"
 
-#define REGION_SETS 4 /* allocated, lost, doubt, thin */
+#define REGION_SETS 5 /* allocated, lost, doubt, thin; untold (node ids) */
+#define REGION_UNIT_SETS 4 /* those of units */
 
 struct region_blob {
 	struct kh_blob blob;
@@ -114,6 +115,7 @@ void kh_region_free(struct kh_region *region)
 		kh_intervals_free(&region->home->doubt);
 		kh_intervals_free(&region->home->thin);
 		kh_intervals_free(&region->home->pruned);
+		kh_intervals_free(&region->home->untold);
 		free(region->home);
 	}
 	kh_list_del(&region->node);
@@ -279,13 +281,14 @@ static void blob_key(const struct kh_region *region, char key[64])
 		 (unsigned long long)region->start.lo, (unsigned long long)region->generation);
 }
 
-/* The sets of units that are written down, in their order. */
+/* The sets that are written down, in their order. */
 static void region_sets(struct kh_home *home, struct kh_intervals *sets[REGION_SETS])
 {
 	sets[0] = &home->allocated;
 	sets[1] = &home->lost;
 	sets[2] = &home->doubt;
 	sets[3] = &home->thin;
+	sets[4] = &home->untold;
 }
 
 /* Write down what makes this node the region's home. */
@@ -392,7 +395,7 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 	region_sets(region->home, sets);
 	for (set = 0, item = b->items; set < REGION_SETS; set++)
 		for (i = 0; i < b->sets[set]; i++, item++)
-			if (item->end <= region->units)
+			if (item->end <= region->units || set >= REGION_UNIT_SETS)
 				kh_intervals_add(sets[set], item->start, item->end);
 	region->home->rolls = kh_zalloc((b->rolls + 1) * sizeof(struct kh_roll));
 	region->home->roll_count = b->rolls;

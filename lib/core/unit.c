@@ -239,6 +239,9 @@ static void roll_back(struct kh_unit *unit, struct kh_holder owner, uint64_t ver
 	unit->owner_right = KHAZANA_RIGHT_NONE;
 	unit->version = version;
 	unit->fresh = false;
+	/* A backup whose lease is over may hold what is given up: it hears that when it is back. */
+	if (unit->backup_version > version)
+		unit->backup = (struct kh_holder){ 0 };
 	kh_count(node, KH_STAT_UNITS_LOST);
 	kh_event(node, "rollback", "unit %llu of %llx:%llx goes on %s",
 		 (unsigned long long)unit->node.key, (unsigned long long)unit->region->start.hi,
