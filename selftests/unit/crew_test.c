@@ -301,6 +301,24 @@ static void null_gives_the_owners_contents_of_the_moment(void **state)
 	assert_int_equal(host_load(&c->hosts[0], 0), 3);
 }
 
+static void null_frees_copies_that_nobody_wrote_down(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1], *b = &c->hosts[2];
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 1);
+	assert_int_equal(host_want(b, 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, WRITE, 0), 0);
+	assert_int_equal(b->units[0].page.right, READ);
+	assert_int_equal(host_op(a, &op), 0);
+	assert_int_equal(a->units[0].page.right, KHAZANA_RIGHT_NONE);
+	assert_int_equal(b->units[0].page.right, KHAZANA_RIGHT_NONE);
+	assert_int_equal(host_want(b, 0, 1, READ, 0), ENXIO);
+}
+
 static void bad_operations_have_their_errnos(void **state)
 {
 	struct cluster *c = *state;
@@ -416,6 +434,8 @@ int test_crew(void)
 		TEST(free_is_all_or_nothing),
 		TEST(free_of_a_dead_nodes_unit_frees_the_others_too),
 		cmocka_unit_test_setup_teardown(null_gives_the_owners_contents_of_the_moment,
+						setup_null, teardown),
+		cmocka_unit_test_setup_teardown(null_frees_copies_that_nobody_wrote_down,
 						setup_null, teardown),
 		TEST(bad_operations_have_their_errnos),
 		TEST(a_region_in_use_is_not_unreserved),
