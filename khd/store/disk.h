@@ -63,7 +63,7 @@ struct khd_disk_io {
 	void *backend[12]; /* the backend's own */
 };
 
-#define KHD_DISK_IOVS 64u
+#define KHD_DISK_IOVS 128u
 
 /**
  * struct khd_job - work that blocks: reads and writes of the index

@@ -153,8 +153,12 @@ static struct khd_write *new_write(struct khd_store *store)
 	} else {
 		w = malloc(sizeof(*w));
 	}
-	if (w)
-		memset(w, 0, sizeof(*w));
+	if (w) { /* its arrays are long, and filled in as it goes */
+		w->io = (struct khd_disk_io){ 0 };
+		w->next = NULL;
+		w->count = 0;
+		w->bytes = 0;
+	}
 	return w;
 }
 

@@ -33,7 +33,7 @@
 
 typedef unsigned __int128 khd_u128;
 
-#define KHD_MERGE 16u /* slots in one write */
+#define KHD_MERGE 64u /* slots in one write */
 #define KHD_LOOKUPS 64u /* keys in one job */
 #define KHD_UNITS_CLEAN 16384u /* known units that are kept although the index has them */
 #define KHD_CHECKPOINT_NS 30000000000ull /* from a change until it is in the index, at most */
