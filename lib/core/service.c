@@ -598,7 +598,8 @@ void kh_owed_answered(struct kh_unit *unit, struct kh_service *s, struct kh_owed
 		unit->owner_right = KHAZANA_RIGHT_NONE;
 	} else {
 		kh_unit_copy_del(unit, owed->party);
-		if (owed->kept && (owed->flags & KH_INV_KEEP))
+		/* Who was to keep it may have had nothing. */
+		if (owed->kept && (owed->flags & KH_INV_KEEP || !kh_unit_backed(unit)))
 			kh_unit_kept(unit, owed->party, owed->gen, s->token);
 		else if (owed->kept)
 			kh_unit_hdone(unit, owed->party);

@@ -204,15 +204,16 @@ bool kh_rolls_full(struct kh_region *region)
 }
 
 /*
- * The unit goes on from its version to @before, past versions that may come back.  That must be
- * known after a restart, too: those who went on may be silent then.
+ * The unit goes on from its version to @next, past versions that may come back.  That must be
+ * known after a restart, too: those who went on may be silent then.  What is stored of @next before
+ * its holder is done with it has the number below (R27), and is none of those.
  */
-void kh_unit_roll(struct kh_unit *unit, uint64_t before)
+void kh_unit_roll(struct kh_unit *unit, uint64_t next)
 {
 	kh_roll_add(unit->region, &(struct kh_roll){ .unit = unit->node.key,
 						     .count = 1,
 						     .after = unit->version,
-						     .before = before });
+						     .before = next - 1 });
 	if (kh_region_persist(unit->region))
 		kh_event(unit->region->owner, "persist", "a rollback could not be written down");
 }
