@@ -73,12 +73,14 @@ void kh_on_inventory(struct kh_node *node, struct kh_peer *from, const struct kh
 	}
 }
 
-/* How good a frame is as the truth: the version first, then OWNED, HANDOFF, READ. */
+/* How good a frame is as the truth: the version first, then OWNED or readable, HANDOFF, READ. */
 static unsigned int rank(const struct kh_wire_record *r)
 {
 	if (!kh_record_copy(r))
 		return 1;
-	return r->uflags & KHAZANA_UNIT_OWNED || r->right != KHAZANA_RIGHT_READ ? 2 : 0;
+	if (r->uflags & KHAZANA_UNIT_OWNED)
+		return 3;
+	return r->right != KHAZANA_RIGHT_NONE || r->state == KHAZANA_STATE_EXPIRED_DIRTY ? 2 : 0;
 }
 
 static uint64_t version_of(const struct kh_wire_record *r)
@@ -185,13 +187,24 @@ static bool drop_rolled(struct kh_unit *unit)
 }
 
 /*
- * Is the newest that was listed a kept frame, older than what one node had?  Nobody lists that: a
- * silent node may have it, or it went with a module.
+ * Was the newest that is listed perhaps not all?  Only one node had the newest version, and nobody
+ * lists it as one that can be read, or that is kept by its owner: a silent node may have it, or it
+ * went with a module.
  */
 static bool thin_missing(const struct kh_unit *unit, const struct kh_listed *best)
 {
-	return !kh_record_copy(&best->record) &&
-	       kh_intervals_has(&unit->region->home->thin, unit->node.key);
+	const struct kh_listed *l = unit->listed;
+
+	if (!kh_intervals_has(&unit->region->home->thin, unit->node.key))
+		return false;
+	for (; l < unit->listed + unit->listed_count; l++)
+		if (kh_record_copy(&l->record) &&
+		    version_of(&l->record) == version_of(&best->record) &&
+		    (l->record.right != KHAZANA_RIGHT_NONE ||
+		     l->record.uflags & KHAZANA_UNIT_OWNED ||
+		     l->record.state == KHAZANA_STATE_EXPIRED_DIRTY))
+			return false;
+	return true;
 }
 
 /* The highest version is the truth (R10).  Return: it may be an older one, its owner's is not
@@ -199,7 +212,7 @@ static bool thin_missing(const struct kh_unit *unit, const struct kh_listed *bes
 static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 {
 	const struct kh_listed *best, *backup, *l;
-	bool lost, older;
+	bool lost, older, thin;
 
 	drop_old_records(unit);
 	lost = drop_rolled(unit);
@@ -209,11 +222,17 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 		return lost;
 	}
 	best = choose_owner(unit);
-	older = !kh_record_copy(&best->record) || !(best->record.uflags & KHAZANA_UNIT_OWNED);
+	thin = thin_missing(unit, best);
+	older = unit->doubted ? !kh_record_copy(&best->record) ||
+					!(best->record.uflags & KHAZANA_UNIT_OWNED) :
+				thin;
 	unit->token = kh_token_new(unit->region);
-	if (thin_missing(unit, best) && (gone || unit->region->owner->silent) &&
-	    !kh_place_of(unit->region, unit->node.key))
-		kh_unit_lost(unit, gone);
+	if (thin && !kh_place_of(unit->region, unit->node.key)) {
+		if (unit->region->owner->silent)
+			kh_unit_lost(unit, false);
+		else if (gone && !kh_record_copy(&best->record))
+			kh_unit_lost(unit, true);
+	}
 	if (!kh_unit_known_lost(unit)) {
 		unit->unsure = !kh_record_owned(&best->record);
 		rebuild_owner(unit, best);

@@ -16,6 +16,9 @@ void kh_verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 		return;
 	if (kh_planted(node, KH_PLANT_NO_VERDICT))
 		what = KH_VERDICT_RESUME;
+	/* Somebody can read it from now on: what a silent node has beside it comes too late. */
+	if (what == KH_VERDICT_RESUME)
+		unit->granted = true;
 	e = kh_out(node, peer, KH_WIRE_VERDICT, &head);
 	e->unit = unit->node.key;
 	e->token = token;
@@ -181,6 +184,28 @@ static void give_up(struct kh_unit *unit, const struct kh_peer *peer,
 	kh_verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
 }
 
+/*
+ * The unit went on from a mere READ copy while @peer, which has the same version and keeps it, was
+ * silent: that copy may be dropped at any moment, so this one stays.  Return: so it is.
+ */
+static bool keep_owned(struct kh_unit *unit, const struct kh_peer *peer,
+		       const struct kh_wire_record *r)
+{
+	struct kh_holder *copy;
+
+	if (unit->busy || !unit->owner.party || unit->owner_right == KHAZANA_RIGHT_WRITE ||
+	    r->version != unit->version || r->right == KHAZANA_RIGHT_WRITE ||
+	    !(r->uflags & KHAZANA_UNIT_OWNED))
+		return false;
+	copy = kh_unit_copy_add(unit, peer->id, r->token);
+	copy->owned = true;
+	copy->mark = peer->ask_id;
+	if (r->right == KHAZANA_RIGHT_NONE &&
+	    (r->state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, r)))
+		kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+	return true;
+}
+
 static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 			   const struct kh_wire_record *r)
 {
@@ -206,6 +231,8 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 	}
 	if (copy)
 		kh_unit_copy_del(unit, peer->id);
+	if (keep_owned(unit, peer, r))
+		return;
 	kh_verdict(unit, peer->id, r->token,
 		   kh_lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 }
