@@ -83,18 +83,13 @@ static unsigned int rank(const struct kh_wire_record *r)
 	return r->right != KHAZANA_RIGHT_NONE || r->state == KHAZANA_STATE_EXPIRED_DIRTY ? 2 : 0;
 }
 
-static uint64_t version_of(const struct kh_wire_record *r)
-{
-	return kh_record_copy(r) ? r->version : r->version_handoff;
-}
-
 static const struct kh_listed *choose_owner(const struct kh_unit *unit)
 {
 	const struct kh_listed *best = &unit->listed[0], *l = best + 1;
 
 	for (; l < unit->listed + unit->listed_count; l++)
-		if (version_of(&l->record) > version_of(&best->record) ||
-		    (version_of(&l->record) == version_of(&best->record) &&
+		if (kh_record_version(&l->record) > kh_record_version(&best->record) ||
+		    (kh_record_version(&l->record) == kh_record_version(&best->record) &&
 		     rank(&l->record) > rank(&best->record)))
 			best = l;
 	return best;
@@ -121,7 +116,7 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 	const struct kh_wire_record *r = &best->record;
 
 	unit->owner = listed_holder(unit, best);
-	unit->version = version_of(r);
+	unit->version = kh_record_version(r);
 	unit->seen = unit->version;
 	if (!kh_record_copy(r)) {
 		unit->owner_right = KHAZANA_RIGHT_NONE;
@@ -172,7 +167,7 @@ static bool drop_rolled(struct kh_unit *unit)
 	while (i < unit->listed_count) {
 		const struct kh_listed *l = &unit->listed[i];
 
-		enum kh_rolled rolled = kh_unit_rolled(unit, version_of(&l->record));
+		enum kh_rolled rolled = kh_record_rolled(unit, &l->record);
 
 		if (rolled == KH_NOT_ROLLED) {
 			i++;
@@ -199,7 +194,7 @@ static bool thin_missing(const struct kh_unit *unit, const struct kh_listed *bes
 		return false;
 	for (; l < unit->listed + unit->listed_count; l++)
 		if (kh_record_copy(&l->record) &&
-		    version_of(&l->record) == version_of(&best->record) &&
+		    kh_record_version(&l->record) == kh_record_version(&best->record) &&
 		    (l->record.right != KHAZANA_RIGHT_NONE ||
 		     l->record.uflags & KHAZANA_UNIT_OWNED ||
 		     l->record.state == KHAZANA_STATE_EXPIRED_DIRTY))
@@ -253,7 +248,7 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 		backup = NULL;
 	if (backup) {
 		unit->backup = listed_holder(unit, backup);
-		unit->backup_version = version_of(&backup->record);
+		unit->backup_version = kh_record_version(&backup->record);
 		if (!unit->seen)
 			unit->seen = unit->backup_version;
 	}
@@ -273,8 +268,7 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 			rebuild_copy(unit, l);
 		else
 			kh_verdict(unit, l->party, r->token,
-				   kh_lost_copy(unit, r->version) ? KH_VERDICT_LOST :
-								    KH_VERDICT_STALE);
+				   kh_lost_copy(unit, r) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 	}
 	/* Somebody who is missing may have gone on from here, unless it can be read at this moment.
 	 */

@@ -23,10 +23,21 @@ static inline bool kh_record_owned(const struct kh_wire_record *r)
 		(r->right == KHAZANA_RIGHT_READ && r->uflags & KHAZANA_UNIT_OWNED));
 }
 
+static inline uint64_t kh_record_version(const struct kh_wire_record *r)
+{
+	return kh_record_copy(r) ? r->version : r->version_handoff;
+}
+
+static inline enum kh_rolled kh_record_rolled(const struct kh_unit *unit,
+					      const struct kh_wire_record *r)
+{
+	return kh_unit_rolled(unit, kh_record_version(r), r->token);
+}
+
 /* reconcile.c */
 void kh_verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 		enum kh_wire_verdict_kind what);
-bool kh_lost_copy(const struct kh_unit *unit, uint64_t version);
+bool kh_lost_copy(const struct kh_unit *unit, const struct kh_wire_record *r);
 struct kh_holder kh_census_holder(const struct kh_unit *unit, const struct kh_peer *peer,
 				  uint64_t token);
 bool kh_perhaps_stale(const struct kh_unit *unit, const struct kh_peer *from,

@@ -418,7 +418,7 @@ void kh_unit_lost(struct kh_unit *unit, bool gone);
 bool kh_unit_known_lost(const struct kh_unit *unit);
 bool kh_unit_backed(const struct kh_unit *unit);
 void kh_unit_found(struct kh_unit *unit);
-enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version);
+enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version, uint64_t token);
 void kh_unit_roll(struct kh_unit *unit, uint64_t next);
 bool kh_rolls_full(struct kh_region *region);
 void kh_roll_add(struct kh_region *region, const struct kh_roll *roll);

@@ -25,21 +25,27 @@ void kh_verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 	e->verdict = what;
 }
 
-/* May the stores in a kept frame of @version, which was given away or never, be missing elsewhere? */
-static bool lost_handoff(const struct kh_unit *unit, uint64_t version)
+/* May the stores in the kept frame @r, which was given away or never, be missing elsewhere? */
+static bool lost_handoff(const struct kh_unit *unit, const struct kh_wire_record *r)
 {
-	if (kh_unit_rolled(unit, version) == KH_FREED)
+	enum kh_rolled rolled = kh_record_rolled(unit, r);
+	uint64_t version = r->version_handoff;
+
+	if (rolled == KH_FREED)
 		return false;
-	return (version <= unit->rolled && version != unit->seen) ||
-	       kh_unit_rolled(unit, version) || (version > unit->seen && version != unit->version);
+	return (version <= unit->rolled && version != unit->seen) || rolled == KH_ROLLED ||
+	       (version > unit->seen && version != unit->version);
 }
 
 /* The same of a copy that should not be there any more: unless others are known to have it, yes. */
-bool kh_lost_copy(const struct kh_unit *unit, uint64_t version)
+bool kh_lost_copy(const struct kh_unit *unit, const struct kh_wire_record *r)
 {
-	if (kh_unit_rolled(unit, version) == KH_FREED)
+	enum kh_rolled rolled = kh_record_rolled(unit, r);
+	uint64_t version = r->version;
+
+	if (rolled == KH_FREED)
 		return false;
-	return version == unit->rolled || kh_unit_rolled(unit, version) ||
+	return version == unit->rolled || rolled == KH_ROLLED ||
 	       (version != unit->version && version != unit->seen &&
 		!(unit->backup.party && version == unit->backup_version));
 }
@@ -103,7 +109,7 @@ bool kh_perhaps_stale(const struct kh_unit *unit, const struct kh_peer *from,
 /* Nobody was granted the unit since this home runs, and nobody is known to hold it. */
 static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct kh_wire_record *r)
 {
-	uint64_t version = kh_record_copy(r) ? r->version : r->version_handoff;
+	uint64_t version = kh_record_version(r);
 
 	bool is_lost = kh_unit_known_lost(unit);
 	/* Nobody was left who had what was granted last, and here it is. */
@@ -111,8 +117,9 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 		     !(unit->stored_known && version == unit->stored);
 
 	if ((unit->granted && !found) || (unit->owner.party && version <= unit->version) ||
-	    (is_lost && !kh_record_copy(r) && !found) || kh_unit_rolled(unit, version) ||
-	    (unit->stored_known && version < unit->stored))
+	    (is_lost && !kh_record_copy(r) && !found) ||
+	    (is_lost && unit->backup.party && unit->backup_version > version) ||
+	    kh_record_rolled(unit, r) || (unit->stored_known && version < unit->stored))
 		return;
 	if (unit->owner.party != peer->id)
 		kh_unit_judge(unit, true);
@@ -234,7 +241,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 	if (keep_owned(unit, peer, r))
 		return;
 	kh_verdict(unit, peer->id, r->token,
-		   kh_lost_copy(unit, r->version) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+		   kh_lost_copy(unit, r) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
 }
 
 /*
@@ -244,7 +251,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 static void keep_newest(struct kh_unit *unit, const struct kh_peer *peer,
 			const struct kh_wire_record *r)
 {
-	uint64_t version = kh_record_copy(r) ? r->version : r->version_handoff;
+	uint64_t version = kh_record_version(r);
 	struct kh_holder old = unit->backup;
 
 	if (!unit->token)
@@ -268,8 +275,7 @@ static void keep_newest(struct kh_unit *unit, const struct kh_peer *peer,
 static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 			      const struct kh_wire_record *r)
 {
-	if (!unit->owner.party && kh_unit_known_lost(unit) &&
-	    !kh_unit_rolled(unit, r->version_handoff)) {
+	if (!unit->owner.party && kh_unit_known_lost(unit) && !kh_record_rolled(unit, r)) {
 		keep_newest(unit, peer, r);
 	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
 		refresh(unit, &unit->owner, peer->ask_id);
@@ -277,7 +283,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
 		refresh(unit, &unit->backup, peer->ask_id);
-	} else if (lost_handoff(unit, r->version_handoff)) {
+	} else if (lost_handoff(unit, r)) {
 		kh_verdict(unit, peer->id, r->token, KH_VERDICT_LOST);
 	} else if (unit->token >= r->token_handoff) {
 		kh_unit_release(unit, peer->id);
@@ -293,8 +299,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 static void reconcile_pruned(struct kh_unit *unit, const struct kh_peer *peer,
 			     const struct kh_wire_record *r)
 {
-	uint64_t version = kh_record_copy(r) ? r->version : r->version_handoff;
-	bool lost = kh_unit_rolled(unit, version) == KH_ROLLED;
+	bool lost = kh_record_rolled(unit, r) == KH_ROLLED;
 
 	if (kh_record_copy(r) || (kh_record_handoff(r) && lost))
 		kh_verdict(unit, peer->id, r->token, lost ? KH_VERDICT_LOST : KH_VERDICT_STALE);
@@ -317,8 +322,7 @@ void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wi
 			return; /* its DONE will come */
 		kh_service_complete(unit, r->version);
 	}
-	if (!unit->owner.party && kh_perhaps_stale(unit, peer, r) &&
-	    !kh_unit_rolled(unit, r->version)) {
+	if (!unit->owner.party && kh_perhaps_stale(unit, peer, r) && !kh_record_rolled(unit, r)) {
 		keep_newest(unit, peer, r);
 		return;
 	}

@@ -160,8 +160,11 @@ static void drop_void_copies(struct kh_unit *unit)
 	}
 }
 
-/* Was @version given up?  Whoever comes back with it has lost it. */
-enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version)
+/*
+ * Was @version, granted with @token, given up?  Whoever comes back with it has lost it.  Version 0
+ * is that of every allocation: there the token tells.
+ */
+enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version, uint64_t token)
 {
 	const struct kh_home *home = unit->region->home;
 	enum kh_rolled rolled = KH_NOT_ROLLED;
@@ -171,13 +174,14 @@ enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version)
 		const struct kh_roll *roll = &home->rolls[i];
 
 		if (unit->node.key < roll->unit ||
-		    unit->node.key - roll->unit >= (roll->count & ~KH_ROLL_FREED) ||
-		    version <= roll->after || version >= roll->before)
+		    unit->node.key - roll->unit >= (roll->count & ~KH_ROLL_FREED))
 			continue;
-		/* Lost first, then freed: its programs are told all the same. */
-		if (!(roll->count & KH_ROLL_FREED))
-			return KH_ROLLED;
-		rolled = KH_FREED;
+		if (roll->count & KH_ROLL_FREED) {
+			if ((version ? version : token) < roll->before)
+				rolled = KH_FREED;
+		} else if (version > roll->after && version < roll->before) {
+			return KH_ROLLED; /* also if it was freed then: its programs are told */
+		}
 	}
 	return rolled;
 }
