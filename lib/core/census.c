@@ -535,18 +535,20 @@ void kh_unit_judge(struct kh_unit *unit, bool stale)
 	struct kh_node *node = unit->region->owner;
 	const struct kh_holder owner = unit->owner;
 	struct kh_peer *peer = kh_peer_find(node, owner.party);
+	bool listens;
 
 	if (!unit->unjudged)
 		return;
+	listens = peer && peer->census && kh_holder_valid(unit, &owner);
 	unit->unjudged = false;
-	/* Another census judges it otherwise. */
-	if (!peer || !peer->census || !kh_holder_valid(unit, &owner))
-		return;
-	unit->unsure = false;
 	if (stale) {
 		kh_unit_forget(unit, owner.party);
 		unit->version = unit->seen = unit->stored;
 	}
+	/* Else it hears it from another census, which knows what is stored. */
+	if (!listens)
+		return;
+	unit->unsure = false;
 	kh_verdict(unit, owner.party, owner.token, stale ? KH_VERDICT_LOST : KH_VERDICT_RESUME);
 	judged(node, peer);
 }
