@@ -272,8 +272,10 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 	}
 	/* Somebody who is missing may have gone on from here, unless it can be read at this moment.
 	 */
-	if (missing && best->record.right == KHAZANA_RIGHT_NONE && !unit->copy_count)
+	if (missing && best->record.right == KHAZANA_RIGHT_NONE && !unit->copy_count) {
 		unit->rolled = unit->token;
+		unit->gap = true;
+	}
 	/* A version that others have is not one that somebody may still write. */
 	if ((unit->copy_count || (backup && unit->backup_version == unit->version)) &&
 	    unit->owner_right == KHAZANA_RIGHT_WRITE)
@@ -676,9 +678,14 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 		return;
 	from->census = true;
 	from->asked = false;
-	kh_list_each (region, &node->regions, node)
-		if (region->home && !region->home->recovering)
-			kh_census_sweep(region, from);
+	kh_list_each (region, &node->regions, node) {
+		if (!region->home || region->home->recovering)
+			continue;
+		kh_census_sweep(region, from);
+		if (region->home->gone_back)
+			poison_all(region);
+		region->home->gone_back = false;
+	}
 	if (node->recovering) {
 		recovery_check(node);
 		return;

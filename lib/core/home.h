@@ -101,6 +101,7 @@ struct kh_unit {
 	uint32_t owner_right;
 	bool fresh; /* the owner took it virgin, nobody has seen it since */
 	bool granted; /* or given back, since this home runs */
+	bool gap; /* a missing node may have gone on from it, others after that one, too */
 	bool pruned; /* it had a record; what its place has was the truth then, and nobody was asked
 			yet */
 	struct kh_holder backup;
@@ -185,6 +186,7 @@ struct kh_home {
 		untold; /* node ids: their programs may have seen what is gone; persisted */
 	struct kh_intervals thin; /* one frame, where there were two; persisted */
 	bool unsaved; /* the sets above changed */
+	bool gone_back; /* a unit went on from a version that is older than what others have seen */
 	uint64_t rolled; /* of units that nobody listed, see struct kh_unit */
 	struct kh_roll *rolls; /* whose holders have not been heard since; persisted */
 	uint32_t roll_count;

@@ -50,6 +50,16 @@ bool kh_lost_copy(const struct kh_unit *unit, const struct kh_wire_record *r)
 		!(unit->backup.party && version == unit->backup_version));
 }
 
+/* @peer hears that the unit does not go on from @r; so do all, if others than @peer may have seen
+ * it. */
+static void verdict_against(struct kh_unit *unit, const struct kh_peer *peer,
+			    const struct kh_wire_record *r, bool lost)
+{
+	if (lost && unit->gap)
+		unit->region->home->gone_back = true;
+	kh_verdict(unit, peer->id, r->token, lost ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+}
+
 static void refresh(const struct kh_unit *unit, struct kh_holder *holder, uint64_t mark)
 {
 	holder->gen = kh_grantee_gen(unit->region->owner, unit->region, holder->party);
@@ -125,6 +135,8 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 		kh_unit_judge(unit, true);
 	unit->unjudged = false;
 	unit->unsure = !kh_record_owned(r);
+	if (kh_intervals_has(&unit->region->home->lost, unit->node.key))
+		unit->region->home->gone_back = true;
 	if (is_lost)
 		kh_unit_found(unit);
 	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
@@ -240,8 +252,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 		kh_unit_copy_del(unit, peer->id);
 	if (keep_owned(unit, peer, r))
 		return;
-	kh_verdict(unit, peer->id, r->token,
-		   kh_lost_copy(unit, r) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+	verdict_against(unit, peer, r, kh_lost_copy(unit, r));
 }
 
 /*
@@ -284,7 +295,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
 		refresh(unit, &unit->backup, peer->ask_id);
 	} else if (lost_handoff(unit, r)) {
-		kh_verdict(unit, peer->id, r->token, KH_VERDICT_LOST);
+		verdict_against(unit, peer, r, true);
 	} else if (unit->token >= r->token_handoff) {
 		kh_unit_release(unit, peer->id);
 	} else {
