@@ -2,6 +2,7 @@
 /* main.c - khd: start, the pass of the loop, stop */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,6 +28,8 @@
 
 #define VERSION "0.1"
 #define EXIT_CONFIG 2
+#define HEAP_STEP (1 << 20) /* bytes that the heap grows by */
+#define HEAP_KEPT (16 << 20) /* and may have unused at its end */
 
 void khd_event(struct khd *khd, const char *name, const char *fmt, ...)
 {
@@ -238,6 +241,9 @@ static void harden(struct khd *khd)
 {
 	struct sched_param param = { .sched_priority = khd->config.priority };
 
+	/* What was grown is locked, page by page: not again for every burst of messages. */
+	mallopt(M_TOP_PAD, HEAP_STEP);
+	mallopt(M_TRIM_THRESHOLD, HEAP_KEPT);
 	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
 		khd_log(KHD_WARN, "mlockall: %s", strerror(errno));
 	if (khd->device)
