@@ -437,6 +437,9 @@ static void wake(struct kz_unit *unit)
 {
 	struct wait_queue_entry *first;
 
+	/* Who queues up after this finds the transition: both look under unit->lock. */
+	if (!waitqueue_active(&unit->wait))
+		return;
 	if (!kz_planted(KZ_PLANT_LOSE_WAKE)) {
 		wake_up_all(&unit->wait);
 		return;
