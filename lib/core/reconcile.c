@@ -195,12 +195,15 @@ static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
 	kh_unit_dirty(unit);
 }
 
-/* An owner is back while others are granted what it holds from elsewhere: it holds nothing. */
+/*
+ * An owner is back while others are granted what it holds from elsewhere: it holds nothing.  If
+ * they give up, what it stored is nowhere: its programs are told now.
+ */
 static void give_up(struct kh_unit *unit, const struct kh_peer *peer,
 		    const struct kh_wire_record *r)
 {
 	kh_unit_forget(unit, peer->id);
-	kh_verdict(unit, peer->id, r->token, KH_VERDICT_STALE);
+	kh_verdict(unit, peer->id, r->token, KH_VERDICT_LOST);
 }
 
 /*
