@@ -130,7 +130,7 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 	if (kh_in_doubt(unit, r))
 		kh_unit_doubt(unit, r);
 	else if (r->right == KHAZANA_RIGHT_NONE)
-		kh_verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
+		kh_verdict_resume(unit, best->party, r);
 }
 
 static void rebuild_copy(struct kh_unit *unit, const struct kh_listed *l)
@@ -139,7 +139,7 @@ static void rebuild_copy(struct kh_unit *unit, const struct kh_listed *l)
 								   KHAZANA_UNIT_OWNED;
 	if (l->record.right == KHAZANA_RIGHT_NONE &&
 	    (l->record.state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, &l->record)))
-		kh_verdict(unit, l->party, l->record.token, KH_VERDICT_RESUME);
+		kh_verdict_resume(unit, l->party, &l->record);
 }
 
 /* What a later census of the same party did not list any more. */

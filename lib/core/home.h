@@ -100,7 +100,7 @@ struct kh_unit {
 	struct kh_holder owner;
 	uint32_t owner_right;
 	bool fresh; /* the owner took it virgin, nobody has seen it since */
-	bool granted; /* or given back, since this home runs */
+	bool granted; /* or a copy given back, since this home runs */
 	bool gap; /* a missing node may have gone on from it, others after that one, too */
 	bool pruned; /* it had a record; what its place has was the truth then, and nobody was asked
 			yet */

@@ -16,9 +16,6 @@ void kh_verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 		return;
 	if (kh_planted(node, KH_PLANT_NO_VERDICT))
 		what = KH_VERDICT_RESUME;
-	/* Somebody can read it from now on: what a silent node has beside it comes too late. */
-	if (what == KH_VERDICT_RESUME)
-		unit->granted = true;
 	e = kh_out(node, peer, KH_WIRE_VERDICT, &head);
 	e->unit = unit->node.key;
 	e->token = token;
@@ -48,6 +45,17 @@ bool kh_lost_copy(const struct kh_unit *unit, const struct kh_wire_record *r)
 	return version == unit->rolled || rolled == KH_ROLLED ||
 	       (version != unit->version && version != unit->seen &&
 		!(unit->backup.party && version == unit->backup_version));
+}
+
+/*
+ * The copy that @party has and could not use any more is right again: what a silent node has beside
+ * it comes too late.  (A kept frame is not read before it is granted.)
+ */
+void kh_verdict_resume(struct kh_unit *unit, kh_node_id party, const struct kh_wire_record *r)
+{
+	if (kh_record_copy(r))
+		unit->granted = true;
+	kh_verdict(unit, party, r->token, KH_VERDICT_RESUME);
 }
 
 /* @peer hears that the unit does not go on from @r; so do all, if others than @peer may have seen
@@ -135,7 +143,8 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 		kh_unit_judge(unit, true);
 	unit->unjudged = false;
 	unit->unsure = !kh_record_owned(r);
-	if (kh_intervals_has(&unit->region->home->lost, unit->node.key))
+	if (r->right == KHAZANA_RIGHT_NONE &&
+	    kh_intervals_has(&unit->region->home->lost, unit->node.key))
 		unit->region->home->gone_back = true;
 	if (is_lost)
 		kh_unit_found(unit);
@@ -224,7 +233,7 @@ static bool keep_owned(struct kh_unit *unit, const struct kh_peer *peer,
 	copy->mark = peer->ask_id;
 	if (r->right == KHAZANA_RIGHT_NONE &&
 	    (r->state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, r)))
-		kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+		kh_verdict_resume(unit, peer->id, r);
 	return true;
 }
 
@@ -240,7 +249,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 		else if (kh_service_granted(unit, peer->id))
 			give_up(unit, peer, r);
 		else if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
-			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+			kh_verdict_resume(unit, peer->id, r);
 		if (kh_in_doubt(unit, r))
 			kh_unit_doubt(unit, r);
 		return;
@@ -248,7 +257,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 	if (copy && r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE) {
 		refresh(unit, copy, peer->ask_id);
 		if (r->right == KHAZANA_RIGHT_NONE)
-			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+			kh_verdict_resume(unit, peer->id, r);
 		return;
 	}
 	if (copy)
@@ -294,7 +303,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
 		refresh(unit, &unit->owner, peer->ask_id);
 		if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
-			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
+			kh_verdict_resume(unit, peer->id, r);
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
 		refresh(unit, &unit->backup, peer->ask_id);
 	} else if (lost_handoff(unit, r)) {
