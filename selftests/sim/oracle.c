@@ -211,7 +211,7 @@ static void roll_back(struct munit *u, uint64_t to)
 
 		t->lost = true;
 		/* Zeros over zeros, and the like: what anybody saw of it is what there is now. */
-		if (memcmp(t->words, o->tenures[t->parent].words, sizeof(t->words)))
+		if (memcmp(t->words, o->tenures[to].words, sizeof(t->words)))
 			doom(sim, t);
 	}
 }
