@@ -73,14 +73,23 @@ void kh_on_inventory(struct kh_node *node, struct kh_peer *from, const struct kh
 	}
 }
 
-/* How good a frame is as the truth: the version first, then OWNED or readable, HANDOFF, READ. */
-static unsigned int rank(const struct kh_wire_record *r)
+/* How good a frame is as the truth, beside others of its version. */
+enum rank {
+	RANK_READ, /* a copy that cannot be used and may be dropped */
+	RANK_HANDOFF,
+	RANK_SURE, /* it can be read, or was when its lease ended */
+	RANK_OWNED,
+};
+
+static enum rank rank(const struct kh_wire_record *r)
 {
 	if (!kh_record_copy(r))
-		return 1;
+		return RANK_HANDOFF;
 	if (r->uflags & KHAZANA_UNIT_OWNED)
-		return 3;
-	return r->right != KHAZANA_RIGHT_NONE || r->state == KHAZANA_STATE_EXPIRED_DIRTY ? 2 : 0;
+		return RANK_OWNED;
+	if (r->right != KHAZANA_RIGHT_NONE || r->state == KHAZANA_STATE_EXPIRED_DIRTY)
+		return RANK_SURE;
+	return RANK_READ;
 }
 
 static const struct kh_listed *choose_owner(const struct kh_unit *unit)
@@ -133,15 +142,6 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 		kh_verdict_resume(unit, best->party, r);
 }
 
-static void rebuild_copy(struct kh_unit *unit, const struct kh_listed *l)
-{
-	kh_unit_copy_add(unit, l->party, l->record.token)->owned = l->record.uflags &
-								   KHAZANA_UNIT_OWNED;
-	if (l->record.right == KHAZANA_RIGHT_NONE &&
-	    (l->record.state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, &l->record)))
-		kh_verdict_resume(unit, l->party, &l->record);
-}
-
 /* What a later census of the same party did not list any more. */
 static void drop_old_records(struct kh_unit *unit)
 {
@@ -188,18 +188,8 @@ static bool drop_rolled(struct kh_unit *unit)
  */
 static bool thin_missing(const struct kh_unit *unit, const struct kh_listed *best)
 {
-	const struct kh_listed *l = unit->listed;
-
-	if (!kh_intervals_has(&unit->region->home->thin, unit->node.key))
-		return false;
-	for (; l < unit->listed + unit->listed_count; l++)
-		if (kh_record_copy(&l->record) &&
-		    kh_record_version(&l->record) == kh_record_version(&best->record) &&
-		    (l->record.right != KHAZANA_RIGHT_NONE ||
-		     l->record.uflags & KHAZANA_UNIT_OWNED ||
-		     l->record.state == KHAZANA_STATE_EXPIRED_DIRTY))
-			return false;
-	return true;
+	return rank(&best->record) < RANK_SURE &&
+	       kh_intervals_has(&unit->region->home->thin, unit->node.key);
 }
 
 /* The highest version is the truth (R10).  Return: it may be an older one, its owner's is not
@@ -265,7 +255,7 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 		if (!kh_record_copy(r))
 			kh_unit_release(unit, l->party);
 		else if (r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE)
-			rebuild_copy(unit, l);
+			kh_census_copy(unit, kh_peer_find(unit->region->owner, l->party), r);
 		else
 			kh_verdict(unit, l->party, r->token,
 				   kh_lost_copy(unit, r) ? KH_VERDICT_LOST : KH_VERDICT_STALE);
@@ -286,12 +276,6 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 	unit->listed_count = 0;
 	kh_unit_dirty(unit);
 	return older;
-}
-
-static void save(struct kh_region *region, const char *what)
-{
-	if (kh_region_persist(region))
-		kh_event(region->owner, "persist", "%s could not be written down", what);
 }
 
 /* Tell @peer that its programs may have seen what units of the region do not go on from. */
@@ -328,7 +312,7 @@ static void poison_all(struct kh_region *region)
 		if (node->peers[i].census)
 			poison(region, &node->peers[i]);
 	}
-	save(region, "who must hear of a loss");
+	kh_region_save(region, "who must hear of a loss");
 }
 
 /*
@@ -374,7 +358,7 @@ static void doubt_gone(struct kh_region *region)
 	for (i = 0; i < home->doubt.count; i++)
 		kh_intervals_add(&home->lost, home->doubt.items[i].start, home->doubt.items[i].end);
 	kh_intervals_remove(&home->doubt, 0, region->units);
-	save(region, "what is lost");
+	kh_region_save(region, "what is lost");
 }
 
 void kh_doubt_gone(struct kh_node *node)
@@ -488,7 +472,7 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 	if (thin || (!missing && older))
 		poison_all(region);
 	else if (found)
-		save(region, "what is found");
+		kh_region_save(region, "what is found");
 	if (silent || (missing && !home->place_count)) {
 		home->rolled = kh_token_new(region);
 		unlisted_rolled(home);
@@ -503,7 +487,7 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 		if (unit->owner.party)
 			kh_unit_found(unit);
 	}
-	save(region, "what is lost");
+	kh_region_save(region, "what is lost");
 }
 
 /* Has every peer told what it holds, heard what is lost of that, and holds a lease since? */
@@ -640,7 +624,7 @@ static void region_told(struct kh_region *region, const struct kh_peer *peer)
 	if (!kh_intervals_has(&region->home->untold, peer->id))
 		return;
 	kh_intervals_remove(&region->home->untold, peer->id, peer->id + 1ull);
-	save(region, "who heard of a loss");
+	kh_region_save(region, "who heard of a loss");
 }
 
 /* @peer knows which of its stores are lost. */
@@ -701,7 +685,7 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 		return;
 	kh_list_each (region, &node->regions, node)
 		if (region->home && end_doubt(region))
-			save(region, "what is found");
+			kh_region_save(region, "what is found");
 }
 
 /* This khd begins: its regions' directories are empty (R17). */

@@ -338,6 +338,7 @@ void kh_region_set_module(struct kh_region *region);
 void kh_region_forget_home(struct kh_region *region);
 void kh_region_home(struct kh_region *region, const uint8_t verifier[KH_VERIFIER_SIZE]);
 int kh_region_persist(struct kh_region *region);
+void kh_region_save(struct kh_region *region, const char *what);
 int kh_region_unpersist(struct kh_region *region);
 int kh_region_restore(struct kh_node *node, const char *key, const void *blob, size_t len);
 uint64_t kh_region_unit(const struct kh_region *region, struct khazana_addr addr);

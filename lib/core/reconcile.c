@@ -215,6 +215,19 @@ static void give_up(struct kh_unit *unit, const struct kh_peer *peer,
 	kh_verdict(unit, peer->id, r->token, KH_VERDICT_LOST);
 }
 
+/* @peer's frame @r is a copy of the owner's version: so it stays. */
+void kh_census_copy(struct kh_unit *unit, const struct kh_peer *peer,
+		    const struct kh_wire_record *r)
+{
+	struct kh_holder *copy = kh_unit_copy_add(unit, peer->id, r->token);
+
+	copy->owned = r->uflags & KHAZANA_UNIT_OWNED;
+	copy->mark = peer->ask_id;
+	if (r->right == KHAZANA_RIGHT_NONE &&
+	    (r->state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, r)))
+		kh_verdict_resume(unit, peer->id, r);
+}
+
 /*
  * The unit went on from a mere READ copy while @peer, which has the same version and keeps it, was
  * silent: that copy may be dropped at any moment, so this one stays.  Return: so it is.
@@ -222,18 +235,11 @@ static void give_up(struct kh_unit *unit, const struct kh_peer *peer,
 static bool keep_owned(struct kh_unit *unit, const struct kh_peer *peer,
 		       const struct kh_wire_record *r)
 {
-	struct kh_holder *copy;
-
 	if (unit->busy || !unit->owner.party || unit->owner_right == KHAZANA_RIGHT_WRITE ||
 	    r->version != unit->version || r->right == KHAZANA_RIGHT_WRITE ||
 	    !(r->uflags & KHAZANA_UNIT_OWNED))
 		return false;
-	copy = kh_unit_copy_add(unit, peer->id, r->token);
-	copy->owned = true;
-	copy->mark = peer->ask_id;
-	if (r->right == KHAZANA_RIGHT_NONE &&
-	    (r->state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, r)))
-		kh_verdict_resume(unit, peer->id, r);
+	kh_census_copy(unit, peer, r);
 	return true;
 }
 
@@ -325,7 +331,7 @@ static void reconcile_pruned(struct kh_unit *unit, const struct kh_peer *peer,
 	bool lost = kh_record_rolled(unit, r) == KH_ROLLED;
 
 	if (kh_record_copy(r) || (kh_record_handoff(r) && lost))
-		kh_verdict(unit, peer->id, r->token, lost ? KH_VERDICT_LOST : KH_VERDICT_STALE);
+		verdict_against(unit, peer, r, lost);
 	else if (kh_record_handoff(r))
 		kh_unit_release(unit, peer->id);
 }

@@ -330,6 +330,13 @@ int kh_region_persist(struct kh_region *region)
 	return err;
 }
 
+/* The same, of @what, where nobody can be told that it failed but the operator. */
+void kh_region_save(struct kh_region *region, const char *what)
+{
+	if (kh_region_persist(region))
+		kh_event(region->owner, "persist", "%s could not be written down", what);
+}
+
 int kh_region_unpersist(struct kh_region *region)
 {
 	char key[64];

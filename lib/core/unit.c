@@ -14,9 +14,9 @@ struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit)
 /* The unit's record, also if it was pruned; NULL if there never was one since this home runs. */
 struct kh_unit *kh_unit_known(struct kh_region *region, uint64_t unit)
 {
-	if (kh_intervals_has(&region->home->pruned, unit))
-		return kh_unit_get(region, unit);
-	return kh_unit_find(region, unit);
+	struct kh_unit *u = kh_unit_find(region, unit);
+
+	return u || !kh_intervals_has(&region->home->pruned, unit) ? u : kh_unit_get(region, unit);
 }
 
 struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
@@ -218,8 +218,7 @@ void kh_unit_roll(struct kh_unit *unit, uint64_t next)
 						     .count = 1,
 						     .after = unit->version,
 						     .before = next - 1 });
-	if (kh_region_persist(unit->region))
-		kh_event(unit->region->owner, "persist", "a rollback could not be written down");
+	kh_region_save(unit->region, "a rollback");
 }
 
 /* Everybody has been heard and told. */
@@ -228,9 +227,7 @@ void kh_rolls_end(struct kh_region *region)
 	if (!region->home->roll_count)
 		return;
 	region->home->roll_count = 0;
-	if (kh_region_persist(region))
-		kh_event(region->owner, "persist",
-			 "the end of rollbacks could not be written down");
+	kh_region_save(region, "the end of rollbacks");
 }
 
 /* The void owner's version is gone, and nobody else has seen it: on from what is left. */
@@ -463,8 +460,7 @@ void kh_unit_lost(struct kh_unit *unit, bool gone)
 	if (kh_intervals_has(set, unit->node.key))
 		return;
 	kh_intervals_add(set, unit->node.key, unit->node.key + 1);
-	if (kh_region_persist(unit->region))
-		kh_event(unit->region->owner, "persist", "a lost unit could not be written down");
+	kh_region_save(unit->region, "a lost unit");
 }
 
 bool kh_unit_known_lost(const struct kh_unit *unit)
