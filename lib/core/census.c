@@ -559,15 +559,15 @@ static void recovery_finish(struct kh_node *node)
 	kh_count(node, KH_STAT_RECOVERIES);
 	kh_event(node, "recovery", "the directories are rebuilt; modules lost or silent: %u",
 		 missing);
+	for (i = 0; i < node->peer_count; i++)
+		if (node->peers[i].census)
+			poison_owed(node, &node->peers[i]);
 	kh_list_each (region, &node->regions, node)
 		if (region->home && region->home->recovering)
 			rebuild_region(region, missing, silent, gone);
-	for (i = 0; i < node->peer_count; i++) {
-		if (!node->peers[i].census)
-			continue;
-		poison_owed(node, &node->peers[i]);
-		judged(node, &node->peers[i]);
-	}
+	for (i = 0; i < node->peer_count; i++)
+		if (node->peers[i].census)
+			judged(node, &node->peers[i]);
 	kh_thin_save(node);
 	for (i = 0; i < node->peer_count; i++)
 		kh_boots_learn(node, &node->peers[i]);
