@@ -10,6 +10,7 @@
 
 #include "khd/store/crc32c.h"
 #include "khd/store/vfs.h"
+#include "khd/store/wal.h"
 
 #define INDEX_NAME "index"
 #define WAL_NAME "index-wal" /* made by SQLite from the other */
@@ -473,15 +474,22 @@ int khd_vfs_open(struct khd_vfs *vfs, uint64_t cache, sqlite3 **db)
 int64_t khd_vfs_verify(struct khd_disk *disk, khd_vfs_report *found, void *arg)
 {
 	int64_t size = disk->ops->size(disk, KHD_FILE_INDEX), damaged = 0, n, at;
+	struct khd_wal wal;
 	uint8_t *page;
 	const char *what;
+	int ret;
 
 	if (size < 0)
 		return size;
+	ret = khd_wal_load(disk, KHD_VFS_PAGE, &wal);
+	if (ret)
+		return ret;
 	page = aligned_alloc(KHD_DISK_ALIGN, KHD_VFS_PAGE);
 	if (!page)
-		return -ENOMEM;
-	for (at = 0; at < size; at += KHD_VFS_PAGE) {
+		damaged = -ENOMEM;
+	for (at = 0; page && at < size; at += KHD_VFS_PAGE) {
+		if (khd_wal_has(&wal, number_of((uint64_t)at)))
+			continue;
 		n = khd_disk_read_now(disk, KHD_FILE_INDEX, (uint64_t)at, page, KHD_VFS_PAGE);
 		if (n < 0) {
 			damaged = n;
@@ -494,5 +502,6 @@ int64_t khd_vfs_verify(struct khd_disk *disk, khd_vfs_report *found, void *arg)
 		found(arg, KHD_FILE_INDEX, (uint64_t)at, what);
 	}
 	free(page);
+	khd_wal_free(&wal);
 	return damaged;
 }

@@ -99,10 +99,11 @@ static void summary(const char *mode)
 
 	if (!strcmp(mode, "crash"))
 		printf("# summary: %llu lives, %llu calls, %llu images recovered, %llu crashes "
-		       "during recovery, %llu rebuilds, %llu written full\n",
+		       "during recovery, %llu checked, %llu rebuilds, %llu written full\n",
 		       (unsigned long long)t->lives, (unsigned long long)t->calls,
 		       (unsigned long long)t->images, (unsigned long long)t->nested,
-		       (unsigned long long)t->rebuilds, (unsigned long long)t->writable);
+		       (unsigned long long)t->checked, (unsigned long long)t->rebuilds,
+		       (unsigned long long)t->writable);
 	else if (!strcmp(mode, "fault"))
 		printf("# summary: %llu injected faults, %llu of them without effect\n",
 		       (unsigned long long)t->faults, (unsigned long long)t->survived);

@@ -26,7 +26,8 @@ struct check_options {
 
 /* Counts of all processes, in shared memory. */
 struct check_totals {
-	_Atomic uint64_t points, images, nested, rebuilds, writable, lives, calls, lost, torn;
+	_Atomic uint64_t points, images, nested, checked, rebuilds, writable, lives, calls, lost,
+		torn;
 	_Atomic uint64_t faults, survived;
 	_Atomic uint64_t flips, noticed, harmless;
 	_Atomic uint64_t current[8]; /* seed of each process */

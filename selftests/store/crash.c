@@ -22,6 +22,7 @@
 /* One in so many recoveries is followed by this. */
 #define EVERY_NESTED 40
 #define EVERY_REBUILD 24
+#define EVERY_CHECKED 12
 #define EVERY_WRITABLE 48
 #define EVERY_DATA 2
 
@@ -168,6 +169,23 @@ static void report_damage(void *arg, const char *file, uint64_t offset, const ch
 	driver_fail(d, true, "check: %s offset %llu: %s", file, (unsigned long long)offset, what);
 }
 
+/* khadm store check of what a crash left: nothing to complain of, and nothing written. */
+static void checked(struct crash *c, struct disk_sim *left, struct driver_why *why)
+{
+	uint64_t hash = disk_sim_hash(left);
+	struct driver d;
+	int64_t n;
+
+	check_totals->checked++;
+	driver_init(&d, left, &c->scratch[0], &c->config, why);
+	n = khd_store_check(&left->base, report_damage, &d);
+	if (n)
+		driver_fail(&d, false, "check of what a crash left: %lld", (long long)n);
+	if (disk_sim_hash(left) != hash)
+		driver_fail(&d, false, "a check has written");
+	driver_free(&d);
+}
+
 static void write_full(struct crash *c, struct driver *d)
 {
 	int64_t n;
@@ -201,6 +219,8 @@ static void recover(struct crash *c, enum disk_crash how)
 	}
 	check_totals->images++;
 	reseed(c);
+	if (c->world->made && dice / 7 % EVERY_CHECKED == 2)
+		checked(c, left, &why);
 	if (dice % EVERY_NESTED == 0) {
 		c->sim = left;
 		c->depth = 1;
