@@ -59,7 +59,8 @@ int khd_vfs_open(struct khd_vfs *vfs, uint64_t cache, struct sqlite3 **db);
  * khd_vfs_verify() - check every page of the database file, without SQLite
  * @found: called for each damaged page
  *
- * A page that the log has is not looked at: a checkpoint may have torn it, and the next one writes it.
+ * A page that the log has is not looked at: a checkpoint may have torn it, and the next one writes
+ * it.
  *
  * Return: how many are damaged, or a negative errno.
  */
