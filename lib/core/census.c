@@ -232,9 +232,12 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 	backup = unit->owner.party || !kh_record_copy(&best->record) ?
 			 choose_backup(unit, unit->owner.party) :
 			 best;
-	/* The backup of what others have seen was given up (R12): an older frame is none. */
+	/*
+	 * The backup of what others have seen was given up (R12), or went with whoever was silent:
+	 * an older frame is none.
+	 */
 	if (backup && unit->owner.party && backup->record.version_handoff < unit->version &&
-	    kh_intervals_has(&unit->region->home->thin, unit->node.key))
+	    (unit->doubted || kh_intervals_has(&unit->region->home->thin, unit->node.key)))
 		backup = NULL;
 	if (backup) {
 		unit->backup = listed_holder(unit, backup);
@@ -526,6 +529,9 @@ void kh_unit_judge(struct kh_unit *unit, bool stale)
 	if (!unit->unjudged)
 		return;
 	listens = peer && peer->census && kh_holder_valid(unit, &owner);
+	/* Its inventory is under way: the verdict is that of the census, and who asks waits for it. */
+	if (!stale && peer && !peer->census && kh_holder_valid(unit, &owner))
+		return;
 	unit->unjudged = false;
 	if (stale) {
 		kh_unit_forget(unit, owner.party);

@@ -74,6 +74,13 @@ static void refresh(const struct kh_unit *unit, struct kh_holder *holder, uint64
 	holder->mark = mark;
 }
 
+static void owner_is_back(struct kh_unit *unit, const struct kh_peer *peer)
+{
+	refresh(unit, &unit->owner, peer->ask_id);
+	unit->unjudged = false;
+	kh_unit_found(unit);
+}
+
 struct kh_holder kh_census_holder(const struct kh_unit *unit, const struct kh_peer *peer,
 				  uint64_t token)
 {
@@ -249,7 +256,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 	struct kh_holder *copy = kh_unit_copy(unit, peer->id);
 
 	if (unit->owner.party == peer->id && r->version == unit->version) {
-		refresh(unit, &unit->owner, peer->ask_id);
+		owner_is_back(unit, peer);
 		if (r->right != KHAZANA_RIGHT_NONE)
 			kh_service_resume(unit, peer->id);
 		else if (kh_service_granted(unit, peer->id))
@@ -307,7 +314,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 	if (!unit->owner.party && kh_unit_known_lost(unit) && !kh_record_rolled(unit, r)) {
 		keep_newest(unit, peer, r);
 	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
-		refresh(unit, &unit->owner, peer->ask_id);
+		owner_is_back(unit, peer);
 		if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
 			kh_verdict_resume(unit, peer->id, r);
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {

@@ -510,6 +510,7 @@ void kh_service_complete(struct kh_unit *unit, uint64_t version)
 			done_read(unit, s, holder);
 		if (unit->backup.party == s->asker)
 			unit->backup = (struct kh_holder){ 0 };
+		kh_unit_found(unit);
 		mark_done(unit, s);
 	}
 	kh_service_end(unit);

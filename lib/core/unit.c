@@ -374,7 +374,7 @@ static enum kh_settled settle(struct kh_unit *unit)
 		verify(unit);
 	}
 	if (kh_holder_valid(unit, &unit->owner) && !(placed && unit->unsure))
-		return KH_SETTLED;
+		return unit->unjudged ? KH_SETTLED_LATER : KH_SETTLED;
 	if (placed && (!unit->stored_known || unit->flush_out))
 		return KH_SETTLED_LOOK;
 	if (!unit->owner.party && !unit->copy_count && unit->version == stored)
@@ -440,6 +440,7 @@ void kh_unit_forget(struct kh_unit *unit, kh_node_id party)
 	if (unit->owner.party == party) {
 		unit->owner = (struct kh_holder){ 0 };
 		unit->owner_right = KHAZANA_RIGHT_NONE;
+		unit->unjudged = false;
 		if (unit->fresh) {
 			unit->version = unit->seen = unit->stored_known ? unit->stored : 0;
 			unit->fresh = false;
@@ -478,11 +479,15 @@ bool kh_unit_backed(const struct kh_unit *unit)
 	       (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
 }
 
-/* A holder of the last version is back. */
+/* A holder of the last version is back, or the unit has gone on; written down before anybody hears. */
 void kh_unit_found(struct kh_unit *unit)
 {
 	struct kh_home *home = unit->region->home;
 
+	if (!kh_unit_known_lost(unit))
+		return;
+	home->unsaved = true;
+	unit->region->owner->unsaved = true;
 	kh_intervals_remove(&home->lost, unit->node.key, unit->node.key + 1);
 	kh_intervals_remove(&home->doubt, unit->node.key, unit->node.key + 1);
 }
