@@ -308,6 +308,15 @@ static void keep_newest(struct kh_unit *unit, const struct kh_peer *peer,
 	kh_unit_review(unit);
 }
 
+/* The backup that was listed is older than @peer's, which was silent then. */
+static void better_backup(struct kh_unit *unit, const struct kh_peer *peer,
+			  const struct kh_wire_record *r)
+{
+	kh_unit_hdone(unit, unit->backup.party);
+	unit->backup = kh_census_holder(unit, peer, r->token);
+	unit->backup_version = r->version_handoff;
+}
+
 static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 			      const struct kh_wire_record *r)
 {
@@ -321,6 +330,10 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 		refresh(unit, &unit->backup, peer->ask_id);
 	} else if (lost_handoff(unit, r)) {
 		verdict_against(unit, peer, r, true);
+	} else if (unit->owner.party && unit->backup.party &&
+		   r->version_handoff > unit->backup_version &&
+		   r->version_handoff < unit->version) {
+		better_backup(unit, peer, r);
 	} else if (unit->token >= r->token_handoff) {
 		kh_unit_release(unit, peer->id);
 	} else {
