@@ -514,6 +514,12 @@ static void judged(struct kh_node *node, struct kh_peer *peer)
 	end->id = peer->ask_id;
 }
 
+/* Do the owner's stores wait for a verdict?  Nothing else is asked of it before. */
+bool kh_unit_unjudged(const struct kh_unit *unit)
+{
+	return unit->owner.party && unit->unjudged && unit->unjudged == unit->owner.token;
+}
+
 /**
  * kh_unit_judge() - what is newest is known: an owner's stores that waited for that (R26) get their
  *	verdict
@@ -526,13 +532,14 @@ void kh_unit_judge(struct kh_unit *unit, bool stale)
 	struct kh_peer *peer = kh_peer_find(node, owner.party);
 	bool listens;
 
-	if (!unit->unjudged)
+	if (!kh_unit_unjudged(unit))
 		return;
 	listens = peer && peer->census && kh_holder_valid(unit, &owner);
-	/* Its inventory is under way: the verdict is that of the census, and who asks waits for it. */
+	/* Its inventory is under way: the verdict is that of the census, and who asks waits for it.
+	 */
 	if (!stale && peer && !peer->census && kh_holder_valid(unit, &owner))
 		return;
-	unit->unjudged = false;
+	unit->unjudged = 0;
 	if (stale) {
 		kh_unit_forget(unit, owner.party);
 		unit->version = unit->seen = unit->stored;

@@ -514,6 +514,7 @@ void kh_census_start(struct kh_node *node, struct kh_peer *peer);
 void kh_census_tick(struct kh_node *node);
 void kh_recovery_start(struct kh_node *node);
 void kh_doubt_gone(struct kh_node *node);
+bool kh_unit_unjudged(const struct kh_unit *unit);
 void kh_unit_judge(struct kh_unit *unit, bool stale);
 kh_handler kh_on_inventory, kh_on_end;
 

@@ -117,10 +117,10 @@ struct kh_unit {
 	struct kh_listed *listed; /* records while recovering */
 	unsigned int listed_count;
 	uint64_t stored; /* version at its place, 0: none */
+	uint64_t unjudged; /* grant of an owner whose stores wait for a verdict until that is known */
 	bool stored_known;
 	bool doubted; /* it was in doubt when this khd began to rebuild its directory */
 	bool unsure; /* its place may have a newer version than who is called the owner */
-	bool unjudged; /* its owner's stores wait for a verdict until its place has answered */
 	bool looking; /* LOOK sent */
 	bool flush_out; /* a version may have come to its place without our knowing */
 	uint8_t storing; /* enum kh_storing */

@@ -77,7 +77,7 @@ static void refresh(const struct kh_unit *unit, struct kh_holder *holder, uint64
 static void owner_is_back(struct kh_unit *unit, const struct kh_peer *peer)
 {
 	refresh(unit, &unit->owner, peer->ask_id);
-	unit->unjudged = false;
+	unit->unjudged = 0;
 	kh_unit_found(unit);
 }
 
@@ -109,7 +109,7 @@ bool kh_in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r)
 void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r)
 {
 	unit->owner_right = KHAZANA_RIGHT_NONE;
-	unit->unjudged = r->state == KHAZANA_STATE_EXPIRED_DIRTY;
+	unit->unjudged = r->state == KHAZANA_STATE_EXPIRED_DIRTY ? unit->owner.token : 0;
 	if (unit->unjudged && !unit->looking)
 		kh_unit_look(unit);
 }
@@ -148,7 +148,7 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 		return;
 	if (unit->owner.party != peer->id)
 		kh_unit_judge(unit, true);
-	unit->unjudged = false;
+	unit->unjudged = 0;
 	unit->unsure = !kh_record_owned(r);
 	if (r->right == KHAZANA_RIGHT_NONE &&
 	    kh_intervals_has(&unit->region->home->lost, unit->node.key))

@@ -77,7 +77,7 @@ static bool is_only_stored(const struct kh_unit *unit)
 		return !unit->looking;
 	return unit->stored_known && unit->stored == unit->version &&
 	       unit->rolled <= unit->version && !unit->flush_out && !unit->unsure &&
-	       !unit->unjudged && !unit->doubted && !kh_unit_known_lost(unit) &&
+	       !unit->doubted && !kh_unit_known_lost(unit) &&
 	       !kh_intervals_has(&unit->region->home->thin, unit->node.key);
 }
 
@@ -374,7 +374,7 @@ static enum kh_settled settle(struct kh_unit *unit)
 		verify(unit);
 	}
 	if (kh_holder_valid(unit, &unit->owner) && !(placed && unit->unsure))
-		return unit->unjudged ? KH_SETTLED_LATER : KH_SETTLED;
+		return kh_unit_unjudged(unit) ? KH_SETTLED_LATER : KH_SETTLED;
 	if (placed && (!unit->stored_known || unit->flush_out))
 		return KH_SETTLED_LOOK;
 	if (!unit->owner.party && !unit->copy_count && unit->version == stored)
@@ -440,7 +440,6 @@ void kh_unit_forget(struct kh_unit *unit, kh_node_id party)
 	if (unit->owner.party == party) {
 		unit->owner = (struct kh_holder){ 0 };
 		unit->owner_right = KHAZANA_RIGHT_NONE;
-		unit->unjudged = false;
 		if (unit->fresh) {
 			unit->version = unit->seen = unit->stored_known ? unit->stored : 0;
 			unit->fresh = false;
