@@ -16,7 +16,7 @@ endif
 
 ifneq ($(wildcard khd/store/store.c),)
 durable_replay := $(addprefix $(O)/$(durable)/,store_load store_judge) \
-	$(addprefix $(O)/selftests/vm/,agent on tsc_khz vdisk replay)
+	$(addprefix $(O)/selftests/vm/,agent on tsc_khz vdisk replay) $(O)/khadm
 .PHONY: check-guest-store-replay check-long-store-replay
 check-guest: check-guest-store-replay
 check-guest-store-replay: $(durable_replay)
