@@ -170,9 +170,7 @@ static void look(struct kh_ask *ask)
 
 bool kh_ask_may(struct kh_node *node, struct kh_region *region)
 {
-	struct kh_peer *home = region->home_id ? kh_peer_find(node, region->home_id) : NULL;
-
-	return home && (home->self || home->connected) && region->lease &&
+	return region->home_id && kh_peer_reach(node, region->home_id) && region->lease &&
 	       kh_lease_ready(node, region->lease);
 }
 

@@ -70,7 +70,8 @@ static void revoke_others(struct kh_unit *unit, struct kh_service *s, bool held)
 	}
 	for (i = 0; i < n; i++) {
 		kh_cm_revoke(unit, s, parties[i], keep ? KH_INV_KEEP : 0);
-		keep = false;
+		/* It may be out of reach because it has nothing any more. */
+		keep = keep && !kh_peer_reach(node, parties[i]);
 	}
 	if (held && unit->owner.party && unit->owner.party != s->asker)
 		kh_cm_revoke(unit, s, unit->owner.party, KH_INV_KEEP);

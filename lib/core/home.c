@@ -141,10 +141,8 @@ void kh_on_done(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 /* Can somebody be asked for the unit, if @party gives up its kept frame? */
 static bool is_dispensable(const struct kh_unit *unit, kh_node_id party)
 {
-	const struct kh_peer *owner = kh_peer_find(unit->region->owner, unit->owner.party);
-
 	if (unit->owner.party)
-		return !owner || owner->self || owner->connected;
+		return kh_peer_reach(unit->region->owner, unit->owner.party);
 	/* Of a lost unit it may be the last one. */
 	return unit->backup.party != party ||
 	       (unit->stored_known && unit->stored >= unit->backup_version);

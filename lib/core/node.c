@@ -51,6 +51,13 @@ struct kh_peer *kh_peer_find(struct kh_node *node, kh_node_id id)
 	return NULL;
 }
 
+struct kh_peer *kh_peer_reach(struct kh_node *node, kh_node_id id)
+{
+	struct kh_peer *peer = kh_peer_find(node, id);
+
+	return peer && (peer->self || peer->connected) ? peer : NULL;
+}
+
 void kh_event(struct kh_node *node, const char *name, const char *format, ...)
 {
 	char text[160];

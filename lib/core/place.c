@@ -79,13 +79,9 @@ bool kh_place_reachable(const struct kh_region *region)
 {
 	uint32_t i;
 
-	for (i = 0; i < region->home->place_count; i++) {
-		const struct kh_peer *peer =
-			kh_peer_find(region->owner, region->home->places[i].node);
-
-		if (!peer || !(peer->self || peer->connected))
+	for (i = 0; i < region->home->place_count; i++)
+		if (!kh_peer_reach(region->owner, region->home->places[i].node))
 			return false;
-	}
 	return true;
 }
 

@@ -19,13 +19,6 @@
 
 #define WRITTEN_WAIT (30000 * KH_MS) /* for a place to say that a version is durable */
 
-static struct kh_peer *reachable(struct kh_node *node, kh_node_id id)
-{
-	struct kh_peer *peer = kh_peer_find(node, id);
-
-	return peer && (peer->self || peer->connected) ? peer : NULL;
-}
-
 /**
  * kh_unit_clean() - is there nothing to store?
  */
@@ -174,7 +167,7 @@ static void store_beside(struct kh_unit *unit)
 		kh_store_ended(unit, 0);
 		return;
 	}
-	if (!source || !reachable(node, source) || !reachable(node, place->node)) {
+	if (!source || !kh_peer_reach(node, source) || !kh_peer_reach(node, place->node)) {
 		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
 		return;
 	}
@@ -250,7 +243,7 @@ void kh_store_run(struct kh_unit *unit, struct kh_service *s)
 		return;
 	}
 	s->source = holder_of(unit);
-	if (!s->source || !reachable(node, s->source) || !reachable(node, place->node)) {
+	if (!s->source || !kh_peer_reach(node, s->source) || !kh_peer_reach(node, place->node)) {
 		run_end(unit, EAGAIN);
 		return;
 	}
@@ -288,7 +281,7 @@ bool kh_unit_look(struct kh_unit *unit)
 	struct kh_node *node = unit->region->owner;
 	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
 	struct kh_wire_head head = kh_head(unit->region);
-	struct kh_peer *peer = place ? reachable(node, place->node) : NULL;
+	struct kh_peer *peer = place ? kh_peer_reach(node, place->node) : NULL;
 
 	if (!peer)
 		return false;
@@ -306,7 +299,7 @@ void kh_store_load(struct kh_unit *unit, struct kh_service *s)
 	struct kh_node *node = unit->region->owner;
 	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
 	struct kh_wire_head head = kh_head(unit->region);
-	struct kh_peer *peer = place ? reachable(node, place->node) : NULL;
+	struct kh_peer *peer = place ? kh_peer_reach(node, place->node) : NULL;
 
 	s->load = true;
 	s->source = place ? place->node : 0;
