@@ -123,8 +123,9 @@ static struct kh_holder listed_holder(struct kh_unit *unit, const struct kh_list
 static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 {
 	const struct kh_wire_record *r = &best->record;
+	const struct kh_peer *peer = kh_peer_find(unit->region->owner, best->party);
 
-	unit->owner = listed_holder(unit, best);
+	unit->owner = kh_census_holder(unit, peer, r->token);
 	unit->version = kh_record_version(r);
 	unit->seen = unit->version;
 	if (!kh_record_copy(r)) {
@@ -138,7 +139,7 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 	}
 	if (kh_in_doubt(unit, r))
 		kh_unit_doubt(unit, r);
-	else if (r->right == KHAZANA_RIGHT_NONE)
+	else if (r->right == KHAZANA_RIGHT_NONE && kh_resumable(unit, peer, r))
 		kh_verdict_resume(unit, best->party, r);
 }
 

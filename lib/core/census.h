@@ -45,6 +45,8 @@ struct kh_holder kh_census_holder(const struct kh_unit *unit, const struct kh_pe
 				  uint64_t token);
 bool kh_perhaps_stale(const struct kh_unit *unit, const struct kh_peer *from,
 		      const struct kh_wire_record *r);
+bool kh_resumable(const struct kh_unit *unit, const struct kh_peer *from,
+		  const struct kh_wire_record *r);
 bool kh_in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r);
 void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r);
 void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r);

@@ -114,6 +114,24 @@ void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r)
 		kh_unit_look(unit);
 }
 
+/* Is a node silent, other than @from? */
+static bool others_silent(const struct kh_node *node, const struct kh_peer *from)
+{
+	return node->silent & ~(from ? 1ull << (from - node->peers) : 0);
+}
+
+/*
+ * May the copy @r of @from be read again without a grant?  Not a clean one while another node is
+ * silent and this home has granted nothing: that one may have gone on from it, and what was read
+ * here would not be known after a restart.  Its node asks, and the grant is a new version (R23).
+ */
+bool kh_resumable(const struct kh_unit *unit, const struct kh_peer *from,
+		  const struct kh_wire_record *r)
+{
+	return !kh_record_copy(r) || r->state == KHAZANA_STATE_EXPIRED_DIRTY || unit->granted ||
+	       !others_silent(unit->region->owner, from);
+}
+
 /*
  * Of a unit in doubt @r is a copy that nobody can read at this moment: may a node that is silent,
  * other than @from, have gone on from it?  Then it becomes no truth before that node is heard (R23).
@@ -121,12 +139,7 @@ void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r)
 bool kh_perhaps_stale(const struct kh_unit *unit, const struct kh_peer *from,
 		      const struct kh_wire_record *r)
 {
-	const struct kh_node *node = unit->region->owner;
-	uint64_t others = node->silent;
-
-	if (from)
-		others &= ~(1ull << (from - node->peers));
-	return others && r->right == KHAZANA_RIGHT_NONE && kh_record_copy(r) &&
+	return others_silent(unit->region->owner, from) && r->right == KHAZANA_RIGHT_NONE && kh_record_copy(r) &&
 	       r->state != KHAZANA_STATE_EXPIRED_DIRTY &&
 	       kh_intervals_has(&unit->region->home->doubt, unit->node.key);
 }
@@ -230,7 +243,7 @@ void kh_census_copy(struct kh_unit *unit, const struct kh_peer *peer,
 
 	copy->owned = r->uflags & KHAZANA_UNIT_OWNED;
 	copy->mark = peer->ask_id;
-	if (r->right == KHAZANA_RIGHT_NONE &&
+	if (r->right == KHAZANA_RIGHT_NONE && kh_resumable(unit, peer, r) &&
 	    (r->state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, r)))
 		kh_verdict_resume(unit, peer->id, r);
 }
@@ -261,7 +274,8 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 			kh_service_resume(unit, peer->id);
 		else if (kh_service_granted(unit, peer->id))
 			give_up(unit, peer, r);
-		else if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
+		else if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r) &&
+			 kh_resumable(unit, peer, r))
 			kh_verdict_resume(unit, peer->id, r);
 		if (kh_in_doubt(unit, r))
 			kh_unit_doubt(unit, r);
@@ -269,7 +283,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 	}
 	if (copy && r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE) {
 		refresh(unit, copy, peer->ask_id);
-		if (r->right == KHAZANA_RIGHT_NONE)
+		if (r->right == KHAZANA_RIGHT_NONE && kh_resumable(unit, peer, r))
 			kh_verdict_resume(unit, peer->id, r);
 		return;
 	}
