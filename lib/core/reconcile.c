@@ -346,7 +346,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 		verdict_against(unit, peer, r, true);
 	} else if (unit->owner.party && unit->backup.party &&
 		   r->version_handoff > unit->backup_version &&
-		   r->version_handoff < unit->version) {
+		   r->version_handoff < unit->version && !kh_record_rolled(unit, r)) {
 		better_backup(unit, peer, r);
 	} else if (unit->token >= r->token_handoff) {
 		kh_unit_release(unit, peer->id);
