@@ -531,14 +531,13 @@ void kh_unit_judge(struct kh_unit *unit, bool stale)
 	struct kh_node *node = unit->region->owner;
 	const struct kh_holder owner = unit->owner;
 	struct kh_peer *peer = kh_peer_find(node, owner.party);
-	bool listens;
+	bool valid = peer && kh_holder_valid(unit, &owner), listed;
 
 	if (!kh_unit_unjudged(unit))
 		return;
-	listens = peer && peer->census && kh_holder_valid(unit, &owner);
-	/* Its inventory is under way: the verdict is that of the census, and who asks waits for it.
-	 */
-	if (!stale && peer && !peer->census && kh_holder_valid(unit, &owner))
+	listed = valid && (peer->census || owner.mark == peer->ask_id);
+	/* Its inventory is under way, and gets the verdict; who asks for the unit waits for that. */
+	if (valid && !listed && !stale)
 		return;
 	unit->unjudged = 0;
 	if (stale) {
@@ -546,11 +545,12 @@ void kh_unit_judge(struct kh_unit *unit, bool stale)
 		unit->version = unit->seen = unit->stored;
 	}
 	/* Else it hears it from another census, which knows what is stored. */
-	if (!listens)
+	if (!listed)
 		return;
 	unit->unsure = false;
 	kh_verdict(unit, owner.party, owner.token, stale ? KH_VERDICT_LOST : KH_VERDICT_RESUME);
-	judged(node, peer);
+	if (peer->census) /* else its END is still to come */
+		judged(node, peer);
 }
 
 /* Every peer answered, or its lease must be over. */
