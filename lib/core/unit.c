@@ -316,9 +316,13 @@ static void verify(struct kh_unit *unit)
 	unit->unsure = false;
 	if (unit->stored <= unit->version)
 		return;
-	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE && !unit->backup.party) {
-		unit->backup = unit->owner;
-		unit->backup_version = unit->version;
+	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE) {
+		if (unit->backup.party) {
+			kh_unit_hdone(unit, unit->owner.party);
+		} else {
+			unit->backup = unit->owner;
+			unit->backup_version = unit->version;
+		}
 	}
 	unit->owner = (struct kh_holder){ 0 };
 	unit->owner_right = KHAZANA_RIGHT_NONE;
