@@ -53,8 +53,11 @@ bool kh_lost_copy(const struct kh_unit *unit, const struct kh_wire_record *r)
  */
 void kh_verdict_resume(struct kh_unit *unit, kh_node_id party, const struct kh_wire_record *r)
 {
-	if (kh_record_copy(r))
+	if (kh_record_copy(r)) {
 		unit->granted = true;
+		if (unit->token != r->token && !unit->busy) /* what was given up is lost now */
+			unit->token = kh_token_new(unit->region);
+	}
 	kh_verdict(unit, party, r->token, KH_VERDICT_RESUME);
 }
 
