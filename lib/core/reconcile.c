@@ -337,6 +337,8 @@ static void better_backup(struct kh_unit *unit, const struct kh_peer *peer,
 static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 			      const struct kh_wire_record *r)
 {
+	const struct kh_owed *owed = unit->busy ? kh_owed_by(unit->busy, peer->id) : NULL;
+
 	if (!unit->owner.party && kh_unit_known_lost(unit) && !kh_record_rolled(unit, r)) {
 		keep_newest(unit, peer, r);
 	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
@@ -351,6 +353,8 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 		   r->version_handoff > unit->backup_version &&
 		   r->version_handoff < unit->version && !kh_record_rolled(unit, r)) {
 		better_backup(unit, peer, r);
+	} else if (owed && !owed->answered) {
+		return; /* kept for the request under way, which hears of it by an IACK */
 	} else if (unit->token >= r->token_handoff) {
 		kh_unit_release(unit, peer->id);
 	} else {
