@@ -15,7 +15,25 @@ struct packet {
 	uint8_t bytes[];
 };
 
+/* What a core asked its page store for. */
+struct command {
+	struct command *next;
+	struct kh_store_cmd cmd;
+	uint8_t data[UNIT];
+};
+
 static const uint8_t good_key[KH_KEY_SIZE] = "sixteen bytes...";
+
+static void note_sent(struct cluster *c, const struct kh_wire_head *head)
+{
+	const void *entry = head + 1;
+
+	c->sent[head->kind]++;
+	if (head->kind == KH_WIRE_RESULT)
+		c->last_error = ((const struct kh_wire_result *)entry)->error;
+	else if (head->kind == KH_WIRE_STORED)
+		c->last_error = ((const struct kh_wire_stored *)entry)->error;
+}
 
 static void on_send(void *host, kh_node_id peer, const void *head, size_t head_len,
 		    const void *data, size_t data_len)
@@ -33,7 +51,7 @@ static void on_send(void *host, kh_node_id peer, const void *head, size_t head_l
 	if (data_len)
 		memcpy(p->bytes + head_len, data, data_len);
 	assert_int_equal(kh_wire_check(p->bytes, p->len), 0);
-	c->sent[((const struct kh_wire_head *)(const void *)p->bytes)->kind]++;
+	note_sent(c, head);
 	*c->tail = p;
 	c->tail = &p->next;
 }
@@ -178,6 +196,9 @@ static void command(struct host *h, struct khazana_cmd *cmd)
 		break;
 	case KHAZANA_CMD_REGION_SET:
 		break;
+	case KHAZANA_CMD_POISON:
+		h->told++;
+		break;
 	case KHAZANA_CMD_REGION_DEL:
 		for (i = 0; i < UNITS; i++) {
 			frame_free(h, &h->units[i].frame);
@@ -247,6 +268,7 @@ static void *on_frame(void *host, uint32_t frame, size_t len)
 static void on_reply(void *host, uint64_t op_id, const struct kh_op_result *result)
 {
 	struct host *h = host;
+	unsigned int i;
 
 	h->replies++;
 	h->result = *result;
@@ -254,6 +276,9 @@ static void on_reply(void *host, uint64_t op_id, const struct kh_op_result *resu
 		h->page = *result->page;
 	if (result->region_count)
 		h->info = result->regions[0];
+	for (i = 0; i < result->counter_count; i++)
+		if (!strcmp(result->counters[i].name, "protocol_errors"))
+			h->protocol_errors = result->counters[i].value;
 }
 
 static int on_persist(void *host, const char *key, const void *blob, size_t len)
@@ -261,6 +286,8 @@ static int on_persist(void *host, const char *key, const void *blob, size_t len)
 	struct host *h = host;
 	unsigned int i;
 
+	if (h->persist_fails)
+		return -EIO;
 	for (i = 0; i < 8; i++)
 		if (!strcmp(h->blobs[i].key, key))
 			break;
@@ -290,6 +317,118 @@ static void on_event(void *host, const char *name, const char *text)
 	assert_null(strchr(text, '\n'));
 }
 
+static void on_store(void *host, const struct kh_store_cmd *cmd)
+{
+	struct host *h = host;
+	struct command *k = malloc(sizeof(*k));
+
+	assert_non_null(k);
+	assert_true(h->config.store);
+	*k = (struct command){ .cmd = *cmd };
+	if (cmd->data)
+		memcpy(k->data, cmd->data, UNIT);
+	h->store_begun[cmd->code]++;
+	*h->store_last = k;
+	h->store_last = &k->next;
+}
+
+unsigned int host_reserved(const struct host *h)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < UNITS; i++)
+		n += h->kept[i].generation != 0;
+	return n;
+}
+
+static uint32_t reserve(struct kept *k, const struct kh_store_cmd *cmd)
+{
+	uint64_t i;
+
+	for (i = 0; i < cmd->units; i++)
+		if (k[i].generation && k[i].generation != cmd->generation)
+			return EEXIST;
+	for (i = 0; i < cmd->units; i++)
+		k[i].generation = cmd->generation;
+	return 0;
+}
+
+static uint32_t release(struct kept *k, const struct kh_store_cmd *cmd)
+{
+	uint64_t i;
+
+	for (i = 0; i < cmd->units; i++)
+		if (k[i].generation == cmd->generation)
+			k[i] = (struct kept){ 0 };
+	return 0;
+}
+
+static uint32_t keep(struct kept *k, const struct command *command)
+{
+	const struct kh_store_cmd *cmd = &command->cmd;
+
+	if (k->generation != cmd->generation)
+		return ENXIO;
+	if (cmd->version < k->version)
+		return ESTALE;
+	k->version = cmd->version;
+	k->token = cmd->token;
+	memcpy(k->data, command->data, UNIT);
+	return 0;
+}
+
+/* The store does what was asked for first.  Return: was there something? */
+static bool store_step(struct host *h)
+{
+	struct command *command = h->store_first;
+	const struct kh_store_cmd *cmd;
+	struct kh_store_result result = { 0 };
+	struct kept *k;
+	uint64_t unit;
+
+	if (!command || h->store_rests)
+		return false;
+	h->store_first = command->next;
+	if (!h->store_first)
+		h->store_last = &h->store_first;
+	cmd = &command->cmd;
+	unit = (cmd->addr.lo - h->cluster->addr.lo) / UNIT;
+	assert_true(unit + cmd->units <= UNITS);
+	k = &h->kept[unit];
+	switch (cmd->code) {
+	case KH_STORE_RESERVE:
+		result.error = reserve(k, cmd);
+		break;
+	case KH_STORE_RELEASE:
+		result.error = release(k, cmd);
+		break;
+	case KH_STORE_PUT:
+		result.error = keep(k, command);
+		break;
+	case KH_STORE_GET:
+	case KH_STORE_LOOK:
+		result.error = k->generation == cmd->generation ? 0 : ENXIO;
+		result.version = k->version;
+		result.token = k->token;
+		result.data = k->version ? k->data : NULL;
+		break;
+	}
+	kh_node_stored(h->node, cmd->id, &result, h->cluster->now);
+	free(command);
+	return true;
+}
+
+static void store_forget(struct host *h)
+{
+	struct command *k;
+
+	while ((k = h->store_first)) {
+		h->store_first = k->next;
+		free(k);
+	}
+	h->store_last = &h->store_first;
+}
+
 static const struct kh_host_ops ops = {
 	.send = on_send,
 	.command = on_command,
@@ -298,6 +437,7 @@ static const struct kh_host_ops ops = {
 	.persist = on_persist,
 	.random = on_random,
 	.event = on_event,
+	.store = on_store,
 };
 
 void host_start(struct host *h, bool new_module)
@@ -331,6 +471,7 @@ void host_kill(struct host *h)
 			cluster_disconnect(h->cluster, h->id - 1, i);
 	kh_node_destroy(h->node);
 	h->node = NULL;
+	store_forget(h);
 	for (i = 0; i < UNITS && h->region; i++)
 		step(h, &h->units[i], &(struct kz_page_event){ .type = KZ_EV_DAEMON_GONE });
 }
@@ -363,7 +504,7 @@ void cluster_disconnect(struct cluster *c, unsigned int a, unsigned int b)
 		kh_node_peer_down(c->hosts[b].node, a + 1, c->now);
 }
 
-struct cluster *cluster_new(void)
+static struct cluster *cluster_make(bool stores)
 {
 	struct cluster *c = calloc(1, sizeof(*c));
 	unsigned int i, k;
@@ -383,7 +524,9 @@ struct cluster *cluster_new(void)
 						     .boot = h->id,
 						     .peers = h->peers,
 						     .peer_count = NODES - 1,
-						     .frames_max = UNITS };
+						     .frames_max = UNITS,
+						     .store = stores };
+		h->store_last = &h->store_first;
 		host_start(h, false);
 	}
 	for (i = 0; i < NODES; i++)
@@ -393,14 +536,26 @@ struct cluster *cluster_new(void)
 	return c;
 }
 
+struct cluster *cluster_new(void)
+{
+	return cluster_make(false);
+}
+
+struct cluster *cluster_new_stores(void)
+{
+	return cluster_make(true);
+}
+
 void cluster_free(struct cluster *c)
 {
 	struct packet *p;
 	unsigned int i;
 
-	for (i = 0; i < NODES; i++)
+	for (i = 0; i < NODES; i++) {
 		if (c->hosts[i].node)
 			kh_node_destroy(c->hosts[i].node);
+		store_forget(&c->hosts[i]);
+	}
 	while ((p = c->packets)) {
 		c->packets = p->next;
 		free(p);
@@ -408,11 +563,9 @@ void cluster_free(struct cluster *c)
 	free(c);
 }
 
-/* Deliver everything; timers that are due fire. */
-void cluster_run(struct cluster *c)
+static void deliver(struct cluster *c)
 {
 	struct packet *p;
-	unsigned int i;
 
 	while ((p = c->packets)) {
 		struct host *to = &c->hosts[p->to];
@@ -426,6 +579,20 @@ void cluster_run(struct cluster *c)
 					 0);
 		free(p);
 	}
+}
+
+/* Deliver everything, and have the stores do what they are asked for. */
+void cluster_run(struct cluster *c)
+{
+	bool more;
+	unsigned int i;
+
+	do {
+		deliver(c);
+		more = false;
+		for (i = 0; i < NODES; i++)
+			more |= c->hosts[i].node && store_step(&c->hosts[i]);
+	} while (more || c->packets);
 	for (i = 0; i < NODES; i++)
 		if (c->hosts[i].node)
 			assert_null(kh_node_check(c->hosts[i].node));

@@ -26,6 +26,13 @@ struct unit {
 
 struct cluster;
 
+/* One unit in a page store. */
+struct kept {
+	uint64_t generation; /* of the allocation, 0: not reserved */
+	uint64_t version, token;
+	uint8_t data[UNIT];
+};
+
 struct host {
 	struct cluster *cluster;
 	kh_node_id id;
@@ -44,6 +51,13 @@ struct host {
 	int attach_error, fail_error;
 	unsigned int answered; /* requests of the module that ended */
 	unsigned int poisons;
+	unsigned int told; /* that anything seen in the region may be lost */
+	uint64_t protocol_errors; /* as of the last KH_OP_STATS */
+	struct kept kept[UNITS]; /* of the region at cluster.addr; only with config.store */
+	struct command *store_first, **store_last; /* begun, not over */
+	bool store_rests; /* what is begun stays so */
+	unsigned int store_begun[KH_STORE_LOOK + 1];
+	bool persist_fails;
 	struct kh_op_result result;
 	struct kh_page_info page;
 	struct kh_region_info info;
@@ -62,17 +76,22 @@ struct cluster {
 	struct packet *packets, **tail;
 	bool cut[NODES]; /* drops everything from and to it */
 	unsigned int sent[KH_WIRE_KINDS];
+	uint32_t last_error; /* of the RESULT, or STORED, that was sent last */
 	struct khazana_addr addr;
 	const char *protocol; /* of cluster_region(), NULL for the default */
 };
 
 struct cluster *cluster_new(void);
+struct cluster *cluster_new_stores(void); /* each node has a page store */
 void cluster_free(struct cluster *c);
 void cluster_run(struct cluster *c);
 void cluster_sleep(struct cluster *c, uint64_t ms);
 void cluster_connect(struct cluster *c, unsigned int a, unsigned int b);
 void cluster_disconnect(struct cluster *c, unsigned int a, unsigned int b);
 void cluster_forget(struct cluster *c);
+
+/* Units that the page store has space for. */
+unsigned int host_reserved(const struct host *h);
 
 /* A region of @units units, allocated, homed at host @home, attached by all. */
 void cluster_region(struct cluster *c, unsigned int home, unsigned int units, uint32_t lease_ms);

@@ -14,5 +14,6 @@ int main(void)
 	failed += test_wire();
 	failed += test_crew();
 	failed += test_lease();
+	failed += test_keep();
 	return failed != 0;
 }

@@ -16,5 +16,6 @@ int test_interval(void);
 int test_wire(void);
 int test_crew(void);
 int test_lease(void);
+int test_keep(void);
 
 #endif /* UNIT_H */
