@@ -204,6 +204,18 @@ void kh_serve_allocate(struct kh_node *node, struct kh_served *served)
 	kh_served_placed(node, served, 0);
 }
 
+/* Of its own units only: other calls may have changed others since it began. */
+static void allocate_undo(struct kh_intervals *set, const struct kh_served *served)
+{
+	const struct kh_interval *item = served->before.items;
+	uint32_t i;
+
+	kh_intervals_remove(set, served->first, served->end);
+	for (i = 0; i < served->before.count; i++, item++)
+		kh_intervals_add(set, item->start > served->first ? item->start : served->first,
+				 item->end < served->end ? item->end : served->end);
+}
+
 /* All stores answered an ALLOCATE. */
 static void allocate_end(struct kh_node *node, struct kh_served *served)
 {
@@ -215,7 +227,7 @@ static void allocate_end(struct kh_node *node, struct kh_served *served)
 		kh_intervals_add(&home->allocated, served->first, served->end);
 	if (!error && kh_region_persist(region)) {
 		error = EIO;
-		intervals_restore(&home->allocated, &served->before);
+		allocate_undo(&home->allocated, served);
 	}
 	if (error) {
 		/* What was had before stays. */
