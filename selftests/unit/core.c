@@ -15,5 +15,6 @@ int main(void)
 	failed += test_crew();
 	failed += test_lease();
 	failed += test_keep();
+	failed += test_place();
 	return failed != 0;
 }

@@ -17,5 +17,6 @@ int test_wire(void);
 int test_crew(void);
 int test_lease(void);
 int test_keep(void);
+int test_place(void);
 
 #endif /* UNIT_H */
