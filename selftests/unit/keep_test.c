@@ -98,13 +98,14 @@ static void hear_store(struct cluster *c, kh_node_id from, kh_node_id home, uint
 static void hear_look(struct cluster *c, kh_node_id from, enum kh_wire_kind kind, uint64_t token,
 		      uint64_t need, uint32_t flags)
 {
-	const struct kh_wire_head head = head_of(c);
+	struct kh_wire_head head = head_of(c);
 	const struct kh_wire_look look = { .token = token,
 					   .need = need,
 					   .generation = keeper(c)->kept[0].generation,
 					   .shift = 12,
 					   .flags = flags };
 
+	head.epoch = token >> 44;
 	hear(c, from, kind, &head, &look, NULL, 0);
 }
 
@@ -262,6 +263,20 @@ static void a_fence_ends_with_its_region(void **state)
 	assert_int_equal(c->last_error, 0);
 }
 
+/* What it wanted stored when it was another khd comes too late once it has asked. */
+static void a_home_that_restarted_needs_no_fence(void **state)
+{
+	struct cluster *c = *state;
+
+	hear_look(c, HOME, KH_WIRE_LOOK, LATE + (1ull << 44), 0, 0);
+	hear_store(c, HOME, HOME, LATE, 3);
+	assert_int_equal(keeper(c)->store_begun[KH_STORE_PUT], 0);
+	assert_int_equal(c->last_error, EAGAIN);
+	hear_store(c, HOME, HOME, LATE + (1ull << 44) - 1, 4);
+	assert_int_equal(keeper(c)->kept[0].version, 4);
+	assert_int_equal(c->last_error, 0);
+}
+
 /* Of another region, or of an earlier one at the same place. */
 static void a_fence_outlives_other_regions(void **state)
 {
@@ -291,6 +306,7 @@ int test_keep(void)
 		TEST(a_stranger_gets_and_takes_no_space),
 		TEST(of_an_unknown_region_everybody_is_answered),
 		TEST(a_fence_ends_with_its_region),
+		TEST(a_home_that_restarted_needs_no_fence),
 		TEST(a_fence_outlives_other_regions),
 	};
 

@@ -21,6 +21,15 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup_stores(void **state)
+{
+	struct cluster *c = cluster_new_stores();
+
+	cluster_region(c, 0, 2, LEASE_MS); /* fewer units than nodes */
+	*state = c;
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	cluster_free(*state);
@@ -203,6 +212,47 @@ static void a_machine_that_restarts_holds_nothing(void **state)
 	assert_int_equal(host_load(&c->hosts[0], 0), 3);
 }
 
+/* The home's khd is another one, and meets those of @peers (bits). */
+static void restart_home(struct cluster *c, unsigned int peers)
+{
+	unsigned int i;
+
+	host_kill(&c->hosts[0]);
+	host_start(&c->hosts[0], false);
+	for (i = 1; i < NODES; i++)
+		if (peers >> i & 1)
+			cluster_connect(c, 0, i);
+	cluster_run(c);
+	cluster_sleep(c, 3 * LEASE_MS); /* nobody waits any more for the silent ones */
+}
+
+/*
+ * The others are silent while the home begins: what they may have seen of a stored unit is given
+ * up.  They hear that, however many khds later, until they have.
+ */
+static void who_must_hear_of_a_loss_survives_the_home(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 1);
+	restart_home(c, 0);
+	assert_int_equal(home->told, 1);
+	restart_home(c, 1 << 1);
+	assert_true(a->told > 0);
+	assert_int_equal(b->told, 0);
+	a->told = 0;
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(a->told, 0);
+	assert_true(b->told > 0);
+	b->told = 0;
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(home->told, 1); /* no other loss was met */
+	assert_int_equal(a->told, 0);
+	assert_int_equal(b->told, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int test_lease(void)
@@ -218,6 +268,8 @@ int test_lease(void)
 		TEST(a_home_that_restarts_rebuilds_its_directory),
 		TEST(a_home_waits_for_silent_nodes_until_their_lease_is_over),
 		TEST(a_machine_that_restarts_holds_nothing),
+		cmocka_unit_test_setup_teardown(who_must_hear_of_a_loss_survives_the_home,
+						setup_stores, teardown),
 	};
 
 	return cmocka_run_group_tests_name("lease", tests, NULL, NULL);
