@@ -301,7 +301,8 @@ struct khd_store {
 	KHD_VECTOR(struct khd_dead) dead;
 	KHD_VECTOR(struct khd_parked_unit) parked; /* by id */
 	KHD_VECTOR(uint64_t) discarded; /* ids to go from the index */
-	KHD_VECTOR(struct khd_interval) history;
+	KHD_VECTOR(struct khd_interval) history; /* ascending */
+	bool history_mixed; /* its blocks on the disk are not: write all of them */
 
 	/* queues of operations */
 	struct kh_list stalled; /* for a number: slots, log, gate */

@@ -135,6 +135,25 @@ static uint64_t history_at(size_t block)
 	return KHD_HISTORY_AT + block * KHD_HISTORY_STRIDE;
 }
 
+static int compare_intervals(const void *a, const void *b)
+{
+	const struct khd_interval *x = a, *y = b;
+
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* A crash amid khd_history_rewrite() left new blocks before old ones, full ones all of them. */
+static void history_sort(struct khd_store *store)
+{
+	size_t i;
+
+	for (i = 1; i < store->history.count && !store->history_mixed; i++)
+		store->history_mixed = store->history.at[i].first <= store->history.at[i - 1].first;
+	if (store->history_mixed)
+		qsort(store->history.at, store->history.count, sizeof(*store->history.at),
+		      compare_intervals);
+}
+
 /* @count: intervals that the superblock knows of.  @lenient: what is damaged is left out. */
 int khd_history_load(struct khd_store *store, uint64_t count, bool lenient)
 {
@@ -153,7 +172,7 @@ int khd_history_load(struct khd_store *store, uint64_t count, bool lenient)
 		if (wrong || block.head.kind != KHD_BLOCK_HISTORY ||
 		    entries > KHD_HISTORY_ENTRIES) {
 			if (b * KHD_HISTORY_ENTRIES >= count)
-				return 0;
+				break;
 			khd_store_damage(store, "slots", history_at(b), NULL, "history");
 			if (!lenient)
 				return -EBADMSG;
@@ -170,6 +189,7 @@ int khd_history_load(struct khd_store *store, uint64_t count, bool lenient)
 		if (entries < KHD_HISTORY_ENTRIES)
 			break;
 	}
+	history_sort(store);
 	return 0;
 }
 
@@ -204,32 +224,51 @@ static int history_write(struct khd_store *store, size_t b)
 	return khd_block_write_now(store, history_at(b), &block);
 }
 
-/* All of it anew: after a sweep there is nothing left that it speaks of. */
+/*
+ * All of it anew, after a sweep.  What stays moves to lower blocks: each is durable before the next
+ * one is overwritten, so that whatever a crash leaves has all that stays, and perhaps what went.
+ */
 int khd_history_rewrite(struct khd_store *store)
 {
 	size_t b;
 	int ret = 0;
 
-	for (b = 0; b < KHD_HISTORY_BLOCKS && !ret; b++)
+	for (b = 0; b < KHD_HISTORY_BLOCKS && !ret; b++) {
 		ret = history_write(store, b);
-	return ret ? ret : store->disk->ops->flush(store->disk);
+		if (!ret && b * KHD_HISTORY_ENTRIES < store->history.count)
+			ret = store->disk->ops->flush(store->disk);
+	}
+	if (!ret)
+		ret = store->disk->ops->flush(store->disk);
+	if (!ret)
+		store->history_mixed = false;
+	return ret;
 }
 
-/* An interval that begins where the last one does, or touches it, is the same crash again. */
+/* The last interval, if [first, ...) begins where it does, or touches it: the same crash again. */
+static struct khd_interval *same_crash(const struct khd_store *store, uint64_t first)
+{
+	size_t count = store->history.count;
+	struct khd_interval *in = count ? &store->history.at[count - 1] : NULL;
+
+	return in && in->last + 1 >= first ? in : NULL;
+}
+
 int khd_history_add(struct khd_store *store, uint64_t first, uint64_t last)
 {
-	struct khd_interval *in =
-		store->history.count ? &store->history.at[store->history.count - 1] : NULL;
+	struct khd_interval *in = same_crash(store, first);
 
-	if (in && in->last + 1 >= first) {
+	if (store->history_mixed ||
+	    (!in && store->history.count == KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES)) {
+		int ret = khd_store_sweep(store);
+
+		if (ret)
+			return ret;
+		in = same_crash(store, first);
+	}
+	if (in) {
 		in->last = last > in->last ? last : in->last;
 	} else {
-		if (store->history.count == KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES) {
-			int ret = khd_store_sweep(store);
-
-			if (ret)
-				return ret;
-		}
 		in = khd_push(&store->history);
 		if (!in)
 			return -ENOMEM;

@@ -149,9 +149,14 @@ int khd_store_sweep(struct khd_store *store)
 		ret = store->disk->ops->flush(store->disk);
 	if (ret)
 		return ret;
-	for (i = 0; i < store->history.count; i++)
-		if (store->history.at[i].last > store->lsn_checkpoint) /* the log may have some */
-			store->history.at[kept++] = store->history.at[i];
+	for (i = 0; i < store->history.count; i++) {
+		const struct khd_interval *in = &store->history.at[i];
+
+		/* the log may have some; a crash amid a rewrite left it twice */
+		if (in->last > store->lsn_checkpoint &&
+		    !(kept && store->history.at[kept - 1].first == in->first))
+			store->history.at[kept++] = *in;
+	}
 	if (kept == KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES)
 		return -ENOSPC;
 	store->history.count = kept;
