@@ -154,7 +154,10 @@ static void history_sort(struct khd_store *store)
 		      compare_intervals);
 }
 
-/* @count: intervals that the superblock knows of.  @lenient: what is damaged is left out. */
+/*
+ * @count: intervals that the superblock knows of.
+ * @lenient: what is damaged is left out, and replaced by the next that is added
+ */
 int khd_history_load(struct khd_store *store, uint64_t count, bool lenient)
 {
 	size_t b, i;
@@ -176,6 +179,7 @@ int khd_history_load(struct khd_store *store, uint64_t count, bool lenient)
 			khd_store_damage(store, "slots", history_at(b), NULL, "history");
 			if (!lenient)
 				return -EBADMSG;
+			store->history_mixed = true;
 			continue;
 		}
 		for (i = 0; i < entries; i++) {
