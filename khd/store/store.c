@@ -467,7 +467,7 @@ uint64_t khd_store_tick(struct khd_store *store, uint64_t now)
 	if (store->lsn_applied > store->lsn_checkpoint) {
 		if (!store->ckpt_at)
 			store->ckpt_at = now + KHD_CHECKPOINT_NS;
-		if (now >= store->ckpt_at)
+		if (now >= store->ckpt_at || khd_history_presses(store))
 			khd_checkpoint_want(store);
 	}
 	khd_compact_tick(store);

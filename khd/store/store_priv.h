@@ -628,6 +628,7 @@ int khd_file_use(struct khd_store *store); /* its size, and the segments that it
 int khd_recover(struct khd_store *store, struct khd_log_scan *scan, bool *clean, unsigned int *bad,
 		uint64_t *discarded);
 int khd_history_close(struct khd_store *store);
+bool khd_history_presses(const struct khd_store *store);
 int khd_history_rewrite(struct khd_store *store);
 int khd_store_sweep(struct khd_store *store); /* rebuild.c: what the history speaks of, away */
 /* -EBADMSG: damaged, unless @lenient: then what is left */

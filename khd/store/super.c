@@ -214,6 +214,18 @@ bool khd_history_has(const struct khd_store *store, uint64_t lsn)
 	return low < store->history.count && store->history.at[low].first <= lsn;
 }
 
+/*
+ * Does the log have so many crashes that the history may become full of them?  They cannot be swept
+ * before a checkpoint.
+ */
+bool khd_history_presses(const struct khd_store *store)
+{
+	const size_t half = KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES / 2;
+
+	return store->history.count >= half &&
+	       store->history.at[store->history.count - half].last > store->lsn_checkpoint;
+}
+
 static int history_write(struct khd_store *store, size_t b)
 {
 	size_t from = b * KHD_HISTORY_ENTRIES, i;
