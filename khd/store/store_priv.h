@@ -630,7 +630,7 @@ int khd_recover(struct khd_store *store, struct khd_log_scan *scan, bool *clean,
 int khd_history_close(struct khd_store *store);
 bool khd_history_presses(const struct khd_store *store);
 int khd_history_rewrite(struct khd_store *store);
-int khd_store_sweep(struct khd_store *store); /* rebuild.c: what the history speaks of, away */
+int khd_store_sweep(struct khd_store *store); /* walk.c: what the history speaks of, away */
 /* -EBADMSG: damaged, unless @lenient: then what is left */
 int khd_log_scan(struct khd_store *store, const struct khd_index_meta *meta, bool lenient,
 		 struct khd_log_scan *scan);
