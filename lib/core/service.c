@@ -237,6 +237,19 @@ void kh_service_token(struct kh_unit *unit, struct kh_service *s)
 		s->token = unit->token = kh_token_new(unit->region);
 }
 
+/* Others have seen more than the backup has: the owner's frame is the only one (R12). */
+static void outdated_backup(struct kh_unit *unit)
+{
+	kh_node_id party = unit->backup.party;
+
+	if (!party || unit->backup_version >= unit->version)
+		return;
+	kh_unit_review(unit);
+	unit->backup = (struct kh_holder){ 0 };
+	kh_unit_review(unit);
+	kh_unit_hdone(unit, party);
+}
+
 /* The READ copies of a void owner are safe now: one of them is the owner. */
 static void rescued(struct kh_unit *unit, struct kh_service *s)
 {
@@ -252,6 +265,7 @@ static void rescued(struct kh_unit *unit, struct kh_service *s)
 		unit->owner = *copy;
 		unit->owner_right = KHAZANA_RIGHT_READ;
 		kh_unit_copy_del(unit, s->asker);
+		outdated_backup(unit);
 	}
 	kh_service_run(unit);
 }
@@ -403,8 +417,10 @@ static void done_write(struct kh_unit *unit, const struct kh_service *s, struct 
 
 	move_backup(unit, s);
 	if (unit->owner.party != s->asker) {
-		if (unit->version && s->kind != KH_SOURCE_ZERO)
+		if (unit->version && s->kind != KH_SOURCE_ZERO) {
 			unit->seen = unit->version;
+			outdated_backup(unit);
+		}
 		unit->fresh = !unit->owner.party && !unit->version;
 		if (unit->owner.party)
 			kh_count(unit->region->owner, KH_STAT_HANDOFFS);
