@@ -238,7 +238,8 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 	 * an older frame is none.
 	 */
 	if (backup && unit->owner.party && backup->record.version_handoff < unit->version &&
-	    (unit->doubted || kh_intervals_has(&unit->region->home->thin, unit->node.key)))
+	    (unit->doubted || (missing && unit->seen == unit->version) ||
+	     kh_intervals_has(&unit->region->home->thin, unit->node.key)))
 		backup = NULL;
 	if (backup) {
 		unit->backup = listed_holder(unit, backup);
