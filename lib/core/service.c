@@ -402,8 +402,11 @@ static void move_backup(struct kh_unit *unit, const struct kh_service *s)
 
 	if (!unit->owner.party || unit->owner.party == s->asker)
 		return;
-	if (s->kind != KH_SOURCE_DATA && !(owed && owed->kept))
+	if (s->kind != KH_SOURCE_DATA && !(owed && owed->kept)) {
+		/* It said that it has nothing, or nothing at all: perhaps it kept its frame. */
+		kh_unit_hdone(unit, unit->owner.party);
 		return;
+	}
 	unit->backup = unit->owner;
 	unit->backup.token = s->token;
 	unit->backup_version = unit->version;
