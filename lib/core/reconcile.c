@@ -169,8 +169,10 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	if (r->right == KHAZANA_RIGHT_NONE &&
 	    kh_intervals_has(&unit->region->home->lost, unit->node.key))
 		unit->region->home->gone_back = true;
-	if (is_lost)
+	if (is_lost) {
 		kh_unit_found(unit);
+		unit->gap |= others_silent(unit->region->owner, peer);
+	}
 	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
 	    unit->owner.party != peer->id) {
 		if (unit->backup.party && unit->backup.party != peer->id)
