@@ -420,7 +420,7 @@ static void done_write(struct kh_unit *unit, const struct kh_service *s, struct 
 
 	move_backup(unit, s);
 	if (unit->owner.party != s->asker) {
-		if (unit->version && s->kind != KH_SOURCE_ZERO) {
+		if (unit->version) {
 			unit->seen = unit->version;
 			outdated_backup(unit);
 		}
