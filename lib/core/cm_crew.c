@@ -51,8 +51,9 @@ static void read_fault(struct kh_unit *unit, struct kh_service *s)
 }
 
 /*
- * Everybody else loses his right.  One READ copy is kept, unless the backup is as new: the version
- * that its readers saw must not depend on the owner alone until the request is done.
+ * Everybody else loses his right.  READ copies are kept, unless the backup is as new: the version
+ * that its readers saw must not depend on the owner alone until the request is done.  One is
+ * enough, but any of them may have been dropped by now; all but the last to answer hear HDONE.
  */
 static void revoke_others(struct kh_unit *unit, struct kh_service *s, bool held)
 {
@@ -68,11 +69,8 @@ static void revoke_others(struct kh_unit *unit, struct kh_service *s, bool held)
 		kh_unit_copy_del(unit, parties[n - 1]);
 		n--;
 	}
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n; i++)
 		kh_cm_revoke(unit, s, parties[i], keep ? KH_INV_KEEP : 0);
-		/* It may be out of reach because it has nothing any more. */
-		keep = keep && !kh_peer_reach(node, parties[i]);
-	}
 	if (held && unit->owner.party && unit->owner.party != s->asker)
 		kh_cm_revoke(unit, s, unit->owner.party, KH_INV_KEEP);
 }

@@ -498,13 +498,7 @@ inline serve(u)
 		bwait[u] = copies[u] & (ALL - BIT(n_));
 		if		/* R11 */
 		:: backup[u] != NOBODY && bver[u] == version[u]
-		:: else ->
-			for (j_ : 0 .. NN - 1) {
-				if
-				:: bwait[u] & BIT(j_) -> bkeep[u] = BIT(j_)
-				:: else
-				fi
-			}
+		:: else -> bkeep[u] = bwait[u]
 		fi;
 		if		/* R3 */
 		:: VALID(owner[u]) && !orphan[u] && owner[u] != n_ && bheld[u] == version[u] && (copies[u] & BIT(n_)) ->
