@@ -235,12 +235,12 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 			 best;
 	/*
 	 * The backup of what others have seen was given up (R12), or went with whoever was silent:
-	 * an older frame is none.
+	 * an older frame is kept, but is none.
 	 */
 	if (backup && unit->owner.party && backup->record.version_handoff < unit->version &&
 	    (unit->doubted || (missing && unit->seen == unit->version) ||
 	     kh_intervals_has(&unit->region->home->thin, unit->node.key)))
-		backup = NULL;
+		unit->outdated = backup->record.version_handoff;
 	if (backup) {
 		unit->backup = listed_holder(unit, backup);
 		unit->backup_version = kh_record_version(&backup->record);

@@ -106,6 +106,7 @@ struct kh_unit {
 			yet */
 	struct kh_holder backup;
 	uint64_t backup_version;
+	uint64_t outdated; /* version of a backup that counts as none: others have seen more */
 	bool guarded; /* it had a backup */
 	struct kh_holder *copies; /* READ, without the owner */
 	unsigned int copy_count, copy_size;

@@ -142,8 +142,8 @@ bool kh_resumable(const struct kh_unit *unit, const struct kh_peer *from,
 bool kh_perhaps_stale(const struct kh_unit *unit, const struct kh_peer *from,
 		      const struct kh_wire_record *r)
 {
-	return others_silent(unit->region->owner, from) && r->right == KHAZANA_RIGHT_NONE && kh_record_copy(r) &&
-	       r->state != KHAZANA_STATE_EXPIRED_DIRTY &&
+	return others_silent(unit->region->owner, from) && r->right == KHAZANA_RIGHT_NONE &&
+	       kh_record_copy(r) && r->state != KHAZANA_STATE_EXPIRED_DIRTY &&
 	       kh_intervals_has(&unit->region->home->doubt, unit->node.key);
 }
 
@@ -334,6 +334,8 @@ static void better_backup(struct kh_unit *unit, const struct kh_peer *peer,
 	kh_unit_hdone(unit, unit->backup.party);
 	unit->backup = kh_census_holder(unit, peer, r->token);
 	unit->backup_version = r->version_handoff;
+	if (unit->backup_version < unit->seen)
+		unit->outdated = unit->backup_version;
 }
 
 static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,

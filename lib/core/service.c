@@ -237,17 +237,13 @@ void kh_service_token(struct kh_unit *unit, struct kh_service *s)
 		s->token = unit->token = kh_token_new(unit->region);
 }
 
-/* Others have seen more than the backup has: the owner's frame is the only one (R12). */
+/* Others have seen more than the backup has: the owner's frame is the only one of that (R12). */
 static void outdated_backup(struct kh_unit *unit)
 {
-	kh_node_id party = unit->backup.party;
-
-	if (!party || unit->backup_version >= unit->version)
+	if (!unit->backup.party || unit->backup_version >= unit->version)
 		return;
+	unit->outdated = unit->backup_version;
 	kh_unit_review(unit);
-	unit->backup = (struct kh_holder){ 0 };
-	kh_unit_review(unit);
-	kh_unit_hdone(unit, party);
 }
 
 /* The READ copies of a void owner are safe now: one of them is the owner. */

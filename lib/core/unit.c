@@ -29,6 +29,7 @@ struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
 	u = kh_zalloc(sizeof(*u));
 	u->region = region;
 	u->rolled = region->home->rolled;
+	u->outdated = KHAZANA_VERSION_NONE;
 	kh_list_init(&u->waiting);
 	kh_list_init(&u->busy_node);
 	kh_list_init(&u->storing_node);
@@ -261,7 +262,7 @@ bool kh_unit_alone(const struct kh_unit *unit)
 	for (i = 0; i < unit->copy_count; i++)
 		if (unit->copies[i].owned)
 			return false;
-	return unit->guarded && !unit->backup.party;
+	return unit->guarded && (!unit->backup.party || unit->outdated == unit->backup_version);
 }
 
 /* The same, and no store has what others than its writer have seen. */
