@@ -7,8 +7,6 @@ $(eval $(call kh_test,selftests/vm/vdisk,selftests/vm/vdisk.c selftests/vm/vcach
 $(eval $(call kh_test,selftests/vm/vcache_test,selftests/vm/vcache_test.c selftests/vm/vcache.c,,cmocka))
 $(eval $(call kh_test,selftests/vm/replay,selftests/vm/replay.c selftests/vm/wlog.c,,))
 
-VM_PROGRAMS := $(addprefix $(O)/selftests/vm/,agent on tsc_khz vdisk)
-
 check-unit: check-unit-vcache
 .PHONY: check-unit-vcache
 check-unit-vcache: $(O)/selftests/vm/vcache_test
@@ -16,18 +14,18 @@ check-unit-vcache: $(O)/selftests/vm/vcache_test
 
 check-guest: check-guest-run
 .PHONY: check-guest-run
-check-guest-run: $(VM_PROGRAMS)
+check-guest-run:
 	TAP_TIMEOUT=900 scripts/tap guest-run -- selftests/vm/test-run
 
 check-guest: check-guest-shell
 .PHONY: check-guest-shell
-check-guest-shell: user kmod $(VM_PROGRAMS)
+check-guest-shell:
 	TAP_TIMEOUT=400 scripts/tap guest-shell -- selftests/vm/test-shell selftests/vm/run --nodes 3 --timeout 350 -- \
 		bash --rcfile $(CURDIR)/selftests/vm/guest/shellrc -i
 
 check-guest: check-guest-replay
 .PHONY: check-guest-replay
-check-guest-replay: $(VM_PROGRAMS) $(O)/selftests/vm/replay
+check-guest-replay:
 	TAP_TIMEOUT=400 scripts/tap guest-replay -- selftests/vm/test-replay
 
 # The module's KUnit tests are built against the user mode kernel; kmod/Kbuild names them.
@@ -41,12 +39,17 @@ check-kunit-uml:
 check-guest: check-guest-cluster-6.1 check-guest-cluster-6.12
 check-guest-quick: check-guest-cluster-quick
 .PHONY: check-guest-cluster-6.1 check-guest-cluster-6.12 check-guest-cluster-quick
-check-guest-cluster-6.1 check-guest-cluster-6.12: check-guest-cluster-%: user kmod $(VM_PROGRAMS)
+check-guest-cluster-6.1 check-guest-cluster-6.12: check-guest-cluster-%:
 	scripts/tap guest-cluster-$* -- selftests/vm/run --kernel $* --nodes 3 -- selftests/vm/test-cluster
-check-guest-cluster-quick: user kmod $(VM_PROGRAMS)
+check-guest-cluster-quick:
 	TAP_TIMEOUT=100 scripts/tap guest-cluster-quick -- selftests/vm/run --netns 3 -- selftests/vm/test-cluster
 
 check-long-extra: check-long-newest
 .PHONY: check-long-newest
 check-long-newest:
 	TAP_TIMEOUT=1800 scripts/tap newest-kernel -- scripts/newest-kernel
+
+# What runs in guests needs programs, tools and the module, also when it is asked for alone.
+guest_checks := client cluster-6.1 cluster-6.12 cluster-quick demo durable frames full khadm khd-replay kselftest-6.1 \
+	kselftest-6.12 kselftest-debug netlink-6.1 netlink-6.12 nodes parked planted plants replay run shell slow store-replay
+$(guest_checks:%=check-guest-%) check-long-durable check-long-khd-replay check-long-store-replay: user tests kmod
