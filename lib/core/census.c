@@ -139,8 +139,10 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 	}
 	if (kh_in_doubt(unit, r))
 		kh_unit_doubt(unit, r);
+	else if (!kh_record_copy(r))
+		kh_verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
 	else if (r->right == KHAZANA_RIGHT_NONE && kh_resumable(unit, peer, r))
-		kh_verdict_resume(unit, best->party, r);
+		kh_verdict_resume(unit, best->party, r->token);
 }
 
 /* What a later census of the same party did not list any more. */
@@ -549,7 +551,10 @@ void kh_unit_judge(struct kh_unit *unit, bool stale)
 	if (!listed)
 		return;
 	unit->unsure = false;
-	kh_verdict(unit, owner.party, owner.token, stale ? KH_VERDICT_LOST : KH_VERDICT_RESUME);
+	if (stale)
+		kh_verdict(unit, owner.party, owner.token, KH_VERDICT_LOST);
+	else
+		kh_verdict_resume(unit, owner.party, owner.token);
 	if (peer->census) /* else its END is still to come */
 		judged(node, peer);
 }

@@ -37,7 +37,7 @@ static inline enum kh_rolled kh_record_rolled(const struct kh_unit *unit,
 /* reconcile.c */
 void kh_verdict(struct kh_unit *unit, kh_node_id party, uint64_t token,
 		enum kh_wire_verdict_kind what);
-void kh_verdict_resume(struct kh_unit *unit, kh_node_id party, const struct kh_wire_record *r);
+void kh_verdict_resume(struct kh_unit *unit, kh_node_id party, uint64_t token);
 void kh_census_copy(struct kh_unit *unit, const struct kh_peer *peer,
 		    const struct kh_wire_record *r);
 bool kh_lost_copy(const struct kh_unit *unit, const struct kh_wire_record *r);

@@ -51,14 +51,12 @@ bool kh_lost_copy(const struct kh_unit *unit, const struct kh_wire_record *r)
  * The copy that @party has and could not use any more is right again: what a silent node has beside
  * it comes too late.  (A kept frame is not read before it is granted.)
  */
-void kh_verdict_resume(struct kh_unit *unit, kh_node_id party, const struct kh_wire_record *r)
+void kh_verdict_resume(struct kh_unit *unit, kh_node_id party, uint64_t token)
 {
-	if (kh_record_copy(r)) {
-		unit->granted = true;
-		if (unit->token != r->token && !unit->busy) /* what was given up is lost now */
-			unit->token = kh_token_new(unit->region);
-	}
-	kh_verdict(unit, party, r->token, KH_VERDICT_RESUME);
+	unit->granted = true;
+	if (unit->token != token && !unit->busy) /* what was given up is lost now */
+		unit->token = kh_token_new(unit->region);
+	kh_verdict(unit, party, token, KH_VERDICT_RESUME);
 }
 
 /* @peer hears that the unit does not go on from @r; so do all, if others than @peer may have seen
@@ -159,8 +157,8 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 
 	if ((unit->granted && !found) || (unit->owner.party && version <= unit->version) ||
 	    (is_lost && !kh_record_copy(r) && !found) ||
-	    (unit->backup.party && unit->backup_version > version) ||
-	    kh_record_rolled(unit, r) || (unit->stored_known && version < unit->stored))
+	    (unit->backup.party && unit->backup_version > version) || kh_record_rolled(unit, r) ||
+	    (unit->stored_known && version < unit->stored))
 		return;
 	if (unit->owner.party != peer->id)
 		kh_unit_judge(unit, true);
@@ -250,7 +248,7 @@ void kh_census_copy(struct kh_unit *unit, const struct kh_peer *peer,
 	copy->mark = peer->ask_id;
 	if (r->right == KHAZANA_RIGHT_NONE && kh_resumable(unit, peer, r) &&
 	    (r->state == KHAZANA_STATE_EXPIRED_DIRTY || !kh_in_doubt(unit, r)))
-		kh_verdict_resume(unit, peer->id, r);
+		kh_verdict_resume(unit, peer->id, r->token);
 }
 
 /*
@@ -281,7 +279,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 			give_up(unit, peer, r);
 		else if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r) &&
 			 kh_resumable(unit, peer, r))
-			kh_verdict_resume(unit, peer->id, r);
+			kh_verdict_resume(unit, peer->id, r->token);
 		if (kh_in_doubt(unit, r))
 			kh_unit_doubt(unit, r);
 		return;
@@ -289,7 +287,7 @@ static void reconcile_copy(struct kh_unit *unit, const struct kh_peer *peer,
 	if (copy && r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE) {
 		refresh(unit, copy, peer->ask_id);
 		if (r->right == KHAZANA_RIGHT_NONE && kh_resumable(unit, peer, r))
-			kh_verdict_resume(unit, peer->id, r);
+			kh_verdict_resume(unit, peer->id, r->token);
 		return;
 	}
 	if (copy)
@@ -348,7 +346,7 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
 		owner_is_back(unit, peer);
 		if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
-			kh_verdict_resume(unit, peer->id, r);
+			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
 		refresh(unit, &unit->backup, peer->ask_id);
 	} else if (lost_handoff(unit, r)) {
