@@ -227,6 +227,28 @@ static void restart_home(struct cluster *c, unsigned int peers)
 }
 
 /*
+ * The owner's module is gone, and an OWNED copy is all that is left of what two nodes have seen:
+ * when that goes too, the unit is lost, not zero.
+ */
+static void a_copy_that_lost_its_owner_is_thin(void **state)
+{
+	struct cluster *c = *state;
+
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[2], 0, 3);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), 0);
+	assert_true(c->hosts[1].units[0].page.flags & KHAZANA_UNIT_OWNED);
+	host_kill(&c->hosts[2]);
+	host_start(&c->hosts[2], true);
+	rejoin(c, 2);
+	host_kill(&c->hosts[1]);
+	host_start(&c->hosts[1], true);
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), EIO);
+}
+
+/*
  * The others are silent while the home begins: what they may have seen of a stored unit is given
  * up.  They hear that, however many khds later, until they have.
  */
@@ -268,6 +290,7 @@ int test_lease(void)
 		TEST(a_home_that_restarts_rebuilds_its_directory),
 		TEST(a_home_waits_for_silent_nodes_until_their_lease_is_over),
 		TEST(a_machine_that_restarts_holds_nothing),
+		TEST(a_copy_that_lost_its_owner_is_thin),
 		cmocka_unit_test_setup_teardown(who_must_hear_of_a_loss_survives_the_home,
 						setup_stores, teardown),
 	};
