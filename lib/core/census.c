@@ -33,6 +33,7 @@ void kh_census_start(struct kh_node *node, struct kh_peer *peer)
 	if (!peer->census && peer->asked)
 		return;
 	peer->census = peer->heard = false;
+	peer->ends = 0;
 	peer->asked = true;
 	peer->ask_id = ++node->next_ask;
 	e = kh_out(node, peer, KH_WIRE_ASK, &head);
@@ -509,13 +510,15 @@ static bool all_heard(struct kh_node *node, const struct kh_region *region)
 	return true;
 }
 
-/* All verdicts about what @peer listed have been sent. */
+/* All verdicts about what @peer listed have been sent, but for those that wait for a place. */
 static void judged(struct kh_node *node, struct kh_peer *peer)
 {
 	struct kh_wire_head head = { .party = CENSUS_JUDGED, .epoch = node->config.incarnation };
 	struct kh_wire_ask *end = kh_out(node, peer, KH_WIRE_END, &head);
 
 	end->id = peer->ask_id;
+	peer->heard = false;
+	peer->ends++;
 }
 
 /* Do the owner's stores wait for a verdict?  Nothing else is asked of it before. */
@@ -674,7 +677,7 @@ void kh_on_end(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 		return;
 	}
 	if (h->party == CENSUS_HEARD) {
-		if (e->id == from->ask_id && from->census)
+		if (e->id == from->ask_id && from->census && from->ends && !--from->ends)
 			on_heard(node, from);
 		return;
 	}

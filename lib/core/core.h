@@ -140,6 +140,7 @@ struct kh_peer {
 	bool asked; /* and is under way */
 	bool heard; /* it has all verdicts about it */
 	bool lost; /* its module is new since the home ran last */
+	uint32_t ends; /* sent to it, and not answered: there may be verdicts before each */
 	uint64_t incarnation;
 	uint64_t boot;
 	uint64_t ask_id; /* of the inventory wanted, 0: none */

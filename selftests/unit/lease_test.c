@@ -30,6 +30,27 @@ static int setup_stores(void **state)
 	return 0;
 }
 
+/* Kept by the last host. */
+static int setup_place(void **state)
+{
+	struct cluster *c = cluster_new_stores();
+	struct kh_op op = { .code = KH_OP_RESERVE,
+			    .length = 8 * UNIT,
+			    .attr = { .lease_ms = LEASE_MS } };
+	unsigned int i;
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	c->addr = op.addr = c->hosts[0].result.addr;
+	op.code = KH_OP_ALLOCATE;
+	assert_int_equal(host_op(&c->hosts[2], &op), 0);
+	assert_int_equal(host_reserved(&c->hosts[2]), 8);
+	for (i = 0; i < NODES; i++)
+		assert_int_equal(host_attach(&c->hosts[i], c->addr, NULL), 0);
+	*state = c;
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	cluster_free(*state);
@@ -249,6 +270,47 @@ static void a_copy_that_lost_its_owner_is_thin(void **state)
 }
 
 /*
+ * What a node's stores wait for is heard from their place after the END of its inventory: if the
+ * verdict is lost with the connection, it comes again.
+ */
+static void a_late_verdict_is_repeated(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1], *place = &c->hosts[2];
+	struct kh_op op = { .code = KH_OP_FLUSH, .addr = c->addr, .length = UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 7);
+	/* It is stored, and its home dies before it hears that. */
+	place->store_rests = true;
+	kh_node_op(a->node, a->replies + 1, &op, c->now);
+	cluster_run(c);
+	host_kill(&c->hosts[0]);
+	place->store_rests = false;
+	cluster_run(c);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_EXPIRED_DIRTY);
+	host_start(&c->hosts[0], false);
+	cluster_connect(c, 0, 1);
+	cluster_run(c);
+	place->store_rests = true;
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_EXPIRED_DIRTY);
+	c->cut[1] = true;
+	place->store_rests = false;
+	cluster_run(c);
+	cluster_disconnect(c, 0, 1);
+	c->cut[1] = false;
+	cluster_connect(c, 0, 1);
+	cluster_run(c);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_STABLE);
+	assert_int_equal(host_load(a, 0), 7);
+}
+
+/*
  * The others are silent while the home begins: what they may have seen of a stored unit is given
  * up.  They hear that, however many khds later, until they have.
  */
@@ -291,6 +353,7 @@ int test_lease(void)
 		TEST(a_home_waits_for_silent_nodes_until_their_lease_is_over),
 		TEST(a_machine_that_restarts_holds_nothing),
 		TEST(a_copy_that_lost_its_owner_is_thin),
+		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place, teardown),
 		cmocka_unit_test_setup_teardown(who_must_hear_of_a_loss_survives_the_home,
 						setup_stores, teardown),
 	};
