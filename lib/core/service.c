@@ -249,7 +249,7 @@ static void outdated_backup(struct kh_unit *unit)
 /* The READ copies of a void owner are safe now: one of them is the owner. */
 static void rescued(struct kh_unit *unit, struct kh_service *s)
 {
-	struct kh_holder *copy = kh_unit_copy(unit, s->asker);
+	struct kh_holder *copy = kh_unit_copy(unit, s->asker), old = unit->owner;
 
 	s->rescue = false;
 	s->owed_count = s->owed_open = 0;
@@ -263,6 +263,11 @@ static void rescued(struct kh_unit *unit, struct kh_service *s)
 		kh_unit_copy_del(unit, s->asker);
 		outdated_backup(unit);
 	}
+	/* It is back meanwhile, with a kept frame. */
+	if (old.party && old.party == s->asker)
+		s->displaced = true; /* unless it gets its grant */
+	else if (old.party && old.party != unit->owner.party)
+		kh_unit_hdone(unit, old.party);
 	kh_service_run(unit);
 }
 
