@@ -339,12 +339,14 @@ static void better_backup(struct kh_unit *unit, const struct kh_peer *peer,
 static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 			      const struct kh_wire_record *r)
 {
-	const struct kh_owed *owed = unit->busy ? kh_owed_by(unit->busy, peer->id) : NULL;
+	struct kh_owed *owed = unit->busy ? kh_owed_by(unit->busy, peer->id) : NULL;
 
 	if (!unit->owner.party && kh_unit_known_lost(unit) && !kh_record_rolled(unit, r)) {
 		keep_newest(unit, peer, r);
 	} else if (unit->owner.party == peer->id && r->version_handoff == unit->version) {
 		owner_is_back(unit, peer);
+		if (owed && owed->answered && kh_service_granted(unit, peer->id))
+			owed->kept = true; /* its lease was over before it said so */
 		if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
 			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
