@@ -196,6 +196,18 @@ static bool thin_missing(const struct kh_unit *unit, const struct kh_listed *bes
 	       kh_intervals_has(&unit->region->home->thin, unit->node.key);
 }
 
+/* Can somebody read the unit's version at this moment?  A copy without a right is none. */
+static bool is_readable(const struct kh_unit *unit)
+{
+	const struct kh_listed *l = unit->listed;
+
+	for (; l < unit->listed + unit->listed_count; l++)
+		if (kh_record_copy(&l->record) && l->record.version == unit->version &&
+		    l->record.right != KHAZANA_RIGHT_NONE)
+			return true;
+	return false;
+}
+
 /* The highest version is the truth (R10).  Return: it may be an older one, its owner's is not
  * listed. */
 static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
@@ -270,7 +282,7 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 	}
 	/* Somebody who is missing may have gone on from here, unless it can be read at this moment.
 	 */
-	if (missing && best->record.right == KHAZANA_RIGHT_NONE && !unit->copy_count) {
+	if (missing && !is_readable(unit)) {
 		unit->rolled = unit->token;
 		unit->gap = true;
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * cluster.c - three nodes and their modules, for tests that go step by step
+ * cluster.c - some nodes and their modules, for tests that go step by step
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -466,7 +466,7 @@ void host_kill(struct host *h)
 {
 	unsigned int i;
 
-	for (i = 0; i < NODES; i++)
+	for (i = 0; i < h->cluster->nodes; i++)
 		if (i != h->id - 1)
 			cluster_disconnect(h->cluster, h->id - 1, i);
 	kh_node_destroy(h->node);
@@ -504,33 +504,34 @@ void cluster_disconnect(struct cluster *c, unsigned int a, unsigned int b)
 		kh_node_peer_down(c->hosts[b].node, a + 1, c->now);
 }
 
-static struct cluster *cluster_make(bool stores)
+static struct cluster *cluster_make(unsigned int nodes, bool stores)
 {
 	struct cluster *c = calloc(1, sizeof(*c));
 	unsigned int i, k;
 
 	assert_non_null(c);
+	c->nodes = nodes;
 	c->now = 10000 * MS;
 	c->tail = &c->packets;
-	for (i = 0; i < NODES; i++) {
+	for (i = 0; i < c->nodes; i++) {
 		struct host *h = &c->hosts[i];
 
 		h->cluster = c;
 		h->id = i + 1;
-		for (k = 0; k < NODES - 1; k++)
+		for (k = 0; k < c->nodes - 1; k++)
 			h->peers[k] = k < i ? k + 1 : k + 2;
 		h->config = (struct kh_node_config){ .id = h->id,
 						     .cluster = "test",
 						     .boot = h->id,
 						     .peers = h->peers,
-						     .peer_count = NODES - 1,
+						     .peer_count = c->nodes - 1,
 						     .frames_max = UNITS,
 						     .store = stores };
 		h->store_last = &h->store_first;
 		host_start(h, false);
 	}
-	for (i = 0; i < NODES; i++)
-		for (k = i + 1; k < NODES; k++)
+	for (i = 0; i < c->nodes; i++)
+		for (k = i + 1; k < c->nodes; k++)
 			cluster_connect(c, i, k);
 	cluster_run(c);
 	return c;
@@ -538,12 +539,17 @@ static struct cluster *cluster_make(bool stores)
 
 struct cluster *cluster_new(void)
 {
-	return cluster_make(false);
+	return cluster_make(NODES, false);
+}
+
+struct cluster *cluster_new_nodes(unsigned int nodes)
+{
+	return cluster_make(nodes, false);
 }
 
 struct cluster *cluster_new_stores(void)
 {
-	return cluster_make(true);
+	return cluster_make(NODES, true);
 }
 
 void cluster_free(struct cluster *c)
@@ -551,7 +557,7 @@ void cluster_free(struct cluster *c)
 	struct packet *p;
 	unsigned int i;
 
-	for (i = 0; i < NODES; i++) {
+	for (i = 0; i < c->nodes; i++) {
 		if (c->hosts[i].node)
 			kh_node_destroy(c->hosts[i].node);
 		store_forget(&c->hosts[i]);
@@ -590,10 +596,10 @@ void cluster_run(struct cluster *c)
 	do {
 		deliver(c);
 		more = false;
-		for (i = 0; i < NODES; i++)
+		for (i = 0; i < c->nodes; i++)
 			more |= c->hosts[i].node && store_step(&c->hosts[i]);
 	} while (more || c->packets);
-	for (i = 0; i < NODES; i++)
+	for (i = 0; i < c->nodes; i++)
 		if (c->hosts[i].node)
 			assert_null(kh_node_check(c->hosts[i].node));
 }
@@ -602,7 +608,7 @@ static void leases_end(struct cluster *c)
 {
 	unsigned int i, k;
 
-	for (i = 0; i < NODES; i++) {
+	for (i = 0; i < c->nodes; i++) {
 		struct host *h = &c->hosts[i];
 
 		for (k = 0; k < UNITS && h->region && c->now >= h->lease_end; k++)
@@ -618,7 +624,7 @@ void cluster_sleep(struct cluster *c, uint64_t ms)
 	while (ms--) {
 		c->now += MS;
 		leases_end(c);
-		for (i = 0; i < NODES; i++)
+		for (i = 0; i < c->nodes; i++)
 			if (c->hosts[i].node && kh_node_deadline(c->hosts[i].node) <= c->now)
 				kh_node_tick(c->hosts[i].node, c->now);
 		cluster_run(c);
@@ -631,7 +637,7 @@ void cluster_forget(struct cluster *c)
 	unsigned int i;
 
 	memset(c->sent, 0, sizeof(c->sent));
-	for (i = 0; i < NODES; i++)
+	for (i = 0; i < c->nodes; i++)
 		c->hosts[i].commands = 0;
 }
 
@@ -735,6 +741,6 @@ void cluster_region(struct cluster *c, unsigned int home, unsigned int units, ui
 	c->addr = op.addr = c->hosts[home].result.addr;
 	op.code = KH_OP_ALLOCATE;
 	assert_int_equal(host_op(&c->hosts[home], &op), 0);
-	for (i = 0; i < NODES; i++)
+	for (i = 0; i < c->nodes; i++)
 		assert_int_equal(host_attach(&c->hosts[i], c->addr, NULL), 0);
 }

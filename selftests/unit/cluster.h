@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * cluster.h - three nodes and their modules, for tests that go step by step
+ * cluster.h - some nodes and their modules, for tests that go step by step
  *
  * No faults, no delays, no choice: messages arrive in the order in which they were sent.  The
  * units of a module are kmod/page.c.  What happens at random is selftests/sim's.
@@ -12,7 +12,8 @@
 #include "lib/core/node.h"
 #include "lib/core/wire.h"
 
-#define NODES 3
+#define NODES 3 /* unless a test has more */
+#define NODES_MAX 4
 #define UNITS 64
 #define FRAMES 256
 #define UNIT 4096
@@ -38,7 +39,7 @@ struct host {
 	kh_node_id id;
 	struct kh_node *node;
 	struct kh_node_config config;
-	kh_node_id peers[NODES - 1];
+	kh_node_id peers[NODES_MAX - 1];
 	bool region; /* known to the module: one, handle 1 */
 	unsigned int attached;
 	struct khazana_cmd add;
@@ -71,10 +72,11 @@ struct host {
 };
 
 struct cluster {
-	struct host hosts[NODES];
+	struct host hosts[NODES_MAX];
+	unsigned int nodes;
 	uint64_t now;
 	struct packet *packets, **tail;
-	bool cut[NODES]; /* drops everything from and to it */
+	bool cut[NODES_MAX]; /* drops everything from and to it */
 	unsigned int sent[KH_WIRE_KINDS];
 	uint32_t last_error; /* of the RESULT, or STORED, that was sent last */
 	struct khazana_addr addr;
@@ -82,6 +84,7 @@ struct cluster {
 };
 
 struct cluster *cluster_new(void);
+struct cluster *cluster_new_nodes(unsigned int nodes);
 struct cluster *cluster_new_stores(void); /* each node has a page store */
 void cluster_free(struct cluster *c);
 void cluster_run(struct cluster *c);

@@ -30,6 +30,15 @@ static int setup_stores(void **state)
 	return 0;
 }
 
+static int setup_four(void **state)
+{
+	struct cluster *c = cluster_new_nodes(4);
+
+	cluster_region(c, 0, 8, LEASE_MS);
+	*state = c;
+	return 0;
+}
+
 /* Kept by the last host. */
 static int setup_place(void **state)
 {
@@ -45,7 +54,7 @@ static int setup_place(void **state)
 	op.code = KH_OP_ALLOCATE;
 	assert_int_equal(host_op(&c->hosts[2], &op), 0);
 	assert_int_equal(host_reserved(&c->hosts[2]), 8);
-	for (i = 0; i < NODES; i++)
+	for (i = 0; i < c->nodes; i++)
 		assert_int_equal(host_attach(&c->hosts[i], c->addr, NULL), 0);
 	*state = c;
 	return 0;
@@ -61,7 +70,7 @@ static void isolate(struct cluster *c, unsigned int i)
 {
 	unsigned int k;
 
-	for (k = 0; k < NODES; k++)
+	for (k = 0; k < c->nodes; k++)
 		if (k != i)
 			cluster_disconnect(c, i, k);
 }
@@ -70,7 +79,7 @@ static void rejoin(struct cluster *c, unsigned int i)
 {
 	unsigned int k;
 
-	for (k = 0; k < NODES; k++)
+	for (k = 0; k < c->nodes; k++)
 		if (k != i)
 			cluster_connect(c, i, k);
 	cluster_run(c);
@@ -240,7 +249,7 @@ static void restart_home(struct cluster *c, unsigned int peers)
 
 	host_kill(&c->hosts[0]);
 	host_start(&c->hosts[0], false);
-	for (i = 1; i < NODES; i++)
+	for (i = 1; i < c->nodes; i++)
 		if (peers >> i & 1)
 			cluster_connect(c, 0, i);
 	cluster_run(c);
@@ -310,6 +319,51 @@ static void a_late_verdict_is_repeated(void **state)
 	assert_int_equal(host_load(a, 0), 7);
 }
 
+/* The host's memory is short: the unit goes, if it may. */
+static void drop(struct host *h, uint64_t unit)
+{
+	const struct kz_page_event ev = { .type = KZ_EV_DROP };
+	struct khazana_request req = {
+		.op = KHAZANA_REQ_DROPPED, .region = 1, .unit = unit, .count = 1
+	};
+	uint32_t act;
+
+	req.token = h->units[unit].page.token;
+	if (!kz_page_step(&h->units[unit].page, &ev, &act))
+		host_request(h, &req);
+}
+
+/*
+ * Two have kept copies that could not be used, and a third, silent when the home begins, went on
+ * from them.  What is read of them then is a new version, so that the third's does not come back.
+ */
+static void what_is_read_again_is_not_older_than_what_comes_back(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2], *d = &c->hosts[3];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 2);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(d, 0, 1, READ, 0), 0);
+	isolate(c, 1);
+	isolate(c, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(host_want(d, 0, 1, WRITE, 0), 0);
+	host_store(d, 0, 3);
+	isolate(c, 3);
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 2);
+	drop(home, 0);
+	restart_home(c, 1 << 1 | 1 << 2 | 1 << 3);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 2);
+	assert_int_equal(home->poisons, 0);
+	assert_int_equal(d->poisons, 1);
+}
+
 /*
  * The others are silent while the home begins: what they may have seen of a stored unit is given
  * up.  They hear that, however many khds later, until they have.
@@ -353,6 +407,8 @@ int test_lease(void)
 		TEST(a_home_waits_for_silent_nodes_until_their_lease_is_over),
 		TEST(a_machine_that_restarts_holds_nothing),
 		TEST(a_copy_that_lost_its_owner_is_thin),
+		cmocka_unit_test_setup_teardown(
+			what_is_read_again_is_not_older_than_what_comes_back, setup_four, teardown),
 		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place, teardown),
 		cmocka_unit_test_setup_teardown(who_must_hear_of_a_loss_survives_the_home,
 						setup_stores, teardown),
