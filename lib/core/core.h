@@ -419,6 +419,7 @@ void kh_unit_review(struct kh_unit *unit);
 int kh_thin_save(struct kh_node *node);
 void kh_unit_forget(struct kh_unit *unit, kh_node_id party);
 void kh_unit_lost(struct kh_unit *unit, bool gone);
+void kh_unit_swept(struct kh_unit *unit);
 bool kh_unit_known_lost(const struct kh_unit *unit);
 bool kh_unit_backed(const struct kh_unit *unit);
 void kh_unit_found(struct kh_unit *unit);

@@ -422,8 +422,10 @@ static void sweep_unit(struct kh_unit *unit, const struct kh_peer *peer)
 	if (unit->owner.party == peer->id && unit->owner.mark != peer->ask_id &&
 	    !(s && s->asker == peer->id)) {
 		kh_unit_forget(unit, peer->id);
-		if (!s && kh_unit_settle(unit) == KH_SETTLED_LOST)
-			kh_unit_lost(unit, true);
+		if (s)
+			unit->swept = true;
+		else
+			kh_unit_swept(unit);
 	}
 	if (s && !s->call && s->asker == peer->id && !kh_request_of(peer, s->request))
 		kh_service_cancel(unit);

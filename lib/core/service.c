@@ -52,6 +52,8 @@ void kh_service_end(struct kh_unit *unit)
 	unit->busy = NULL;
 	unit->looking = false;
 	kh_list_del(&unit->busy_node);
+	if (unit->swept)
+		kh_unit_swept(unit);
 }
 
 void kh_service_nack(struct kh_unit *unit, struct kh_service *s, uint32_t error, uint32_t flags)

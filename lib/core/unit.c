@@ -468,6 +468,14 @@ void kh_unit_lost(struct kh_unit *unit, bool gone)
 	kh_region_save(unit->region, "a lost unit");
 }
 
+/* Its owner has nothing any more: that is written down, if nobody else has what it had. */
+void kh_unit_swept(struct kh_unit *unit)
+{
+	unit->swept = false;
+	if (!unit->owner.party && kh_unit_settle(unit) == KH_SETTLED_LOST)
+		kh_unit_lost(unit, true);
+}
+
 bool kh_unit_known_lost(const struct kh_unit *unit)
 {
 	const struct kh_home *home = unit->region->home;

@@ -319,6 +319,36 @@ static void a_late_verdict_is_repeated(void **state)
 	assert_int_equal(host_load(a, 0), 7);
 }
 
+/*
+ * A module is lost amid a request for what it had, and the asker gives up: the unit is lost, also
+ * if the node is silent when the home begins again.
+ */
+static void a_loss_amid_a_request_is_remembered(void **state)
+{
+	struct cluster *c = *state;
+
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[2], 0, 3);
+	host_kill(&c->hosts[1]);
+	host_start(&c->hosts[1], true);
+	rejoin(c, 1);
+	assert_int_equal(host_attach(&c->hosts[1], c->addr, NULL), 0);
+	c->cut[2] = true;
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), EINPROGRESS);
+	isolate(c, 1);
+	host_kill(&c->hosts[2]);
+	c->cut[2] = false;
+	host_start(&c->hosts[2], true);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	cluster_sleep(c, 3 * LEASE_MS);
+	restart_home(c, 1 << 1);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), EIO);
+}
+
 /* The host's memory is short: the unit goes, if it may. */
 static void drop(struct host *h, uint64_t unit)
 {
@@ -407,6 +437,7 @@ int test_lease(void)
 		TEST(a_home_waits_for_silent_nodes_until_their_lease_is_over),
 		TEST(a_machine_that_restarts_holds_nothing),
 		TEST(a_copy_that_lost_its_owner_is_thin),
+		TEST(a_loss_amid_a_request_is_remembered),
 		cmocka_unit_test_setup_teardown(
 			what_is_read_again_is_not_older_than_what_comes_back, setup_four, teardown),
 		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place, teardown),
