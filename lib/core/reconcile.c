@@ -149,7 +149,7 @@ bool kh_perhaps_stale(const struct kh_unit *unit, const struct kh_peer *from,
 static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct kh_wire_record *r)
 {
 	uint64_t version = kh_record_version(r);
-
+	struct kh_service *s = unit->busy;
 	bool is_lost = kh_unit_known_lost(unit);
 	/* Nobody was left who had what was granted last, and here it is. */
 	bool found = !unit->owner.party && !unit->busy && version && version == unit->version &&
@@ -192,6 +192,9 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	unit->guarded = true; /* who else has written it is not known */
 	kh_unit_review(unit);
 	kh_unit_dirty(unit);
+	/* What the busy request waits for is of another owner: it begins anew. */
+	if (s && s->asker && s->token && !s->rescue && !s->confused)
+		kh_service_confuse(unit, s, KH_NACK_RETRY);
 }
 
 /* A request that was given up had been granted after all, and nothing was granted since. */
