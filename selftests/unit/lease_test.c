@@ -364,6 +364,36 @@ static void drop(struct host *h, uint64_t unit)
 }
 
 /*
+ * Of what a FREE that does not end had revoked one READ copy is kept: not the one that is out of
+ * reach, and was dropped.
+ */
+static void a_free_keeps_a_copy_within_reach(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0];
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[1], 0, 3);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	c->cut[2] = true;
+	drop(&c->hosts[2], 0);
+	isolate(c, 2);
+	c->cut[2] = false;
+	kh_node_op(home->node, home->replies + 1, &op, c->now);
+	cluster_run(c);
+	host_kill(&c->hosts[1]);
+	host_start(&c->hosts[1], true);
+	restart_home(c, 1 << 1);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 3);
+}
+
+/*
  * Two have kept copies that could not be used, and a third, silent when the home begins, went on
  * from them.  What is read of them then is a new version, so that the third's does not come back.
  */
@@ -438,6 +468,7 @@ int test_lease(void)
 		TEST(a_machine_that_restarts_holds_nothing),
 		TEST(a_copy_that_lost_its_owner_is_thin),
 		TEST(a_loss_amid_a_request_is_remembered),
+		TEST(a_free_keeps_a_copy_within_reach),
 		cmocka_unit_test_setup_teardown(
 			what_is_read_again_is_not_older_than_what_comes_back, setup_four, teardown),
 		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place, teardown),
