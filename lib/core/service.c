@@ -224,12 +224,8 @@ static void run_free(struct kh_unit *unit, struct kh_service *s)
 	for (i = 0; unit->region->home->cm->untracked && i < node->peer_count; i++)
 		if (kh_grantee_valid(node, unit->region, node->peers[i].id))
 			parties[n++] = node->peers[i].id;
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n; i++)
 		kh_cm_revoke(unit, s, parties[i], keep ? KH_INV_KEEP : 0);
-		/* It may be out of reach because it has nothing any more. */
-		if (unit->owner.party && kh_peer_reach(node, parties[i]))
-			keep = false;
-	}
 	if (!s->owed_open)
 		free_ready(unit, s);
 }
