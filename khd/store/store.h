@@ -129,7 +129,11 @@ struct khd_store_op {
 };
 
 #define KHD_STORE_SYNC (1u << 0) /* done when durable; else when accepted by the device */
-#define KHD_STORE_MORE (1u << 1) /* more puts follow at once: slots side by side go in one write */
+/*
+ * More puts follow at once, and slots side by side go in one write.  The last of them comes without
+ * it: nothing of them need begin before.
+ */
+#define KHD_STORE_MORE (1u << 1)
 
 /**
  * khd_store_reserve() - space for every unit of @range and for its overwriting

@@ -22,13 +22,16 @@ ifneq ($(wildcard khd/store/store.c),)
 $(eval $(call kh_test,selftests/store/check_store,$(addprefix selftests/store/,check_store.c crash.c \
 	fault.c rot.c life.c verify.c driver.c world.c) $(kh_disk_sim_srcs),khdstore,sqlite3))
 
-.PHONY: check-unit-store-few check-store-all
+.PHONY: check-unit-store-few check-store-all check-store-bench
 check-unit: check-unit-store-few
 check-unit-store-few: $(O)/selftests/store/check_store
 	scripts/tap store-few -- selftests/store/check $< few $(SEED0)
 check-store: check-store-all
 check-store-all: $(O)/selftests/store/check_store
 	TAP_TIMEOUT=3600 scripts/tap store -- selftests/store/check $< $(STORE_MODE) $(SEED0)
+check-store: check-store-bench
+check-store-bench: $(O)/selftests/store/store_bench $(O)/selftests/store/store_start
+	scripts/tap store-bench -- selftests/store/bench-runs $^ $(O)
 
 $(eval $(call kh_test,selftests/store/store_bench,selftests/store/store_bench.c khd/worker.c \
 	khd/loop_poll.c khd/loop_uring.c khd/log.c,khdstore,sqlite3 liburing lmdb))

@@ -27,6 +27,7 @@
 #define FLUSHERS 16u
 #define ROUNDS 400u
 #define SEQUENTIAL_DEPTH 32u
+#define SEQUENTIAL_MERGE 16u /* units that are one write: a MiB */
 #define GENERATION 1
 
 struct bench {
@@ -307,7 +308,8 @@ static double stream(struct bench *b, bool write)
 		if (i >= total)
 			continue;
 		if (write)
-			put(b, call, (1ull << 40) + i * BIG, 16, 1, KHD_STORE_MORE);
+			put(b, call, (1ull << 40) + i * BIG, 16, 1,
+			    (i + 1) % SEQUENTIAL_MERGE ? KHD_STORE_MORE : 0);
 		else
 			get(b, call, (1ull << 40) + i * BIG, 16, bufs + i % SEQUENTIAL_DEPTH * BIG);
 	}

@@ -18,6 +18,7 @@
 
 #define PAGE 4096u
 #define DEPTH 512u /* puts under way */
+#define MERGE 16u /* units that are one write */
 #define ROUNDS 7u
 #define UNITS_PER_GIB (1ull << 18)
 #define SLACK (512ull << 20)
@@ -107,7 +108,7 @@ static struct call call_of(struct start *s, uint64_t unit)
 					       .shift = 12 },
 				      .meta = { 2, 1 },
 				      .iov = { s->buf, PAGE },
-				      .flags = KHD_STORE_MORE } };
+				      .flags = (unit + 1) % MERGE ? KHD_STORE_MORE : 0 } };
 }
 
 static void fill(struct start *s, uint64_t units)
