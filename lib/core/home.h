@@ -101,8 +101,7 @@ struct kh_unit {
 	uint32_t owner_right;
 	bool fresh; /* the owner took it virgin, nobody has seen it since */
 	bool granted; /* or a copy given back, since this home runs */
-	bool swept; /* its owner's module is gone, amid the busy request: what is left is yet to see
-		     */
+	bool swept; /* its owner's module went amid the busy request: is it lost then? */
 	bool gap; /* a missing node may have gone on from it, others after that one, too */
 	bool pruned; /* it had a record; what its place has was the truth then, and nobody was asked
 			yet */

@@ -491,8 +491,7 @@ bool kh_unit_backed(const struct kh_unit *unit)
 	       (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
 }
 
-/* A holder of the last version is back, or the unit has gone on; written down before anybody hears.
- */
+/* The unit has gone on, or will: written down before anybody hears. */
 void kh_unit_found(struct kh_unit *unit)
 {
 	struct kh_home *home = unit->region->home;
