@@ -103,7 +103,7 @@ uint64_t kh_call(struct kh_node *node, kh_node_id peer, struct kh_region *region
 	kh_hash_add(&node->calls, &c->node, ++node->next_request);
 	c->head.request = c->node.key;
 	c->head.party = node->config.id;
-	if (!to || !(to->self || to->connected)) {
+	if (!kh_peer_up(to)) {
 		/* Nobody is there: the next tick says so. */
 		c->deadline_ns = node->now;
 		c->peer = 0;

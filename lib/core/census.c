@@ -28,7 +28,7 @@ void kh_census_start(struct kh_node *node, struct kh_peer *peer)
 	struct kh_wire_head head = { .epoch = node->config.incarnation };
 	struct kh_wire_ask *e;
 
-	if (!peer->self && !peer->connected)
+	if (!kh_peer_up(peer))
 		return;
 	if (!peer->census && peer->asked)
 		return;

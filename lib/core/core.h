@@ -278,7 +278,13 @@ struct kh_node {
 /* node.c */
 void kh_arm(struct kh_node *node, uint64_t when);
 struct kh_peer *kh_peer_find(struct kh_node *node, kh_node_id id);
-/* The same, if there is a way to it; else NULL. */
+/* Is there a way to it?  NULL is nobody. */
+static inline bool kh_peer_up(const struct kh_peer *peer)
+{
+	return peer && (peer->self || peer->connected);
+}
+
+/* kh_peer_find(), if there is a way to it; else NULL. */
 struct kh_peer *kh_peer_reach(struct kh_node *node, kh_node_id id);
 void kh_event(struct kh_node *node, const char *name, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -60,7 +60,7 @@ void kh_lease_renew(struct kh_node *node, struct kh_lease *lease)
 
 	lease->renew_ns = node->now + lease->lease_ms * KH_MS / 3;
 	kh_arm(node, lease->renew_ns);
-	if (!home || !(home->self || home->connected))
+	if (!kh_peer_up(home))
 		return;
 	if (lease->end_ns && node->now >= lease->end_ns)
 		lease_over(node, lease);

@@ -55,7 +55,7 @@ struct kh_peer *kh_peer_reach(struct kh_node *node, kh_node_id id)
 {
 	struct kh_peer *peer = kh_peer_find(node, id);
 
-	return peer && (peer->self || peer->connected) ? peer : NULL;
+	return kh_peer_up(peer) ? peer : NULL;
 }
 
 void kh_event(struct kh_node *node, const char *name, const char *format, ...)

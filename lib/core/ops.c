@@ -461,7 +461,7 @@ static void list_nodes(struct kh_node *node, struct kh_run *run)
 		info[i] = (struct kh_node_info){
 			.id = peer->id,
 			.self = peer->self,
-			.connected = peer->self || peer->connected,
+			.connected = kh_peer_up(peer),
 			.incarnation = peer->self ? node->config.incarnation : peer->incarnation,
 			.lease_left_ms = -1,
 			.messages_in = peer->messages_in,

@@ -302,7 +302,7 @@ static void move_go(struct kh_move *move)
 		.place_generation = move->place.generation,
 	};
 
-	if (!taking && !(peer && (peer->self || peer->connected))) {
+	if (!taking && !kh_peer_up(peer)) {
 		/* It will be asked when it is back. */
 		move_told(move, EHOSTUNREACH);
 		return;

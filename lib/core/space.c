@@ -127,7 +127,7 @@ static bool in_the_way(const struct kh_served *served, const struct kh_served *o
 static bool is_listening(struct kh_node *node, const struct kh_region *region,
 			 const struct kh_peer *peer)
 {
-	bool told = peer->census && (peer->self || peer->connected);
+	bool told = peer->census && kh_peer_up(peer);
 
 	return !peer->heard && (told || kh_grantee_valid(node, region, peer->id));
 }
@@ -560,7 +560,7 @@ void kh_serve_unreserve(struct kh_node *node, struct kh_served *served)
 	for (i = 0; i < node->peer_count && !(served->call.flags & KH_OPF_FORCE); i++) {
 		struct kh_peer *peer = &node->peers[i];
 
-		if (!peer->self && !peer->connected) {
+		if (!kh_peer_up(peer)) {
 			if (kh_grantee_valid(node, region, peer->id))
 				served->error = EBUSY;
 			continue;
