@@ -78,6 +78,7 @@ struct khd_block_super {
 
 /* Numbers that were given out and never acknowledged, as first and last. */
 #define KHD_HISTORY_ENTRIES 28
+#define KHD_HISTORY_MAX (KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES) /* crashes */
 struct khd_block_history {
 	uint32_t count;
 	uint32_t zero;

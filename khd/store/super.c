@@ -220,7 +220,7 @@ bool khd_history_has(const struct khd_store *store, uint64_t lsn)
  */
 bool khd_history_presses(const struct khd_store *store)
 {
-	const size_t half = KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES / 2;
+	const size_t half = KHD_HISTORY_MAX / 2;
 
 	return store->history.count >= half &&
 	       store->history.at[store->history.count - half].last > store->lsn_checkpoint;
@@ -274,8 +274,7 @@ int khd_history_add(struct khd_store *store, uint64_t first, uint64_t last)
 {
 	struct khd_interval *in = same_crash(store, first);
 
-	if (store->history_mixed ||
-	    (!in && store->history.count == KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES)) {
+	if (store->history_mixed || (!in && store->history.count == KHD_HISTORY_MAX)) {
 		int ret = khd_store_sweep(store);
 
 		if (ret)

@@ -13,16 +13,12 @@
 #define FRAME 24u
 #define ROOM 1024u /* numbers, at first */
 
-struct sum {
-	uint32_t at[2];
-};
-
 struct reader {
 	struct khd_disk *disk;
 	bool big;
 	uint32_t page, salt[2];
 	uint64_t offset;
-	struct sum sum;
+	uint32_t sum[2]; /* of all that was read */
 	uint8_t *buf; /* a frame and its page */
 };
 
@@ -39,13 +35,13 @@ static uint32_t field(const uint8_t *bytes, unsigned int index)
 	return word(bytes + 4 * index, true);
 }
 
-static void add(struct sum *sum, const uint8_t *bytes, uint32_t len, bool big)
+static void add(struct reader *r, const uint8_t *bytes, uint32_t len)
 {
 	uint32_t i;
 
 	for (i = 0; i < len; i += 8) {
-		sum->at[0] += word(bytes + i, big) + sum->at[1];
-		sum->at[1] += word(bytes + i + 4, big) + sum->at[0];
+		r->sum[0] += word(bytes + i, r->big) + r->sum[1];
+		r->sum[1] += word(bytes + i + 4, r->big) + r->sum[0];
 	}
 }
 
@@ -69,14 +65,13 @@ static int begin(struct reader *r)
 	r->big = field(r->buf, 0) & 1;
 	r->salt[0] = field(r->buf, 4);
 	r->salt[1] = field(r->buf, 5);
-	add(&r->sum, r->buf, HEADER - 8, r->big);
+	add(r, r->buf, HEADER - 8);
 	return (field(r->buf, 0) & ~1u) == MAGIC && field(r->buf, 1) == FORMAT &&
-	       field(r->buf, 2) == r->page && field(r->buf, 6) == r->sum.at[0] &&
-	       field(r->buf, 7) == r->sum.at[1];
+	       field(r->buf, 2) == r->page && field(r->buf, 6) == r->sum[0] &&
+	       field(r->buf, 7) == r->sum[1];
 }
 
-/* The next frame: 1, its page and, if it ends a transaction, the database's @pages; 0: there is
- * none. */
+/* The next frame: 1, the number of its page, @pages if it ends a transaction; 0: there is none. */
 static int next(struct reader *r, uint32_t *number, uint32_t *pages)
 {
 	int ret = take(r, FRAME + r->page);
@@ -85,10 +80,10 @@ static int next(struct reader *r, uint32_t *number, uint32_t *pages)
 		return ret;
 	*number = field(r->buf, 0);
 	*pages = field(r->buf, 1);
-	add(&r->sum, r->buf, 8, r->big);
-	add(&r->sum, r->buf + FRAME, r->page, r->big);
+	add(r, r->buf, 8);
+	add(r, r->buf + FRAME, r->page);
 	return *number && field(r->buf, 2) == r->salt[0] && field(r->buf, 3) == r->salt[1] &&
-	       field(r->buf, 4) == r->sum.at[0] && field(r->buf, 5) == r->sum.at[1];
+	       field(r->buf, 4) == r->sum[0] && field(r->buf, 5) == r->sum[1];
 }
 
 static int keep(struct khd_wal *wal, size_t at, size_t *room, uint32_t number)

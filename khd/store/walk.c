@@ -157,7 +157,7 @@ int khd_store_sweep(struct khd_store *store)
 		    !(kept && store->history.at[kept - 1].first == in->first))
 			store->history.at[kept++] = *in;
 	}
-	if (kept == KHD_HISTORY_BLOCKS * KHD_HISTORY_ENTRIES)
+	if (kept == KHD_HISTORY_MAX)
 		return -ENOSPC;
 	store->history.count = kept;
 	khd_store_say(store, "store", "history swept: %llu blocks",
