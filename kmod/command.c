@@ -166,12 +166,19 @@ static int revoke_unit(struct kz_region *region, struct khazana_cmd *cmd, u64 in
 	mutex_lock(&unit->mutex);
 	unit_report(unit, before);
 	err = kz_revoke(unit, &event, group, &act);
+	kz_inject_delay(KZ_POINT_REPORT);
 	if (!err) {
-		before->frame = frame_index(unit->cur);
-		before->frame_handoff = frame_index(unit->handoff);
-		before->version_held = unit->page.handoff_version;
-		before->token_handoff = unit->page.handoff_token;
-		before->floor = unit->page.floor;
+		/*
+		 * What is there now, of one moment: a thread that faults meanwhile has an empty
+		 * frame as the current one, which has no version.
+		 */
+		struct khazana_cmd after = *before;
+
+		unit_report(unit, &after);
+		after.right = before->right;
+		after.token = before->token;
+		after.uflags = before->uflags;
+		*before = after;
 	}
 	mutex_unlock(&unit->mutex);
 	kz_unit_finish(unit, act);

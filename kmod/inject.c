@@ -29,6 +29,7 @@ static const char * const point_name[KZ_POINT_MAX] = {
 	[KZ_POINT_FAULT]	= "fault",
 	[KZ_POINT_COMMIT]	= "commit",
 	[KZ_POINT_ZAP]		= "zap",
+	[KZ_POINT_REPORT]	= "report",
 };
 
 struct setting {

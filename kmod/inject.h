@@ -22,6 +22,7 @@ enum kz_point {
 	KZ_POINT_FAULT,		/* a fault between its check and its page lock; delay only */
 	KZ_POINT_COMMIT,	/* a COMMIT before its transition; delay only */
 	KZ_POINT_ZAP,		/* between a transition and its zap; delay only */
+	KZ_POINT_REPORT,	/* between a REVOKE and what is said of it; delay only */
 	KZ_POINT_MAX,
 };
 

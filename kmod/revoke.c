@@ -145,17 +145,21 @@ static int revoke_start(struct kz_unit *unit, const struct kz_page_event *event,
 	return err;
 }
 
+/* What is left, of one moment: the frame that a thread which faults meanwhile has is empty. */
 static void revoke_answer(struct kz_revoke_group *group, struct kz_unit *unit, int err)
 {
 	struct khazana_request *req = &group->notice->req;
 	const struct kz_page *page = &unit->page;
-	const struct kz_frame *frame = unit->handoff ?: unit->cur;
+	const struct kz_frame *frame;
 
 	if (err)
 		req->error = err;
+	spin_lock(&unit->lock);
+	frame = unit->handoff ?: unit->cur;
 	req->version = unit->handoff ? page->handoff_version : page->version;
-	req->frame = frame ? frame->index : ~0u;
-	if (frame)
+	req->frame = frame && req->version != KHAZANA_VERSION_NONE ? frame->index : ~0u;
+	spin_unlock(&unit->lock);
+	if (req->frame != ~0u)
 		req->flags |= KHAZANA_REQF_FRAME;
 }
 

@@ -404,12 +404,12 @@ static int revoke_unit(struct munit *u, struct mrevoke *whole, struct khazana_cm
 	if (!ret) {
 		struct khazana_cmd after = *before;
 
+		munit_meanwhile(u);
 		munit_fill(u, &after);
-		before->frame = after.frame;
-		before->frame_handoff = after.frame_handoff;
-		before->version_held = after.version_held;
-		before->token_handoff = after.token_handoff;
-		before->floor = after.floor;
+		after.right = before->right;
+		after.token = before->token;
+		after.uflags = before->uflags;
+		*before = after;
 	}
 	return ret;
 }

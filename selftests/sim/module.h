@@ -162,6 +162,7 @@ void munit_init(struct munit *u, struct mregion *r, unsigned int index);
 void munit_make(struct munit *u);
 void munit_free(struct munit *u);
 void munit_fill(struct munit *u, struct khazana_cmd *cmd);
+void munit_meanwhile(struct munit *u);
 int munit_frame(struct munit *u, uint32_t flags);
 unsigned int module_reclaim(struct module *m);
 int munit_revoke(struct munit *u, struct mrevoke *whole);

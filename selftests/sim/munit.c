@@ -360,6 +360,24 @@ void munit_fill(struct munit *u, struct khazana_cmd *cmd)
 	cmd->state = p->state;
 }
 
+/*
+ * What another CPU may do at any moment, also between a transition and what is said of it: a thread
+ * faults.  It is killed before it gets its right, so nobody waits.
+ */
+void munit_meanwhile(struct munit *u)
+{
+	struct rng *rng = &u->region->module->sim->rng;
+	struct kz_page_event fault = { .type = KZ_EV_FAULT, .right = KHAZANA_RIGHT_WRITE };
+
+	if (!u->region->attached || !rng_chance(rng, 30))
+		return;
+	munit_make(u);
+	if (!u->request)
+		u->request_flags = 0;
+	if (munit_step(u, &fault) == -EINPROGRESS && u->page.state == KHAZANA_STATE_FETCHING)
+		munit_frame(u, 0);
+}
+
 void munit_commit(struct munit *u, struct khazana_cmd *cmd)
 {
 	struct module *m = u->region->module;
