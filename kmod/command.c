@@ -353,6 +353,14 @@ static int safe(struct kz_instance *instance, struct kz_region *region,
 	return unit_step(region, cmd->unit, &event);
 }
 
+static int unlend(struct kz_instance *instance, struct kz_region *region,
+		  struct khazana_cmd *cmd)
+{
+	const struct kz_page_event event = { .type = KZ_EV_UNLEND };
+
+	return unit_step(region, cmd->unit, &event);
+}
+
 static int poison(struct kz_instance *instance, struct kz_region *region,
 		  struct khazana_cmd *cmd)
 {
@@ -363,10 +371,13 @@ static int poison(struct kz_instance *instance, struct kz_region *region,
 static int unit_get(struct kz_instance *instance, struct kz_region *region,
 		    struct khazana_cmd *cmd)
 {
+	const struct kz_page_event lend = { .type = KZ_EV_LEND };
 	struct kz_unit *unit = kz_unit_find(region, cmd->unit);
 
 	if (!unit)
 		return -ENOENT;
+	if (cmd->flags & KHAZANA_CMDF_LEND)
+		kz_unit_step(unit, &lend);
 	unit_report(unit, cmd);
 	kz_unit_put(unit);
 	return 0;
@@ -486,7 +497,8 @@ static const struct command commands[] = {
 	[KHAZANA_CMD_COMMIT] = { commit, KHAZANA_CMDF_OWNED | KHAZANA_CMDF_DROPPABLE |
 				 KHAZANA_CMDF_ZERO | KHAZANA_CMDF_HELD | KHAZANA_CMDF_MARK,
 				 true, true },
-	[KHAZANA_CMD_REVOKE] = { revoke, KHAZANA_CMDF_KEEP | KHAZANA_CMDF_LOCK_OK, true, true },
+	[KHAZANA_CMD_REVOKE] = { revoke, KHAZANA_CMDF_KEEP | KHAZANA_CMDF_LOCK_OK |
+				 KHAZANA_CMDF_LEND, true, true },
 	[KHAZANA_CMD_RELEASE] = { release, 0, true, true },
 	[KHAZANA_CMD_FAIL] = { fail, 0, true, true },
 	[KHAZANA_CMD_FRAMES] = { frames, KHAZANA_CMDF_TRY, true, true },
@@ -494,13 +506,14 @@ static const struct command commands[] = {
 	[KHAZANA_CMD_LEASE] = { lease },
 	[KHAZANA_CMD_RESUME] = { resume, 0, true, true },
 	[KHAZANA_CMD_LOST] = { lost, KHAZANA_CMDF_NOPOISON, true, true },
-	[KHAZANA_CMD_UNIT_GET] = { unit_get, 0, true, true },
+	[KHAZANA_CMD_UNIT_GET] = { unit_get, KHAZANA_CMDF_LEND, true, true },
 	[KHAZANA_CMD_INVENTORY] = { inventory, 0, true },
 	[KHAZANA_CMD_REGION_GET] = { region_get },
 	[KHAZANA_CMD_STATE] = { state },
 	[KHAZANA_CMD_LIMIT] = { limit },
 	[KHAZANA_CMD_POISON] = { poison, 0, true },
 	[KHAZANA_CMD_SAFE] = { safe, 0, true, true },
+	[KHAZANA_CMD_UNLEND] = { unlend, 0, true, true },
 	[KHAZANA_CMD_PARKED] = { parked },
 	[KHAZANA_CMD_PARKED_DROP] = { parked_drop },
 };

@@ -128,7 +128,7 @@ static void units_requeue(struct kz_region *region)
 	while ((unit = kz_unit_next(region, &index))) {
 		const struct kz_page *page = &unit->page;
 
-		if (READ_ONCE(page->want) ||
+		if (READ_ONCE(page->want) || READ_ONCE(page->lent) ||
 		    (READ_ONCE(page->frames) && !READ_ONCE(page->right)))
 			kz_unit_step(unit, &gone);
 		kz_unit_put(unit);

@@ -21,6 +21,9 @@
  * STABLE; a later miss moves it to HANDOFF, so that there is a slot to
  * receive into.
  *
+ * LENT is another flag: khd reads a copy that may be dropped.  Until it has done so the frame
+ * stays: neither reclaim nor the end of a lease frees it.
+ *
  * Tokens: whatever is below @floor, or below the token of a right granted
  * since, is refused.  @floor is at least what the unit's own transitions made it, and more if
  * the record is not the unit's first one, see kz_unit_put().  Losing a right raises the floor above its token, so
@@ -92,6 +95,7 @@ static void lose_right(struct kz_page *p)
 		raise_floor(p, p->token + 1);
 	p->right = KHAZANA_RIGHT_NONE;
 	p->flags &= ~KHAZANA_UNIT_DROPPABLE;
+	p->lent = 0;
 }
 
 /* The current slot is empty from now on. */
@@ -257,6 +261,7 @@ static int commit(struct kz_page *p, const struct kz_page_event *e, __u32 *act)
 	p->version = e->version;
 	p->resume = KHAZANA_RIGHT_NONE;
 	p->flags &= ~(KHAZANA_UNIT_OWNED | KHAZANA_UNIT_DROPPABLE);
+	p->lent = 0;
 	/* Zeros instead of a version are stores: who sees them must be told if they are lost. */
 	if ((e->flags & KHAZANA_CMDF_ZERO) && e->version_held &&
 	    e->version_held != KHAZANA_VERSION_NONE)
@@ -268,6 +273,12 @@ static int commit(struct kz_page *p, const struct kz_page_event *e, __u32 *act)
 	p->state = KHAZANA_STATE_STABLE;
 	end_pending(p, act);
 	return 0;
+}
+
+/* Others that are not dropped by themselves need no care. */
+static void lend(struct kz_page *p)
+{
+	p->lent = p->flags & KHAZANA_UNIT_DROPPABLE ? 1 : 0;
 }
 
 /* Does an explicit lock stand in the way of leaving only @right? */
@@ -322,8 +333,11 @@ static int revoke(struct kz_page *p, const struct kz_page_event *e, __u32 *act)
 	}
 	if (p->right == KHAZANA_RIGHT_NONE)
 		return revoke_none(p, e, act);
-	if (p->right <= e->right)
+	if (p->right <= e->right) {
+		if (e->flags & KHAZANA_CMDF_LEND)
+			lend(p);
 		return 0;
+	}
 	if (e->right == KHAZANA_RIGHT_READ) {
 		p->dispose = KZ_DISPOSE_STAY;
 		p->right = KHAZANA_RIGHT_READ;
@@ -399,8 +413,13 @@ static int expire(struct kz_page *p, __u32 *act)
 		return 0;
 	}
 	if (!may_be_last(p)) {
+		bool lent = p->lent;
+
 		lose_right(p);
-		free_frame(p, act);
+		if (lent)
+			move_to_handoff(p, p->floor, act);
+		else
+			free_frame(p, act);
 		settle(p, act);
 		return 0;
 	}
@@ -481,7 +500,7 @@ bool kz_page_droppable(const struct kz_page *page)
 		return page->state == KHAZANA_STATE_STABLE && page->right != KHAZANA_RIGHT_NONE &&
 		       !(page->flags & KHAZANA_UNIT_LOCKED);
 	return page->state == KHAZANA_STATE_STABLE && page->right == KHAZANA_RIGHT_READ &&
-	       (page->flags & KHAZANA_UNIT_DROPPABLE) && !(page->flags & never);
+	       (page->flags & KHAZANA_UNIT_DROPPABLE) && !(page->flags & never) && !page->lent;
 }
 
 static int drop(struct kz_page *p, __u32 *act)
@@ -541,6 +560,7 @@ static int daemon_gone(struct kz_page *p, __u32 *act)
 		p->frames &= ~KZ_FRAME_CURRENT;
 		*act |= KZ_ACT_FREE_FRAME;
 	}
+	p->lent = 0;
 	if (p->want != KHAZANA_RIGHT_NONE)
 		*act |= KZ_ACT_QUEUE;
 	return 0;
@@ -598,6 +618,12 @@ int kz_page_step(struct kz_page *page, const struct kz_page_event *event, __u32 
 		return daemon_gone(page, actions);
 	case KZ_EV_SAFE:
 		return safe(page, event);
+	case KZ_EV_LEND:
+		lend(page);
+		return 0;
+	case KZ_EV_UNLEND:
+		page->lent = 0;
+		return 0;
 	case KZ_EV_EPOCH:
 		raise_floor(page, event->token);
 		return 0;
@@ -650,5 +676,7 @@ int kz_page_check(const struct kz_page *page)
 		return 13;
 	if ((page->flags & KHAZANA_UNIT_HANDOFF) && has_copy(page))
 		return 14;
+	if (page->lent && right != KHAZANA_RIGHT_READ)
+		return 15;
 	return 0;
 }

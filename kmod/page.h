@@ -40,6 +40,7 @@ enum kz_dispose {
  * @dispose: enum kz_dispose, meaningful in REVOKING
  * @resume: right before the lease ended, that RESUME gives back
  * @handoff_dirty: the HANDOFF frame has stores that nobody else may have seen
+ * @lent: khd reads the frame, though it is DROPPABLE
  * @deferred: a REVOKE met an explicit lock and waits for NOTIFY_UNLOCKED
  * @writers: explicit WRITE locks
  * @readers: explicit READ locks
@@ -61,13 +62,14 @@ struct kz_page {
 	__u8 deferred;
 	__u16 writers;
 	__u16 readers;
+	__u8 lent;
 };
 
 enum kz_page_event_type {
 	KZ_EV_FAULT,		/* a thread or a lock needs right @right */
 	KZ_EV_FRAME,		/* khd, or a miss, wants a frame to receive into; flags: TRY */
 	KZ_EV_COMMIT,		/* right, token, version, version_held; OWNED DROPPABLE ZERO HELD */
-	KZ_EV_REVOKE,		/* right that may remain, token; KEEP LOCK_OK */
+	KZ_EV_REVOKE,		/* right that may remain, token; KEEP LOCK_OK LEND */
 	KZ_EV_REFS_GONE,	/* nobody holds a reference to the zapped frame */
 	KZ_EV_REFS_TIMEOUT,	/* somebody still does, and the wait is over */
 	KZ_EV_RELEASE,		/* token: the HANDOFF frame may go */
@@ -81,6 +83,8 @@ enum kz_page_event_type {
 	KZ_EV_UNLOCK,		/* and given back */
 	KZ_EV_DAEMON_GONE,	/* khd died: what it was asked is asked again */
 	KZ_EV_SAFE,		/* token, version: a store has this version */
+	KZ_EV_LEND,		/* khd will read the frame */
+	KZ_EV_UNLEND,		/* and has read it */
 	KZ_EV_EPOCH,		/* token: the lowest of the new epoch */
 };
 

@@ -301,7 +301,7 @@ static void random_walk(struct kunit *test)
 		struct kz_page_event event = {
 			.type = prandom_u32_state(&rnd) % (KZ_EV_EPOCH + 1),
 			.right = prandom_u32_state(&rnd) % 3,
-			.flags = prandom_u32_state(&rnd) & 0x1ff,
+			.flags = prandom_u32_state(&rnd) & 0xfff,
 			.version = prandom_u32_state(&rnd) % 4,
 			.token = prandom_u32_state(&rnd) & 1 ? page.token : ++token,
 			.version_held = prandom_u32_state(&rnd) & 1 ? page.version :
@@ -350,7 +350,41 @@ static void stored_copy_is_droppable(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, page.frames);
 }
 
+static void lent_copy_stays(struct kunit *test)
+{
+	struct kz_page page;
+	u32 act;
+
+	kz_page_init(&page, 0);
+	grant(test, &page, KHAZANA_RIGHT_READ, 4, 4, KHAZANA_CMDF_DROPPABLE);
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_REVOKE, .right = KHAZANA_RIGHT_READ, .token = 6,
+				      .flags = KHAZANA_CMDF_LEND));
+	KUNIT_EXPECT_TRUE(test, page.flags & KHAZANA_UNIT_DROPPABLE);
+	KUNIT_EXPECT_EQ(test, -EBUSY, STEP(KZ_EV_DROP));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_UNLEND));
+	KUNIT_EXPECT_TRUE(test, kz_page_droppable(&page));
+	/* As one that is looked at, and when khd dies before it says that it has read. */
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_LEND));
+	KUNIT_EXPECT_EQ(test, -EBUSY, STEP(KZ_EV_DROP));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_DAEMON_GONE));
+	KUNIT_EXPECT_TRUE(test, kz_page_droppable(&page));
+	/* Not at the end of the lease either: it becomes a kept frame. */
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_LEND));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_EXPIRE));
+	KUNIT_EXPECT_TRUE(test, act & KZ_ACT_ZAP);
+	KUNIT_EXPECT_FALSE(test, act & KZ_ACT_FREE_FRAME);
+	KUNIT_EXPECT_EQ(test, KZ_FRAME_HANDOFF, page.frames);
+	KUNIT_EXPECT_EQ(test, 4, page.handoff_version);
+	KUNIT_EXPECT_EQ(test, 0, page.lent);
+	/* What reclaim leaves alone needs no care. */
+	kz_page_init(&page, 0);
+	grant(test, &page, KHAZANA_RIGHT_READ, 4, 4, KHAZANA_CMDF_OWNED);
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_LEND));
+	KUNIT_EXPECT_EQ(test, 0, page.lent);
+}
+
 static struct kunit_case page_cases[] = {
+	KUNIT_CASE(lent_copy_stays),
 	KUNIT_CASE(stored_copy_is_droppable),
 	KUNIT_CASE(miss_and_grant),
 	KUNIT_CASE(upgrade),

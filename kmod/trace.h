@@ -24,7 +24,8 @@
 	{ KZ_EV_FAIL, "fail" }, { KZ_EV_EXPIRE, "expire" }, { KZ_EV_RESUME, "resume" }, \
 	{ KZ_EV_LOST, "lost" }, { KZ_EV_DROP, "drop" }, { KZ_EV_STORE, "store" }, \
 	{ KZ_EV_LOCK, "lock" }, { KZ_EV_UNLOCK, "unlock" }, \
-	{ KZ_EV_DAEMON_GONE, "daemon-gone" }, { KZ_EV_EPOCH, "epoch" })
+	{ KZ_EV_DAEMON_GONE, "daemon-gone" }, { KZ_EV_LEND, "lend" }, \
+	{ KZ_EV_UNLEND, "unlend" }, { KZ_EV_EPOCH, "epoch" })
 
 TRACE_EVENT(khazana_unit,
 	TP_PROTO(const struct kz_unit *unit, const struct kz_page_event *event, u8 state,

@@ -87,6 +87,21 @@ static void send_store(const struct kh_demand *d, uint32_t frame, uint64_t versi
 			    node->ops->frame(node->host, frame, len), len);
 }
 
+/* A copy that may be dropped is lent to this khd until it says that it has read it. */
+static bool was_lent(const struct khazana_cmd *answer)
+{
+	return !answer->result && (answer->uflags & KHAZANA_UNIT_DROPPABLE);
+}
+
+static void unlend_cmd(const struct kh_demand *d, struct khazana_cmd *cmd)
+{
+	*cmd = (struct khazana_cmd){
+		.op = KHAZANA_CMD_UNLEND,
+		.region = d->region->handle,
+		.unit = d->unit,
+	};
+}
+
 /*
  * A FLUSH met an explicit lock: what is there at this moment is stored, as an older version if its
  * holder may go on storing.
@@ -94,11 +109,12 @@ static void send_store(const struct kh_demand *d, uint32_t frame, uint64_t versi
 static void snapshot(const struct kh_demand *d)
 {
 	struct khazana_cmd cmd = { .op = KHAZANA_CMD_UNIT_GET,
+				   .flags = KHAZANA_CMDF_LEND,
 				   .region = d->region->handle,
 				   .unit = d->unit,
 				   .frame = KH_NO_FRAME,
 				   .frame_handoff = KH_NO_FRAME };
-	bool here = !kh_command(d->region->owner, &cmd);
+	bool here = !kh_command(d->region->owner, &cmd), lent = here && was_lent(&cmd);
 
 	if (here && !d->need && !cmd.version && cmd.right != KHAZANA_RIGHT_NONE)
 		send_iack(d, KH_ACK_DONE); /* still all zero */
@@ -110,6 +126,9 @@ static void snapshot(const struct kh_demand *d)
 		send_store(d, cmd.frame_handoff, d->need);
 	else
 		send_iack(d, KH_ACK_ABSENT);
+	unlend_cmd(d, &cmd);
+	if (lent)
+		kh_command(d->region->owner, &cmd);
 }
 
 /* The REVOKE is over: @cmd shows what is there now. */
@@ -192,8 +211,10 @@ static void demand_cmd(struct kh_node *node, const struct kh_demand *d, struct k
 		.count = 1,
 		.token = d->token,
 		.right = lend ? KHAZANA_RIGHT_READ : KHAZANA_RIGHT_NONE,
-		.flags = d->forward || (!d->flush && (d->flags & KH_INV_KEEP)) ? KHAZANA_CMDF_KEEP :
-										 0,
+		.flags = (d->forward || (!d->flush && (d->flags & KH_INV_KEEP)) ?
+				  KHAZANA_CMDF_KEEP :
+				  0) |
+			 (lend ? KHAZANA_CMDF_LEND : 0),
 		.cookie = ++node->next_cookie,
 		.frame = KH_NO_FRAME,
 		.frame_handoff = KH_NO_FRAME,
@@ -203,13 +224,17 @@ static void demand_cmd(struct kh_node *node, const struct kh_demand *d, struct k
 static void demands_run(struct kh_node *node, struct kh_demand *d, unsigned int n)
 {
 	struct khazana_cmd *cmds = kh_zalloc(n * sizeof(*cmds));
-	unsigned int i;
+	unsigned int i, lent = 0;
 
 	for (i = 0; i < n; i++)
 		demand_cmd(node, &d[i], &cmds[i]);
 	kh_commands(node, cmds, n);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		demand_answer(&d[i], &cmds[i]);
+		if ((cmds[i].flags & KHAZANA_CMDF_LEND) && was_lent(&cmds[i]))
+			unlend_cmd(&d[i], &cmds[lent++]);
+	}
+	kh_commands(node, cmds, lent);
 	free(cmds);
 }
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -176,6 +177,25 @@ void kzt_sleep_ms(int ms)
 
 	while (nanosleep(&t, &t) && errno == EINTR)
 		;
+}
+
+/**
+ * kzt_set_parameter - set a parameter of the module
+ * @name: of the parameter
+ * @value: written to it
+ *
+ * Return: 0 or a negative errno.
+ */
+int kzt_set_parameter(const char *name, const char *value)
+{
+	char path[80];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "/sys/module/khazana/parameters/%s", name);
+	fd = open(path, O_WRONLY);
+	err = fd < 0 || write(fd, value, strlen(value)) < 0 ? -errno : 0;
+	close(fd);
+	return err;
 }
 
 /**

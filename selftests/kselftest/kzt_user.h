@@ -40,6 +40,7 @@ int kzt_lock(int fd, uint64_t offset, uint64_t length, uint32_t mode, uint32_t f
 int kzt_unlock(int fd, uint64_t id);
 int kzt_load(volatile void *at, uint64_t *value);
 int kzt_store(volatile void *at, uint64_t value);
+int kzt_set_parameter(const char *name, const char *value);
 unsigned int kzt_slow(void);
 int kzt_end(pid_t pid, int timeout_ms);
 int kzt_reap(pid_t pid, int timeout_ms);

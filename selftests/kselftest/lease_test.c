@@ -277,18 +277,6 @@ static uint64_t frames_used(struct kzt *t)
 	return kzd_cmd(t->d, &c) ? ~0ULL : c.count;
 }
 
-static int set_parameter(const char *name, const char *value)
-{
-	char path[80];
-	int fd, err;
-
-	snprintf(path, sizeof(path), "/sys/module/khazana/parameters/%s", name);
-	fd = open(path, O_WRONLY);
-	err = fd < 0 || write(fd, value, strlen(value)) < 0 ? -errno : 0;
-	close(fd);
-	return err;
-}
-
 TEST_F(lease, parked_frames_can_be_read_out)
 {
 	struct kzt *t = &self->t;
@@ -357,13 +345,13 @@ TEST_F(lease, parked_frames_have_a_limit)
 	let_it_end(t);
 	kzd_lease(t->d, LEASE, 60000);
 	used = frames_used(t);
-	ASSERT_EQ(0, set_parameter("parked_max", "2"));
+	ASSERT_EQ(0, kzt_set_parameter("parked_max", "2"));
 	for (i = 0; i < 3; i++)
 		EXPECT_EQ(0, lose_unit(t, i, 0));
-	EXPECT_EQ(0, set_parameter("parked_max", "0"));
+	EXPECT_EQ(0, kzt_set_parameter("parked_max", "0"));
 	EXPECT_EQ(used - 1, frames_used(t));
 	/* without memory for the entry: the same */
-	ASSERT_EQ(0, set_parameter("inject_fail", "parked:1"));
+	ASSERT_EQ(0, kzt_set_parameter("inject_fail", "parked:1"));
 	EXPECT_EQ(0, lose_unit(t, 3, 0));
 	EXPECT_EQ(used - 2, frames_used(t));
 	ASSERT_EQ(0, parked(t, 0, &c));

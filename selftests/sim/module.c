@@ -458,7 +458,7 @@ static void cmd_unit(struct module *m, struct munit *u, struct khazana_cmd *cmd)
 	static const uint32_t types[] = {
 		[KHAZANA_CMD_RELEASE] = KZ_EV_RELEASE, [KHAZANA_CMD_FRAMES] = KZ_EV_FRAME,
 		[KHAZANA_CMD_RESUME] = KZ_EV_RESUME,   [KHAZANA_CMD_LOST] = KZ_EV_LOST,
-		[KHAZANA_CMD_SAFE] = KZ_EV_SAFE,
+		[KHAZANA_CMD_SAFE] = KZ_EV_SAFE,       [KHAZANA_CMD_UNLEND] = KZ_EV_UNLEND,
 	};
 	struct kz_page_event ev = { .flags = cmd->flags,
 				    .token = cmd->token,
@@ -474,6 +474,8 @@ static void cmd_unit(struct module *m, struct munit *u, struct khazana_cmd *cmd)
 	}
 	munit_make(u);
 	if (cmd->op == KHAZANA_CMD_UNIT_GET) {
+		if (cmd->flags & KHAZANA_CMDF_LEND)
+			munit_step(u, &(struct kz_page_event){ .type = KZ_EV_LEND });
 		munit_fill(u, cmd);
 		return;
 	}
@@ -591,10 +593,12 @@ static const uint32_t allowed[] = {
 	[KHAZANA_CMD_REGION_DEL] = KHAZANA_CMDF_FORCE,
 	[KHAZANA_CMD_COMMIT] = KHAZANA_CMDF_OWNED | KHAZANA_CMDF_DROPPABLE | KHAZANA_CMDF_ZERO |
 			       KHAZANA_CMDF_HELD | KHAZANA_CMDF_MARK,
-	[KHAZANA_CMD_REVOKE] = KHAZANA_CMDF_KEEP | KHAZANA_CMDF_LOCK_OK,
+	[KHAZANA_CMD_REVOKE] = KHAZANA_CMDF_KEEP | KHAZANA_CMDF_LOCK_OK | KHAZANA_CMDF_LEND,
+	[KHAZANA_CMD_UNIT_GET] = KHAZANA_CMDF_LEND,
 	[KHAZANA_CMD_FRAMES] = KHAZANA_CMDF_TRY,
 	[KHAZANA_CMD_LOST] = KHAZANA_CMDF_NOPOISON,
 	[KHAZANA_CMD_POISON] = 0,
+	[KHAZANA_CMD_UNLEND] = 0,
 };
 
 static bool has_units(uint32_t op)
@@ -609,6 +613,7 @@ static bool has_units(uint32_t op)
 	case KHAZANA_CMD_LOST:
 	case KHAZANA_CMD_UNIT_GET:
 	case KHAZANA_CMD_SAFE:
+	case KHAZANA_CMD_UNLEND:
 		return true;
 	}
 	return false;
@@ -646,7 +651,8 @@ static void command(struct module *m, struct khazana_cmd *cmd)
 	struct mregion *r = module_region(m, cmd->region);
 
 	cmd->result = 0;
-	if (!cmd->op || cmd->op > KHAZANA_CMD_POISON || (cmd->flags & ~allowed[cmd->op])) {
+	if (!cmd->op || cmd->op >= sizeof(allowed) / sizeof(allowed[0]) ||
+	    (cmd->flags & ~allowed[cmd->op])) {
 		sim_violation(m->sim, "node %u: command %u with flags %x is unknown",
 			      m->host->index + 1, cmd->op, cmd->flags);
 		cmd->result = -EINVAL;
@@ -677,10 +683,10 @@ static const char *cmd_name(uint32_t op)
 		"?",	  "REGION_ADD",	 "REGION_SET", "REGION_DEL", "ATTACH_DONE", "COMMIT",
 		"REVOKE", "RELEASE",	 "FAIL",       "FRAMES",     "EPOCH",	    "LEASE",
 		"RESUME", "LOST",	 "UNIT_GET",   "INVENTORY",  "REGION_GET",  "STATE",
-		"PARKED", "PARKED_DROP", "SAFE",       "POISON",
+		"PARKED", "PARKED_DROP", "SAFE",       "POISON",     "LIMIT",	    "UNLEND",
 	};
 
-	return names[op <= KHAZANA_CMD_POISON ? op : 0];
+	return names[op < sizeof(names) / sizeof(names[0]) ? op : 0];
 }
 
 /*
@@ -719,4 +725,11 @@ void module_command(struct module *m, struct khazana_cmd *cmds, unsigned int n)
 				  in.right, (unsigned long long)in.token,
 				  (unsigned long long)in.version, in.flags, cmds[i].result);
 	}
+	/* Neither reclaim nor a lease waits until khd has looked at the answers. */
+	if (sim_has(m->sim, SIM_FAULT_RECLAIM) && rng_chance(&m->sim->rng, 10))
+		module_reclaim(m);
+	for (i = 0; i < MODULE_LEASES; i++)
+		if (m->leases[i].live && host_clock(m->host) >= m->leases[i].end &&
+		    rng_chance(&m->sim->rng, 300))
+			module_expire(m, &m->leases[i]);
 }

@@ -154,7 +154,8 @@ static void unit_command(struct host *h, struct khazana_cmd *cmd)
 		[KHAZANA_CMD_COMMIT] = KZ_EV_COMMIT,   [KHAZANA_CMD_REVOKE] = KZ_EV_REVOKE,
 		[KHAZANA_CMD_RELEASE] = KZ_EV_RELEASE, [KHAZANA_CMD_FAIL] = KZ_EV_FAIL,
 		[KHAZANA_CMD_FRAMES] = KZ_EV_FRAME,    [KHAZANA_CMD_RESUME] = KZ_EV_RESUME,
-		[KHAZANA_CMD_LOST] = KZ_EV_LOST,       [KHAZANA_CMD_STATE] = 0,
+		[KHAZANA_CMD_LOST] = KZ_EV_LOST,       [KHAZANA_CMD_SAFE] = KZ_EV_SAFE,
+		[KHAZANA_CMD_UNLEND] = KZ_EV_UNLEND,
 	};
 	struct kz_page_event ev = { .type = types[cmd->op],
 				    .right = cmd->right,
@@ -171,6 +172,8 @@ static void unit_command(struct host *h, struct khazana_cmd *cmd)
 	}
 	if (cmd->op == KHAZANA_CMD_UNIT_GET) {
 		cmd->result = u->exists ? 0 : -ENOENT;
+		if (cmd->flags & KHAZANA_CMDF_LEND)
+			step(h, u, &(struct kz_page_event){ .type = KZ_EV_LEND });
 	} else {
 		cmd->result = step(h, u, &ev);
 		if (cmd->op == KHAZANA_CMD_FAIL && cmd->request)

@@ -49,7 +49,7 @@
 #include <linux/types.h>
 #include <linux/ioctl.h>
 
-#define KHAZANA_ABI_VERSION	2
+#define KHAZANA_ABI_VERSION	3
 #define KHAZANA_KEY_SIZE	16
 #define KHAZANA_UNIT_SHIFT_MIN	12	/* of a mappable region */
 #define KHAZANA_UNIT_SHIFT_MAX	21
@@ -306,6 +306,7 @@ enum khazana_cmd_op {
 	KHAZANA_CMD_SAFE	= 20,/* region, unit, token, version: a store has it: no longer OWNED nor DIRTY */
 	KHAZANA_CMD_POISON	= 21,/* region: its attachments may have seen what is lost; not with NOPOISON */
 	KHAZANA_CMD_LIMIT	= 22,/* count = limit of frames from now on, 1..view_pages; count out = frames in use */
+	KHAZANA_CMD_UNLEND	= 23,/* region, unit: khd has read what F_LEND was for */
 };
 
 /* command flags */
@@ -320,6 +321,7 @@ enum khazana_cmd_op {
 #define KHAZANA_CMDF_NOPOISON	(1u << 8) /* LOST and region attribute: programs go on, by their own wish */
 #define KHAZANA_CMDF_EIO	(1u << 9) /* region attribute: read/write get EIO where a fault gets SIGBUS after the wait limit */
 #define KHAZANA_CMDF_MARK	(1u << 10) /* COMMIT: KHAZANA_REQ_TOUCHED when somebody gets to it */
+#define KHAZANA_CMDF_LEND	(1u << 11) /* REVOKE to READ, UNIT_GET: khd will read the frame: a DROPPABLE one stays until UNLEND, or the end of khd */
 
 /**
  * struct khazana_cmd - one command, khd to module

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * report_test.c - what commands tell khd, while threads fault and reclaim runs
+ */
+#include "kzt.h"
+
+#define ROUNDS 20
+#define DELAY "report:5000" /* microseconds between a REVOKE and what is said of it */
+
+FIXTURE(report)
+{
+	struct kzt t;
+};
+
+FIXTURE_SETUP(report)
+{
+	ASSERT_EQ(0, kzt_open(&self->t, 0, NULL));
+}
+
+FIXTURE_TEARDOWN(report)
+{
+	kzt_set_parameter("inject_delay", "off");
+	kzt_close(&self->t);
+}
+
+struct storer {
+	volatile uint64_t *word;
+	_Atomic bool stop;
+	uint64_t count;
+};
+
+static void *store_main(void *arg)
+{
+	struct storer *s = arg;
+
+	while (!s->stop)
+		*s->word = ++s->count;
+	return NULL;
+}
+
+/*
+ * The thread faults as soon as its page is zapped, and has a new frame to receive into before the
+ * REVOKE is answered: that is not the frame which the unit's contents are in.
+ */
+TEST_F(report, revoke_beside_a_fault)
+{
+	struct kzt *t = &self->t;
+	struct storer s = { .word = kzt_word(t, 0) };
+	unsigned int i, beside = 0;
+	pthread_t thread;
+
+	*s.word = 1;
+	ASSERT_EQ(0, kzt_set_parameter("inject_delay", DELAY));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, store_main, &s));
+	for (i = 0; i < ROUNDS; i++) {
+		struct khazana_cmd had, c;
+
+		/* It has its right back. */
+		do {
+			ASSERT_EQ(0, kzd_unit(t->d, t->region, 0, &had));
+		} while (had.right != RIGHT_WRITE);
+		c = (struct khazana_cmd){
+			.op = KHAZANA_CMD_REVOKE,
+			.region = t->region,
+			.token = kzd_token(t->d),
+		};
+		c.cookie = c.token;
+		if (kzd_cmd(t->d, &c) == -EINPROGRESS) {
+			ASSERT_TRUE(kzd_wait(t->d, KHAZANA_REQ_REVOKED, KZT_SOON_MS, NULL));
+			continue; /* it was resident */
+		}
+		ASSERT_EQ(0, c.result);
+		EXPECT_EQ(RIGHT_WRITE, c.right);
+		EXPECT_EQ(had.frame, c.frame_handoff);
+		EXPECT_EQ(had.version, c.version_held);
+		EXPECT_EQ(KHAZANA_VERSION_NONE, c.version);
+		beside += c.frame != ~0u;
+	}
+	s.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_LT(0, beside);
+	printf("# summary: %u of %u REVOKEs were met by a fault\n", beside, ROUNDS);
+	fflush(stdout);
+}
+
+FIXTURE(lent)
+{
+	struct kzt t;
+};
+
+FIXTURE_SETUP(lent)
+{
+	ASSERT_EQ(0, kzt_open(&self->t, KZD_PATTERN, NULL));
+}
+
+FIXTURE_TEARDOWN(lent)
+{
+	kzt_close(&self->t);
+}
+
+/* Have the oldest copies dropped until one frame is left.  Return: the command's result. */
+static int drop_oldest(struct kzt *t)
+{
+	struct khazana_cmd c = { .op = KHAZANA_CMD_LIMIT, .count = 1 };
+	int err = kzd_cmd(t->d, &c);
+
+	c.count = t->d->reg.frames_max;
+	return err ? err : kzd_cmd(t->d, &c);
+}
+
+static int unlend(struct kzt *t, uint64_t unit)
+{
+	struct khazana_cmd c = { .op = KHAZANA_CMD_UNLEND, .region = t->region, .unit = unit };
+
+	return kzd_cmd(t->d, &c);
+}
+
+/* What khd reads after the command is there until it has done so. */
+TEST_F(lent, copies_stay)
+{
+	struct kzt *t = &self->t;
+	struct khazana_cmd c;
+	uint64_t word;
+	unsigned int i;
+
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, kzt_load(kzt_word(t, i), &word));
+	ASSERT_EQ(0, kzd_revoke(t->d, t->region, 0, RIGHT_READ, KHAZANA_CMDF_LEND));
+	c = (struct khazana_cmd){ .op = KHAZANA_CMD_UNIT_GET,
+				  .flags = KHAZANA_CMDF_LEND,
+				  .region = t->region,
+				  .unit = 1 };
+	ASSERT_EQ(0, kzd_cmd(t->d, &c));
+	ASSERT_EQ(0, kzd_revoke(t->d, t->region, 2, RIGHT_READ, 0));
+	ASSERT_EQ(0, drop_oldest(t));
+	for (i = 0; i < 4; i++) {
+		int err = kzd_unit(t->d, t->region, i, &c);
+
+		if (i >= 2) {
+			EXPECT_TRUE(err == -ENOENT || c.version == KHAZANA_VERSION_NONE);
+			continue;
+		}
+		ASSERT_EQ(0, err);
+		ASSERT_NE(~0u, c.frame);
+		EXPECT_EQ(KZD_PATTERN_WORD(i, 0), kzd_peek(t->d, c.frame));
+	}
+	/* They go afterwards; one of them by the end of khd. */
+	ASSERT_EQ(0, unlend(t, 0));
+	ASSERT_EQ(0, drop_oldest(t));
+	EXPECT_TRUE(kzd_unit(t->d, t->region, 0, &c) == -ENOENT ||
+		    c.version == KHAZANA_VERSION_NONE);
+	ASSERT_EQ(0, kzd_unit(t->d, t->region, 1, &c));
+	EXPECT_NE(KHAZANA_VERSION_NONE, c.version);
+	kzd_kill(t->d);
+	ASSERT_EQ(0, kzd_restart(t->d));
+	ASSERT_EQ(0, kzt_load(kzt_word(t, 2), &word));
+	ASSERT_EQ(0, drop_oldest(t));
+	EXPECT_TRUE(kzd_unit(t->d, t->region, 1, &c) == -ENOENT ||
+		    c.version == KHAZANA_VERSION_NONE);
+	/* Of a unit that nobody holds there is nothing to lend. */
+	EXPECT_EQ(-ENOENT, unlend(t, 9));
+	EXPECT_EQ(-ERANGE, unlend(t, KZT_UNITS));
+}
+
+TEST_HARNESS_MAIN
