@@ -278,7 +278,7 @@ static int commit(struct kz_page *p, const struct kz_page_event *e, __u32 *act)
 /* Others that are not dropped by themselves need no care. */
 static void lend(struct kz_page *p)
 {
-	p->lent = p->flags & KHAZANA_UNIT_DROPPABLE ? 1 : 0;
+	p->lent = p->right == KHAZANA_RIGHT_READ && (p->flags & KHAZANA_UNIT_DROPPABLE);
 }
 
 /* Does an explicit lock stand in the way of leaving only @right? */
