@@ -59,7 +59,7 @@ ks_run_nodes = $(CURDIR)/$(ks)/run-nodes $(CURDIR)/$(O)/$(ks)
 
 .PHONY: check-guest-nodes check-guest-slow check-guest-planted
 check-guest-nodes: $(ks_nodes)
-	TAP_TIMEOUT=600 scripts/tap nodes -- selftests/vm/run --nodes 3 -- $(ks_run_nodes) litmus lease storm
+	TAP_TIMEOUT=600 scripts/tap nodes -- selftests/vm/run --nodes 3 -- $(ks_run_nodes) litmus lease storm late
 check-guest-slow: $(ks_nodes)
 	TAP_TIMEOUT=300 scripts/tap slow -- env SECONDS_EACH=45 selftests/vm/run --nodes 3 -- $(ks_run_nodes) slow
 check-guest-planted: $(ks_nodes)
