@@ -667,6 +667,8 @@ static void command(struct module *m, struct khazana_cmd *cmd)
 		return;
 	}
 	run_command(m, r, cmd);
+	if (r && r->used && has_units(cmd->op))
+		munit_meanwhile(&r->units[cmd->unit]);
 }
 
 /* The simulator's number of a region, for traces. */

@@ -371,6 +371,8 @@ void munit_meanwhile(struct munit *u)
 
 	if (!u->region->attached || !rng_chance(rng, 30))
 		return;
+	if (rng_chance(rng, 300))
+		fault.right = KHAZANA_RIGHT_READ;
 	munit_make(u);
 	if (!u->request)
 		u->request_flags = 0;
