@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "fault.h"
 #include "frame.h"
+#include "inject.h"
 #include "instance.h"
 #include "pair.h"
 #include "region.h"
@@ -204,9 +205,11 @@ static vm_fault_t fault_miss(struct kz_acquire *acquire, u32 offset,
 	if (vmf->flags & FAULT_FLAG_USER)
 		kz_pair_miss(attachment, unit);
 	for (;;) {
+		kz_inject_delay(KZ_POINT_ASK);
 		err = kz_acquire_request(acquire);
 		if (err && err != -EINPROGRESS)
 			return fault_error(unit, err);
+		kz_inject_delay(KZ_POINT_ASK);
 		if (err) {
 			ret = fault_wait(acquire, vmf);
 			if (ret)

@@ -146,6 +146,7 @@ static void page_bind(struct page *page, struct kz_unit *owner, pgoff_t index)
 static void page_retire(struct kz_frames *frames, struct page *page, u32 index)
 {
 	xa_erase(&frames->pages, index);
+	kz_inject_delay(KZ_POINT_RETIRE);
 	lock_page(page);
 	if (folio_mapped(page_folio(page)))
 		unmap_mapping_pages(frames->view->i_mapping, index, 1, false);
@@ -421,6 +422,7 @@ vm_fault_t kz_view_fault(struct kz_frames *frames, struct vm_fault *vmf)
 	xa_unlock(&frames->pages);
 	if (!page)
 		return VM_FAULT_SIGBUS;
+	kz_inject_delay(KZ_POINT_VIEW);
 	lock_page(page);
 	if (xa_load(&frames->pages, vmf->pgoff) != page) {
 		unlock_page(page);

@@ -5,6 +5,7 @@
  * inject_fail=POINT:N       the N-th visit of POINT from now on fails, once
  * inject_fail=all:N         the same, counted over all points
  * inject_delay=POINT:USEC   each visit of POINT sleeps
+ * inject_delay=all:USEC     one visit in so many of any point sleeps, for up to USEC
  * Writing "off" ends it.
  */
 #include <linux/atomic.h>
@@ -12,6 +13,7 @@
 #include <linux/jump_label.h>
 #include <linux/kernel.h>
 #include <linux/moduleparam.h>
+#include <linux/random.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
 
@@ -30,7 +32,13 @@ static const char * const point_name[KZ_POINT_MAX] = {
 	[KZ_POINT_COMMIT]	= "commit",
 	[KZ_POINT_ZAP]		= "zap",
 	[KZ_POINT_REPORT]	= "report",
+	[KZ_POINT_WAKE]		= "wake",
+	[KZ_POINT_ASK]		= "ask",
+	[KZ_POINT_VIEW]		= "view",
+	[KZ_POINT_RETIRE]	= "retire",
 };
+
+#define ALL_ONE_IN	8	/* visits; of inject_delay=all */
 
 struct setting {
 	int point;	/* enum kz_point; -1 is off */
@@ -86,7 +94,7 @@ static const struct kernel_param_ops setting_ops = {
 module_param_cb(inject_fail, &setting_ops, &fail_setting, 0600);
 MODULE_PARM_DESC(inject_fail, "POINT:N, the N-th visit of POINT fails; off");
 module_param_cb(inject_delay, &setting_ops, &delay_setting, 0600);
-MODULE_PARM_DESC(inject_delay, "POINT:USEC, each visit of POINT sleeps; off");
+MODULE_PARM_DESC(inject_delay, "POINT:USEC, each visit of POINT sleeps; all:USEC; off");
 
 /**
  * kz_inject_fail() - is this the visit that shall fail?
@@ -112,6 +120,12 @@ bool kz_inject_fail(enum kz_point point)
  */
 void kz_inject_delay(enum kz_point point)
 {
-	if (unlikely(READ_ONCE(delay_setting.point) == (int)point))
+	int at = READ_ONCE(delay_setting.point);
+
+	if (likely(at < 0))
+		return;
+	if (at == (int)point)
 		fsleep(atomic_read(&delay_setting.value));
+	else if (at == KZ_POINT_NONE && !(get_random_u32() % ALL_ONE_IN))
+		fsleep(1 + get_random_u32() % (u32)atomic_read(&delay_setting.value));
 }

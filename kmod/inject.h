@@ -23,6 +23,10 @@ enum kz_point {
 	KZ_POINT_COMMIT,	/* a COMMIT before its transition; delay only */
 	KZ_POINT_ZAP,		/* between a transition and its zap; delay only */
 	KZ_POINT_REPORT,	/* between a REVOKE and what is said of it; delay only */
+	KZ_POINT_WAKE,		/* between a transition and its waiters; delay only */
+	KZ_POINT_ASK,		/* a miss before it asks, and before it waits; delay only */
+	KZ_POINT_VIEW,		/* khd's fault between its look-up and its page lock; delay only */
+	KZ_POINT_RETIRE,	/* a frame that has left the view, and may be mapped; delay only */
 	KZ_POINT_MAX,
 };
 

@@ -460,6 +460,7 @@ void kz_unit_finish(struct kz_unit *unit, u32 act)
 {
 	struct kz_region *region = unit->region;
 
+	kz_inject_delay(KZ_POINT_WAKE);
 	if (act & KZ_ACT_WAKE)
 		wake(unit);
 	if (act & KZ_ACT_NOTIFY_UNLOCKED)
