@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 
 #include "compat.h"
+#include "inject.h"
 #include "instance.h"
 #include "lease.h"
 #include "region.h"
@@ -47,6 +48,21 @@ static void region_expire(struct kz_region *region, struct tally *tally)
 		}
 		kz_unit_put(unit);
 	}
+}
+
+/**
+ * kz_lease_changed() - the rights of a region end with another lease from now on
+ * @region: the region
+ *
+ * If that one is not valid, they end now: neither its end is to come, nor is that of the old one
+ * theirs.  Context: may sleep; no unit's lock held.
+ */
+void kz_lease_changed(struct kz_region *region)
+{
+	struct tally tally = {};
+
+	if (!kz_region_valid(region))
+		region_expire(region, &tally);
 }
 
 /* One look at all page tables: fast, and most of the work. */
@@ -86,11 +102,14 @@ static void lease_work(struct kthread_work *work)
 {
 	struct kz_lease *lease = container_of(work, struct kz_lease, work);
 	u64 start = ktime_get_boottime_ns(), took;
+	/* Before the end that belongs to it: a renewal that comes from here on has another one. */
+	u32 sequence = smp_load_acquire(&lease->sequence);
 	struct tally tally = {};
 
-	if (kz_lease_valid(lease) || READ_ONCE(lease->expired))
+	if (kz_lease_valid(lease) || lease->done == sequence)
 		return;
-	WRITE_ONCE(lease->expired, true);
+	kz_inject_delay(KZ_POINT_ZAP);
+	lease->done = sequence;
 	lease_regions(lease, NULL);
 	lease_regions(lease, &tally);
 	took = ktime_get_boottime_ns() - start;
@@ -131,7 +150,6 @@ struct kz_lease *kz_lease_get(struct kz_instance *instance, u32 id)
 	lease->instance = instance;
 	lease->id = id;
 	lease->zap_ns = KZ_ZAP_MIN_NS;
-	lease->expired = true;
 	kthread_init_work(&lease->work, lease_work);
 	hrtimer_setup(&lease->timer, lease_timer, CLOCK_BOOTTIME, HRTIMER_MODE_ABS);
 	if (xa_err(xa_store(&instance->leases, id, lease, GFP_KERNEL))) {
@@ -168,7 +186,8 @@ int kz_lease_set(struct kz_instance *instance, u32 id, u64 end_ns)
 							   lease->took_ns),
 						  KZ_ZAP_MIN_NS, KZ_ZAP_MAX_NS));
 	WRITE_ONCE(lease->end_ns, end_ns);
-	WRITE_ONCE(lease->expired, false);
+	/* Pairs with lease_work(). */
+	smp_store_release(&lease->sequence, lease->sequence + 1);
 	at = end_ns > lease->zap_ns ? end_ns - lease->zap_ns : 0;
 	hrtimer_start(&lease->timer, ns_to_ktime(min_t(u64, at, KTIME_MAX)),
 		      HRTIMER_MODE_ABS);

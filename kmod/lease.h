@@ -14,6 +14,7 @@
 #include "plant.h"
 
 struct kz_instance;
+struct kz_region;
 
 /**
  * struct kz_lease - rights of some regions end together
@@ -24,7 +25,8 @@ struct kz_instance;
  * @took_ns: twice what that took, recently
  * @timer: fires @zap_ns before the end
  * @work: takes the pages out
- * @expired: the pages are out, for the present @end_ns
+ * @sequence: of @end_ns, which it is written after
+ * @done: @sequence of the end for which the pages are out; only @work looks at it
  */
 struct kz_lease {
 	struct kz_instance *instance;
@@ -34,7 +36,8 @@ struct kz_lease {
 	u64 took_ns;
 	struct hrtimer timer;
 	struct kthread_work work;
-	bool expired;
+	u32 sequence;
+	u32 done;
 };
 
 /* Rights end @zap_ns early, so that the pages are out at the end itself. */
@@ -47,6 +50,7 @@ static inline bool kz_lease_valid(const struct kz_lease *lease)
 struct kz_lease *kz_lease_get(struct kz_instance *instance, u32 id);
 int kz_lease_set(struct kz_instance *instance, u32 id, u64 end_ns);
 void kz_lease_enforce(struct kz_lease *lease);
+void kz_lease_changed(struct kz_region *region);
 void kz_leases_stop(struct kz_instance *instance);
 void kz_leases_exit(struct kz_instance *instance);
 

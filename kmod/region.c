@@ -54,7 +54,11 @@ static int attributes_check(const struct khazana_cmd *cmd)
 static void attributes_take(struct kz_region *region, const struct khazana_cmd *cmd,
 			    struct kz_lease *lease)
 {
+	bool changed = region->lease != lease;
+
 	WRITE_ONCE(region->lease, lease);
+	if (changed)
+		kz_lease_changed(region);
 	WRITE_ONCE(region->wait_ms, cmd->wait_ms ?: KZ_WAIT_MS_DEFAULT);
 	WRITE_ONCE(region->residency_ns, (u64)cmd->residency_us * NSEC_PER_USEC);
 	WRITE_ONCE(region->flags, cmd->flags);
