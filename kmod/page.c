@@ -297,12 +297,14 @@ static int revoke_none(struct kz_page *p, const struct kz_page_event *e, __u32 *
 			p->handoff_token = e->token;
 		p->resume = KHAZANA_RIGHT_NONE;
 	} else if (has_copy(p)) {
-		move_to_handoff(p, p->floor, act);
+		/* Whoever had it pinned when the lease ended may still store into it. */
+		p->resume = KHAZANA_RIGHT_NONE;
+		p->dispose = KZ_DISPOSE_HANDOFF;
+		p->state = KHAZANA_STATE_REVOKING;
+		*act |= KZ_ACT_CHECK_REFS;
 	}
-	if (expired) {
-		p->state = KHAZANA_STATE_STABLE;
+	if (expired)
 		*act |= KZ_ACT_WAKE;
-	}
 	return 0;
 }
 

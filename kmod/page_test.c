@@ -215,9 +215,13 @@ static void lease_ends(struct kunit *test)
 	page = again;
 	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_LOST, .token = 4, .flags = KHAZANA_CMDF_NOPOISON));
 	KUNIT_EXPECT_FALSE(test, act & KZ_ACT_POISON);
-	/* Within the home's grace it can still be given away, with its stores. */
+	/* Within the home's grace it can still be given away, with its stores, when nobody has it pinned. */
 	page = again;
 	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_REVOKE, .token = 9));
+	KUNIT_EXPECT_EQ(test, KZ_ACT_CHECK_REFS | KZ_ACT_WAKE, act);
+	KUNIT_EXPECT_EQ(test, KHAZANA_STATE_REVOKING, page.state);
+	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_RESUME, .token = 4));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_REFS_GONE));
 	KUNIT_EXPECT_TRUE(test, act & KZ_ACT_MOVE_TO_HANDOFF);
 	KUNIT_EXPECT_TRUE(test, page.handoff_dirty);
 }
