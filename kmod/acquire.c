@@ -78,6 +78,20 @@ static int fault_step(struct kz_acquire *acquire, struct kz_frame **spare, u32 *
 	return err;
 }
 
+/* The rights under the lease end, and this one in any case, or it would be there and of no use. */
+static void lease_over(struct kz_unit *unit)
+{
+	struct kz_lease *lease = READ_ONCE(unit->region->lease);
+	u32 act = 0;
+
+	if (lease)
+		kz_lease_enforce(lease);
+	mutex_lock(&unit->mutex);
+	kz_unit_enforce(unit, &act);
+	mutex_unlock(&unit->mutex);
+	kz_unit_finish(unit, act);
+}
+
 /**
  * kz_acquire_request() - is the right there? Else ask for it.
  * @acquire: what is wanted
@@ -92,7 +106,7 @@ int kz_acquire_request(struct kz_acquire *acquire)
 	int err;
 
 	if (unlikely(!kz_region_valid(unit->region) && READ_ONCE(unit->page.right)))
-		kz_lease_enforce(unit->region->lease);
+		lease_over(unit);
 	if (!READ_ONCE(unit->page.right) && READ_ONCE(unit->page.state) == KHAZANA_STATE_STABLE &&
 	    (!READ_ONCE(unit->cur) || READ_ONCE(unit->page.resume))) {
 		spare = kz_unit_alloc_frame(unit);

@@ -116,9 +116,8 @@ static int commit(struct kz_instance *instance, struct kz_region *region,
 		.type = KZ_EV_COMMIT, .right = cmd->right, .flags = cmd->flags,
 		.token = cmd->token, .version = cmd->version, .version_held = cmd->version_held,
 	};
-	const struct kz_page_event expire = { .type = KZ_EV_EXPIRE };
 	struct kz_unit *unit = kz_unit_get(region, cmd->unit);
-	u32 act = 0, more = 0;
+	u32 act = 0;
 	int err;
 
 	if (IS_ERR(unit))
@@ -130,12 +129,11 @@ static int commit(struct kz_instance *instance, struct kz_region *region,
 		/* Before whoever waits can get to it. */
 		WRITE_ONCE(unit->mark, cmd->flags & KHAZANA_CMDF_MARK);
 		err = kz_unit_step_locked(unit, &event, &act);
-		/* The lease may have ended in between, and its end have passed by. */
-		if (!err && !kz_region_valid(region))
-			kz_unit_step_locked(unit, &expire, &more);
+		if (!err)
+			kz_unit_enforce(unit, &act);
 	}
 	mutex_unlock(&unit->mutex);
-	kz_unit_finish(unit, act | more);
+	kz_unit_finish(unit, act);
 	kz_unit_put(unit);
 	if (!err)
 		kz_stat_inc(instance, KZ_STAT_COMMITS);
@@ -329,8 +327,23 @@ static int resume(struct kz_instance *instance, struct kz_region *region,
 		  struct khazana_cmd *cmd)
 {
 	const struct kz_page_event event = { .type = KZ_EV_RESUME, .token = cmd->token };
+	struct kz_unit *unit = kz_unit_find(region, cmd->unit);
+	int err = -ESTALE;
+	u32 act = 0;
 
-	return kz_region_valid(region) ? unit_step(region, cmd->unit, &event) : -ESTALE;
+	if (!unit)
+		return -ENOENT;
+	mutex_lock(&unit->mutex);
+	if (kz_region_valid(region)) {
+		kz_inject_delay(KZ_POINT_COMMIT);
+		err = kz_unit_step_locked(unit, &event, &act);
+		if (!err)
+			kz_unit_enforce(unit, &act);
+	}
+	mutex_unlock(&unit->mutex);
+	kz_unit_finish(unit, act);
+	kz_unit_put(unit);
+	return err;
 }
 
 static int lost(struct kz_instance *instance, struct kz_region *region,

@@ -20,7 +20,7 @@ enum kz_point {
 	KZ_POINT_LOCK,		/* allocation of a range lock */
 	KZ_POINT_PARKED,	/* allocation of what remembers a parked frame */
 	KZ_POINT_FAULT,		/* a fault between its check and its page lock; delay only */
-	KZ_POINT_COMMIT,	/* a COMMIT before its transition; delay only */
+	KZ_POINT_COMMIT,	/* a COMMIT or RESUME before its transition; delay only */
 	KZ_POINT_ZAP,		/* between a transition and its zap; delay only */
 	KZ_POINT_REPORT,	/* between a REVOKE and what is said of it; delay only */
 	KZ_POINT_WAKE,		/* between a transition and its waiters; delay only */

@@ -465,8 +465,6 @@ void kz_unit_finish(struct kz_unit *unit, u32 act)
 		wake(unit);
 	if (act & KZ_ACT_NOTIFY_UNLOCKED)
 		kz_notice_must(region, KHAZANA_REQ_UNLOCKED, unit->index, 1, unit->page.token);
-	if (act & KZ_ACT_NOTIFY_DROPPED)
-		kz_notice_hint(region, KHAZANA_REQ_DROPPED, unit->index, 1, unit->page.token);
 	if (act & KZ_ACT_QUEUE)
 		kz_queue_kick(region->instance);
 	if (act & KZ_ACT_ORPHAN) {
@@ -501,6 +499,26 @@ int kz_unit_step(struct kz_unit *unit, const struct kz_page_event *event)
 }
 
 /**
+ * kz_unit_enforce() - without a lease there is no right
+ * @unit: its mutex is held
+ * @act: in and out: for kz_unit_finish()
+ *
+ * For who gives a unit a right: its lease may have ended in between, and what ends the rights then
+ * have passed by.
+ */
+void kz_unit_enforce(struct kz_unit *unit, u32 *act)
+{
+	const struct kz_page_event expire = { .type = KZ_EV_EXPIRE };
+	u32 more;
+
+	lockdep_assert_held(&unit->mutex);
+	if (kz_region_valid(unit->region))
+		return;
+	kz_unit_step_locked(unit, &expire, &more);
+	*act |= more;
+}
+
+/**
  * kz_unit_drop() - reclaim drops a copy
  * @unit: none of its locks is held
  *
@@ -512,10 +530,12 @@ int kz_unit_drop(struct kz_unit *unit)
 	struct kz_frame *frame;
 	int err = -EBUSY;
 	u32 act = 0;
+	u64 token;
 
 	if (!mutex_trylock(&unit->mutex))
 		return -EBUSY;
 	frame = unit->cur;
+	token = unit->page.token;
 	if (frame && kz_page_droppable(&unit->page) && kz_frame_trylock(frame)) {
 		if (kz_frame_referenced(frame))
 			kz_frame_unlock(frame);
@@ -523,10 +543,13 @@ int kz_unit_drop(struct kz_unit *unit)
 			err = step(unit, &event, &act, NULL);
 	}
 	mutex_unlock(&unit->mutex);
-	if (!err)
-		kz_stat_inc(unit->region->instance, KZ_STAT_DROPPED);
 	kz_unit_finish(unit, act);
-	return err;
+	if (err)
+		return err;
+	kz_stat_inc(unit->region->instance, KZ_STAT_DROPPED);
+	/* Of the right that went: by now there may be another one, which the home must not forget. */
+	kz_notice_hint(unit->region, KHAZANA_REQ_DROPPED, unit->index, 1, token);
+	return 0;
 }
 
 /**
@@ -636,11 +659,16 @@ void kz_unit_kill(struct kz_unit *unit)
  */
 void kz_unit_zap(struct kz_unit *unit)
 {
+	struct kz_frame *frame;
+
 	mutex_lock(&unit->mutex);
-	if (unit->cur) {
-		kz_frame_lock(unit->cur);
-		kz_frame_zap(unit->cur);
-		kz_frame_unlock(unit->cur);
+	/* A thread that faults may have another current frame any moment; none is freed meanwhile. */
+	frame = READ_ONCE(unit->cur);
+	if (frame) {
+		kz_frame_lock(frame);
+		kz_inject_delay(KZ_POINT_ZAP);
+		kz_frame_zap(frame);
+		kz_frame_unlock(frame);
 	}
 	mutex_unlock(&unit->mutex);
 }

@@ -97,6 +97,7 @@ void kz_unit_free(struct kz_unit *unit);
 
 int kz_unit_step(struct kz_unit *unit, const struct kz_page_event *event);
 int kz_unit_step_locked(struct kz_unit *unit, const struct kz_page_event *event, u32 *act);
+void kz_unit_enforce(struct kz_unit *unit, u32 *act);
 void kz_unit_finish(struct kz_unit *unit, u32 act);
 int kz_unit_drop(struct kz_unit *unit);
 int kz_unit_fail(struct kz_unit *unit, u64 request, int error);
