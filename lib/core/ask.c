@@ -302,13 +302,16 @@ void kh_ask_drop_region(struct kh_region *region)
 	kh_hash_free(&region->wanted);
 }
 
-/* The unit's waiters were told that their stores are lost: nobody wants to overwrite it now. */
-void kh_ask_lost(struct kh_region *region, uint64_t unit)
+/*
+ * The unit's waiters were told that their stores are lost, or those of @request (0: of any) have
+ * gone: nobody wants to overwrite it now.
+ */
+void kh_ask_lost(struct kh_region *region, uint64_t unit, uint64_t request)
 {
 	struct kh_ask_unit *u = kh_ask_wanted(region, unit);
 	struct kh_ask *ask = u ? u->ask : NULL;
 
-	if (!u || !(ask->flags & KH_REQ_OVERWRITE))
+	if (!u || !(ask->flags & KH_REQ_OVERWRITE) || (request && u->module_request != request))
 		return;
 	kh_ask_abort(u);
 	kh_ask_unit_fail(u, ESTALE);

@@ -214,6 +214,7 @@ struct kh_demand {
 	bool forward;
 	bool flush; /* the version goes to the store of @party */
 	bool revoking;
+	bool unlocked; /* since the REVOKE went on: it may have met the lock all the same */
 	uint64_t unit;
 	uint64_t token;
 	uint64_t need;
@@ -542,7 +543,7 @@ kh_handler kh_on_ask, kh_on_verdict;
 
 /* ask.c */
 void kh_ask_again(struct kh_region *region);
-void kh_ask_lost(struct kh_region *region, uint64_t unit);
+void kh_ask_lost(struct kh_region *region, uint64_t unit, uint64_t request);
 void kh_ask_resumed(struct kh_region *region, uint64_t unit);
 void kh_ask_go(struct kh_region *region);
 void kh_ask_synced(struct kh_node *node, struct kh_peer *peer);

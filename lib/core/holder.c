@@ -160,6 +160,7 @@ static void demand_keep(const struct kh_demand *d, bool revoking, uint64_t cooki
 
 	*kept = *d;
 	kept->revoking = revoking;
+	kept->unlocked = false;
 	kh_hash_add(&d->region->demands, &kept->node, d->unit);
 	if (revoking)
 		kh_hash_add(&d->region->owner->demands, &kept->cookie_node, cookie);
@@ -431,7 +432,11 @@ static void unlocked(struct kh_node *node, struct kh_region *region, uint64_t un
 						       struct kh_demand, node);
 		struct kh_demand d;
 
-		if (!kept || kept->revoking)
+		if (!kept)
+			continue;
+		/* What comes of the REVOKE is told behind this, though it may have met the lock. */
+		kept->unlocked = true;
+		if (kept->revoking)
 			continue;
 		d = *kept;
 		if (suspended(region))
@@ -446,7 +451,7 @@ static void revoked(struct kh_node *node, const struct khazana_request *req)
 {
 	struct kh_demand *kept = kh_hash_entry(kh_hash_find(&node->demands, req->cookie),
 					       struct kh_demand, cookie_node);
-	struct khazana_cmd cmd = { .op = KHAZANA_CMD_UNIT_GET };
+	struct khazana_cmd cmd = { .op = KHAZANA_CMD_UNIT_GET, .flags = KHAZANA_CMDF_LEND };
 	struct kh_demand d;
 
 	if (!kept)
@@ -459,11 +464,20 @@ static void revoked(struct kh_node *node, const struct khazana_request *req)
 	cmd.region = d.region->handle;
 	cmd.unit = d.unit;
 	cmd.frame = cmd.frame_handoff = KH_NO_FRAME;
+	if (req->error == -EBUSY && d.unlocked) {
+		if (!suspended(d.region))
+			demands_run(node, &d, 1);
+		return;
+	}
 	if (req->error)
 		cmd.result = req->error;
 	else
 		kh_command(node, &cmd);
 	demand_answer(&d, &cmd);
+	if (was_lent(&cmd)) {
+		unlend_cmd(&d, &cmd);
+		kh_command(node, &cmd);
+	}
 }
 
 static void dropped(struct kh_node *node, struct kh_region *region,
@@ -523,7 +537,7 @@ void kh_holder_request(struct kh_node *node, const struct khazana_request *req)
 	} else if (req->op == KHAZANA_REQ_TOUCHED) {
 		kh_prefetch_fault(node, region, req->unit);
 	} else if (req->op == KHAZANA_REQ_CANCELLED) {
-		kh_ask_lost(region, req->unit);
+		kh_ask_lost(region, req->unit, req->cookie);
 	} else if (req->op == KHAZANA_REQ_IDLE) {
 		region->attached = false;
 	}

@@ -238,7 +238,7 @@ void kh_on_verdict(struct kh_node *node, struct kh_peer *from, const struct kh_w
 	kh_commands(node, cmds, n);
 	for (i = 0; i < n; i++)
 		if (cmds[i].op == KHAZANA_CMD_LOST && !cmds[i].result)
-			kh_ask_lost(region, cmds[i].unit);
+			kh_ask_lost(region, cmds[i].unit, 0);
 	free(cmds);
 }
 
@@ -256,8 +256,11 @@ static void resume(struct kh_region *region)
 	kh_commands(region->owner, cmds, (unsigned int)n);
 	for (i = 0; i < n; i++) {
 		kh_count(region->owner, KH_STAT_RESUMED);
-		if (!cmds[i].result)
-			kh_ask_resumed(region, cmds[i].unit);
+		if (cmds[i].result)
+			continue;
+		/* A descriptor of the unit may be on its way, and its frame to receive into is gone. */
+		region->surprise_ns = region->owner->now;
+		kh_ask_resumed(region, cmds[i].unit);
 	}
 	free(cmds);
 }
