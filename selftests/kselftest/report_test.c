@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * report_test.c - what commands tell khd, while threads fault and reclaim runs
+ * report_test.c - what khd is told, and what it does, while threads fault and reclaim runs
  */
 #include "kzt.h"
 
@@ -95,6 +95,7 @@ FIXTURE_SETUP(lent)
 
 FIXTURE_TEARDOWN(lent)
 {
+	kzt_set_parameter("inject_delay", "off");
 	kzt_close(&self->t);
 }
 
@@ -160,6 +161,102 @@ TEST_F(lent, copies_stay)
 	/* Of a unit that nobody holds there is nothing to lend. */
 	EXPECT_EQ(-ENOENT, unlend(t, 9));
 	EXPECT_EQ(-ERANGE, unlend(t, KZT_UNITS));
+}
+
+static void *drop_main(void *arg)
+{
+	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
+
+	if (fd < 0 || write(fd, "2", 1) != 1)
+		perror("# drop_caches");
+	close(fd);
+	return NULL;
+}
+
+static bool is_here(struct kzt *t, uint64_t unit)
+{
+	struct khazana_cmd c;
+
+	return !kzd_unit(t->d, t->region, unit, &c) && c.version != KHAZANA_VERSION_NONE;
+}
+
+/* The notice comes when the unit has been granted again: it is about the right that went. */
+TEST_F(lent, dropped_names_the_right_that_went)
+{
+	struct kzt *t = &self->t;
+	struct khazana_request notice;
+	struct khazana_cmd had;
+	uint64_t word, end;
+	pthread_t thread;
+	unsigned int i;
+
+	ASSERT_EQ(0, kzt_set_parameter("inject_delay", "wake:20000"));
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, kzt_load(kzt_word(t, i), &word));
+		ASSERT_EQ(0, kzd_unit(t->d, t->region, i, &had));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, drop_main, NULL));
+		end = kzd_now_ns() + KZT_SOON_MS * 1000000ULL;
+		while (is_here(t, i) && kzd_now_ns() < end)
+			;
+		ASSERT_FALSE(is_here(t, i));
+		ASSERT_EQ(0, kzt_load(kzt_word(t, i), &word));
+		pthread_join(thread, NULL);
+		/* The first one of the unit; it may have been dropped a second time. */
+		do {
+			ASSERT_TRUE(kzd_wait(t->d, KHAZANA_REQ_DROPPED, KZT_SOON_MS, &notice));
+		} while (notice.unit != i);
+		EXPECT_EQ(had.token, notice.token);
+	}
+}
+
+static void *attach_main(void *arg)
+{
+	struct storer *s = arg;
+
+	/* Each is poisoned soon. */
+	while (!s->stop) {
+		int fd = kzt_attach(KZT_START, KZT_LENGTH, 0);
+		void *map = fd < 0 ? NULL : kzt_map(fd, KZT_PAGE, PROT_READ);
+		uint64_t word;
+
+		if (map && map != MAP_FAILED) {
+			s->count += !kzt_load(map, &word);
+			munmap(map, KZT_PAGE);
+		}
+		if (fd >= 0)
+			close(fd);
+	}
+	return NULL;
+}
+
+/* A thread gives a unit another current frame while a poisoned region is zapped. */
+TEST_F(report, poison_beside_faults)
+{
+	struct kzt *t = &self->t;
+	struct khazana_cmd poison = { .op = KHAZANA_CMD_POISON, .region = t->region };
+	struct storer s = { 0 };
+	pthread_t thread;
+	unsigned int i;
+
+	ASSERT_EQ(0, kzt_set_parameter("inject_delay", "all:3000"));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, attach_main, &s));
+	for (i = 0; i < 150; i++) {
+		ASSERT_EQ(0, kzd_lease(t->d, KZD_LEASE, 0));
+		ASSERT_EQ(0, kzd_lease(t->d, KZD_LEASE, 3600000));
+		ASSERT_EQ(0, kzd_cmd(t->d, &poison));
+	}
+	s.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_LT(0, s.count);
+	printf("# summary: %ju loads\n", (uintmax_t)s.count);
+	fflush(stdout);
+	/* No page is left locked: the unit can be taken and given. */
+	ASSERT_EQ(0, kzt_set_parameter("inject_delay", "off"));
+	for (i = 0; i < 3; i++) {
+		int err = kzd_revoke(t->d, t->region, 0, RIGHT_NONE, 0);
+
+		EXPECT_TRUE(!err || err == -EINPROGRESS || err == -ENOENT);
+	}
 }
 
 TEST_HARNESS_MAIN
