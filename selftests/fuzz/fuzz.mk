@@ -4,7 +4,7 @@ FUZZ_S ?= 30
 
 # All of a fuzzer is compiled with clang's coverage and sanitizers.
 kh_fuzz_flags := -g -O1 -Wno-string-concatenation -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
-kh_fuzz_crew_srcs := selftests/fuzz/crew_fuzz.c $(addprefix selftests/sim/,clock.c host.c \
+kh_fuzz_crew_srcs := selftests/fuzz/crew_fuzz.c $(addprefix selftests/sim/,clock.c host.c fetch.c \
 	module.c munit.c muser.c store.c oracle.c wgl.c) kmod/page.c $(wildcard lib/core/*.c)
 
 KH_CC_selftests/fuzz/wire_fuzz := clang-14

@@ -293,32 +293,6 @@ void host_peer_down(struct host *h, unsigned int peer)
 	host_leave(h);
 }
 
-static void fetch(struct sim *sim, uint64_t host, uint64_t generation)
-{
-	struct host *h = sim->hosts[host];
-	struct khazana_request req;
-
-	if (h->generation != generation)
-		return;
-	h->fetch_queued = false;
-	if (!host_running(h) || !module_fetch(h->module, &req))
-		return;
-	sim_trace(sim, "node %u: request %llu op %u unit %d.%llu +%llu want %u flags %x",
-		  h->index + 1, (unsigned long long)req.id, req.op,
-		  module_region_number(h->module, req.region), (unsigned long long)req.unit,
-		  (unsigned long long)req.count, req.want, req.flags);
-	kh_node_request(h->node, &req, host_clock(h));
-	host_leave(h);
-}
-
-void host_kick(struct host *h)
-{
-	if (h->fetch_queued || !host_running(h))
-		return;
-	h->fetch_queued = true;
-	sim_in(h->sim, rng_range(&h->sim->rng, US, 6 * US), fetch, h->index, h->generation);
-}
-
 void host_pause(struct host *h)
 {
 	h->paused = true;
@@ -334,8 +308,7 @@ void host_resume(struct host *h)
 	if (!h->node)
 		return;
 	net_node_ready(h->sim, h->index);
-	h->fetch_queued = false;
-	host_kick(h);
+	host_fetch_again(h);
 	host_leave(h);
 }
 
@@ -348,6 +321,7 @@ void host_crash(struct host *h)
 	kh_node_destroy(h->node);
 	h->node = NULL;
 	store_crash(h);
+	host_forget_fetched(h);
 	h->paused = h->dying = h->fetch_queued = false;
 	h->fuse = 0;
 	h->tick_at = 0;

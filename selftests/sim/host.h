@@ -10,6 +10,8 @@
 
 #define HOST_OPS_MAX 64 /* client operations under way */
 
+struct fetched;
+
 struct blob {
 	struct blob *next;
 	char *key;
@@ -53,6 +55,7 @@ struct host {
 	uint64_t born, clock0;
 	uint64_t tick_at, generation;
 	uint32_t flush_ms;
+	struct fetched *fetched; /* descriptors that khd has not looked at yet */
 	struct blob *disk;
 	struct store *store; /* NULL: a node that caches in memory only */
 	struct module *module;
@@ -91,6 +94,8 @@ void host_peer_down(struct host *host, unsigned int peer);
 
 /* The module has a request for khd. */
 void host_kick(struct host *host);
+void host_fetch_again(struct host *host);
+void host_forget_fetched(struct host *host);
 
 void host_pause(struct host *host);
 void host_resume(struct host *host);
