@@ -417,6 +417,7 @@ void kh_unit_prune(struct kh_unit *unit);
 bool kh_holder_valid(const struct kh_unit *unit, const struct kh_holder *holder);
 struct kh_holder *kh_unit_copy(struct kh_unit *unit, kh_node_id party);
 struct kh_holder *kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint64_t token);
+void kh_unit_lent(struct kh_unit *unit, kh_node_id party, uint64_t token, bool owned);
 void kh_unit_copy_del(struct kh_unit *unit, kh_node_id party);
 enum kh_settled kh_unit_settle(struct kh_unit *unit);
 void kh_unit_hdone(struct kh_unit *unit, kh_node_id party);

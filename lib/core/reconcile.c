@@ -197,6 +197,17 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 		kh_service_confuse(unit, s, KH_NACK_RETRY);
 }
 
+/* Who lists the owner's version was lent it, whatever is known of that. */
+static void note_seen(struct kh_unit *unit, const struct kh_peer *peer,
+		      const struct kh_wire_record *r)
+{
+	if (!unit->owner.party || unit->owner.party == peer->id ||
+	    kh_record_version(r) != unit->version)
+		return;
+	unit->seen = unit->version;
+	unit->fresh = false;
+}
+
 /* A request that was given up had been granted after all, and nothing was granted since. */
 static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
 		      const struct kh_wire_record *r)
@@ -207,9 +218,9 @@ static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
 	    (unit->owner.party == peer->id && unit->owner.token == r->token))
 		return;
 	if (r->version != r->token) {
-		if (r->version == unit->version && r->right == KHAZANA_RIGHT_READ &&
+		if (r->version == unit->version && r->right != KHAZANA_RIGHT_WRITE &&
 		    unit->owner.party != peer->id)
-			kh_unit_copy_add(unit, peer->id, r->token);
+			kh_unit_lent(unit, peer->id, r->token, r->uflags & KHAZANA_UNIT_OWNED);
 		return;
 	}
 	unit->owner = kh_census_holder(unit, peer, r->token);
@@ -404,6 +415,7 @@ void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wi
 		return;
 	}
 	adopt(unit, peer, r);
+	note_seen(unit, peer, r);
 	late_done(unit, peer, r);
 	if (kh_record_copy(r))
 		reconcile_copy(unit, peer, r);

@@ -463,16 +463,10 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 			unit->owner_right = KHAZANA_RIGHT_READ;
 		return;
 	}
-	if (unit->owner_right == KHAZANA_RIGHT_WRITE) {
-		unit->owner_right = KHAZANA_RIGHT_READ;
-		kh_count(node, KH_STAT_DOWNGRADES);
-	}
-	if (kh_planted(node, KH_PLANT_PREFETCH_FORGET) && s->flags & KH_REQ_PREFETCH)
-		return;
-	if (!kh_planted(node, KH_PLANT_FORGET_COPY) || ++node->plant_count & 3)
-		kh_unit_copy_add(unit, s->asker, s->token)->owned = s->owned;
-	unit->seen = unit->version;
-	unit->fresh = false;
+	kh_unit_lent(unit, s->asker, s->token, s->owned);
+	if ((kh_planted(node, KH_PLANT_PREFETCH_FORGET) && s->flags & KH_REQ_PREFETCH) ||
+	    (kh_planted(node, KH_PLANT_FORGET_COPY) && !(++node->plant_count & 3)))
+		kh_unit_copy_del(unit, s->asker);
 }
 
 static void mark_done(struct kh_unit *unit, const struct kh_service *s)

@@ -140,6 +140,21 @@ struct kh_holder *kh_unit_copy_add(struct kh_unit *unit, kh_node_id party, uint6
 	return copy;
 }
 
+/**
+ * kh_unit_lent() - @party has a READ copy of the owner's version, which the owner lent and can only
+ *	read since: two nodes have seen it
+ */
+void kh_unit_lent(struct kh_unit *unit, kh_node_id party, uint64_t token, bool owned)
+{
+	if (unit->owner_right == KHAZANA_RIGHT_WRITE) {
+		unit->owner_right = KHAZANA_RIGHT_READ;
+		kh_count(unit->region->owner, KH_STAT_DOWNGRADES);
+	}
+	kh_unit_copy_add(unit, party, token)->owned = owned;
+	unit->seen = unit->version;
+	unit->fresh = false;
+}
+
 void kh_unit_copy_del(struct kh_unit *unit, kh_node_id party)
 {
 	struct kh_holder *copy = kh_unit_copy(unit, party);

@@ -578,10 +578,12 @@ static void deliver(struct cluster *c)
 
 	while ((p = c->packets)) {
 		struct host *to = &c->hosts[p->to];
+		uint32_t kind = ((const struct kh_wire_head *)p->bytes)->kind;
 
 		c->packets = p->next;
 		if (!c->packets)
 			c->tail = &c->packets;
+		c->cut[p->from] |= c->cut_at[p->from] == kind;
 		if (to->node && !c->cut[p->from] && !c->cut[p->to])
 			assert_int_equal(kh_node_message(to->node, p->from + 1, p->bytes, p->len,
 							 c->now),

@@ -77,6 +77,7 @@ struct cluster {
 	uint64_t now;
 	struct packet *packets, **tail;
 	bool cut[NODES_MAX]; /* drops everything from and to it */
+	unsigned int cut_at[NODES_MAX]; /* from the first message of this kind that it sends on */
 	unsigned int sent[KH_WIRE_KINDS];
 	uint32_t last_error; /* of the RESULT, or STORED, that was sent last */
 	struct khazana_addr addr;

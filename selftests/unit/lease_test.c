@@ -349,6 +349,43 @@ static void a_loss_amid_a_request_is_remembered(void **state)
 	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), EIO);
 }
 
+/* What the host says of a grant that it has taken is lost, and it is out of reach. */
+static void taken_in_silence(struct cluster *c, unsigned int i, uint64_t unit, uint32_t right)
+{
+	c->cut_at[i] = KH_WIRE_DONE;
+	assert_int_equal(host_want(&c->hosts[i], unit, 1, right, 0), 0);
+	isolate(c, i);
+	c->cut_at[i] = 0;
+	c->cut[i] = false;
+}
+
+/*
+ * A reader's DONE is lost, and its lease ends: when it is back with its copy, which is kept like a
+ * backup, the unit has a reader, and survives its owner.
+ */
+static void a_reader_whose_word_was_lost_is_one(void **state)
+{
+	struct cluster *c = *state;
+	struct kh_op op = { .code = KH_OP_PAGE_SHOW, .addr = c->addr };
+
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[1], 0, 3);
+	taken_in_silence(c, 2, 0, READ);
+	cluster_sleep(c, 3 * LEASE_MS);
+	rejoin(c, 2);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	assert_int_equal(c->hosts[0].page.owner, 2);
+	assert_int_equal(c->hosts[0].page.right, READ);
+	assert_int_equal(c->hosts[0].page.reader_count, 1);
+	host_kill(&c->hosts[1]);
+	host_start(&c->hosts[1], true);
+	rejoin(c, 1);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[0], 0), 3);
+}
+
 /* The host's memory is short: the unit goes, if it may. */
 static void drop(struct host *h, uint64_t unit)
 {
@@ -468,6 +505,7 @@ int test_lease(void)
 		TEST(a_machine_that_restarts_holds_nothing),
 		TEST(a_copy_that_lost_its_owner_is_thin),
 		TEST(a_loss_amid_a_request_is_remembered),
+		TEST(a_reader_whose_word_was_lost_is_one),
 		TEST(a_free_keeps_a_copy_within_reach),
 		cmocka_unit_test_setup_teardown(
 			what_is_read_again_is_not_older_than_what_comes_back, setup_four, teardown),
