@@ -269,15 +269,15 @@ static void roll_back(struct kh_unit *unit, struct kh_holder owner, uint64_t ver
 			       "as zero");
 }
 
-/* Where there were two frames there is one (R12): the owner's, or an OWNED copy without an owner. */
+/* Where there were two frames there is one (R12): the owner's, an OWNED copy or the backup. */
 bool kh_unit_alone(const struct kh_unit *unit)
 {
 	unsigned int i, kept = unit->owner.party != 0;
 
+	kept += unit->backup.party && unit->outdated != unit->backup_version;
 	for (i = 0; i < unit->copy_count; i++)
 		kept += unit->copies[i].owned;
-	return unit->guarded && kept < 2 &&
-	       (!unit->backup.party || unit->outdated == unit->backup_version);
+	return unit->guarded && kept < 2;
 }
 
 /* The same, and no store has what others than its writer have seen. */

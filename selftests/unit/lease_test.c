@@ -279,6 +279,35 @@ static void a_copy_that_lost_its_owner_is_thin(void **state)
 }
 
 /*
+ * The owner's module is gone while a request for the unit waits: the backup is all that is left.
+ * When that goes too, and the home begins again, the unit is lost, not zero.
+ */
+static void a_backup_that_lost_its_owner_is_thin(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1], *b = &c->hosts[2], *d = &c->hosts[3];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 3);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	c->cut[2] = true;
+	assert_int_equal(host_want(d, 0, 1, WRITE, 0), EINPROGRESS);
+	isolate(c, 3);
+	host_kill(b);
+	c->cut[2] = false;
+	host_start(b, true);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	host_kill(d);
+	host_kill(a);
+	host_start(a, true);
+	host_start(d, false);
+	restart_home(c, 1 << 1 | 1 << 2 | 1 << 3);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), EIO);
+}
+
+/*
  * What a node's stores wait for is heard from their place after the END of its inventory: if the
  * verdict is lost with the connection, it comes again.
  */
@@ -504,6 +533,8 @@ int test_lease(void)
 		TEST(a_home_waits_for_silent_nodes_until_their_lease_is_over),
 		TEST(a_machine_that_restarts_holds_nothing),
 		TEST(a_copy_that_lost_its_owner_is_thin),
+		cmocka_unit_test_setup_teardown(a_backup_that_lost_its_owner_is_thin, setup_four,
+						teardown),
 		TEST(a_loss_amid_a_request_is_remembered),
 		TEST(a_reader_whose_word_was_lost_is_one),
 		TEST(a_free_keeps_a_copy_within_reach),
