@@ -59,6 +59,8 @@ struct kh_service {
 	bool taken;
 	bool deferred;
 	bool owned; /* granted with OWNED */
+	bool granted; /* @grant_sent, of this attempt or an older one */
+	bool happened; /* the asker has it */
 	bool declined; /* the asker says that it did not take it */
 	bool displaced; /* the asker's HANDOFF frame is the backup no more */
 	bool rescue; /* READ copies of a void owner are being kept */

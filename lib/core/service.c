@@ -37,14 +37,33 @@ void kh_service_free(struct kh_service *s)
 	free(s);
 }
 
+/*
+ * What was granted and is given up without the asker's word may have been taken: then it has seen
+ * what the grant went on from, and an older frame that it kept as the backup has made room.
+ */
+static void perhaps_taken(struct kh_unit *unit, const struct kh_service *s)
+{
+	if (unit->rolled < s->version && s->version > unit->version)
+		unit->rolled = s->version;
+	if (unit->owner.party == s->asker)
+		return;
+	if (unit->backup.party == s->asker)
+		unit->outdated = unit->backup_version;
+	if (s->kind == KH_SOURCE_ZERO || s->need != unit->version)
+		return;
+	unit->seen = unit->version;
+	unit->fresh = false;
+	if (unit->backup.party && unit->backup_version < unit->version)
+		unit->outdated = unit->backup_version;
+}
+
 /* The busy request is over; kh_service_next() must follow. */
 void kh_service_end(struct kh_unit *unit)
 {
 	const struct kh_service *s = unit->busy;
 
-	/* What was granted and is given up without a word may have been taken. */
-	if (s->version > unit->version && !s->declined && unit->rolled < s->version)
-		unit->rolled = s->version;
+	if (s->granted && !s->declined && !s->happened)
+		perhaps_taken(unit, s);
 	kh_unit_review(unit);
 	if (s->displaced && unit->owner.party != s->asker && unit->backup.party != s->asker)
 		kh_unit_hdone(unit, s->asker);
@@ -175,7 +194,7 @@ void kh_cm_grant(struct kh_unit *unit, struct kh_service *s, enum kh_wire_source
 		s->version = s->token;
 		owned = true;
 	}
-	s->grant_sent = true;
+	s->grant_sent = s->granted = true;
 	s->owned = owned;
 	unit->granted = true;
 	unit->pruned = false;
@@ -516,6 +535,7 @@ void kh_service_complete(struct kh_unit *unit, uint64_t version)
 	} else if (version != s->version) {
 		kh_count(node, KH_STAT_PROTOCOL_ERRORS);
 	} else {
+		s->happened = true;
 		holder.gen = kh_grantee_gen(node, unit->region, s->asker);
 		if (s->want == KHAZANA_RIGHT_WRITE)
 			done_write(unit, s, holder);

@@ -415,6 +415,33 @@ static void a_reader_whose_word_was_lost_is_one(void **state)
 	assert_int_equal(host_load(&c->hosts[0], 0), 3);
 }
 
+/*
+ * The backup's node is granted the unit, says nothing more, and is rolled back: it has no backup
+ * any more.  When the module that went on is lost too, what others have seen of the stored unit is
+ * given up, and they hear of it.
+ */
+static void a_backup_that_was_granted_the_unit_is_none(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 1);
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	taken_in_silence(c, 1, 0, WRITE);
+	host_store(a, 0, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(b->told, 0);
+	host_kill(home);
+	host_start(home, true);
+	rejoin(c, 0);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->poisons, 1);
+	assert_true(b->told > 0);
+}
+
 /* The host's memory is short: the unit goes, if it may. */
 static void drop(struct host *h, uint64_t unit)
 {
@@ -540,6 +567,8 @@ int test_lease(void)
 		TEST(a_free_keeps_a_copy_within_reach),
 		cmocka_unit_test_setup_teardown(
 			what_is_read_again_is_not_older_than_what_comes_back, setup_four, teardown),
+		cmocka_unit_test_setup_teardown(a_backup_that_was_granted_the_unit_is_none,
+						setup_place, teardown),
 		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place, teardown),
 		cmocka_unit_test_setup_teardown(who_must_hear_of_a_loss_survives_the_home,
 						setup_stores, teardown),
