@@ -60,6 +60,7 @@ void kh_on_inventory(struct kh_node *node, struct kh_peer *from, const struct kh
 {
 	const struct kh_wire_record *e = kh_entries(h);
 	struct kh_region *region = kh_region_of(node, h);
+	struct kh_unit *unit;
 	uint32_t i;
 
 	if (!region || !region->home || h->request != from->ask_id || from->census)
@@ -67,10 +68,13 @@ void kh_on_inventory(struct kh_node *node, struct kh_peer *from, const struct kh
 	for (i = 0; i < h->count; i++, e++) {
 		if (e->unit >= region->units || (!kh_record_copy(e) && !kh_record_handoff(e)))
 			continue;
-		if (region->home->recovering)
-			collect(kh_unit_get(region, e->unit), from, e);
-		else
-			kh_reconcile(kh_unit_get(region, e->unit), from, e);
+		unit = kh_unit_get(region, e->unit);
+		if (region->home->recovering) {
+			collect(unit, from, e);
+			continue;
+		}
+		kh_reconcile(unit, from, e);
+		kh_served_join(unit);
 	}
 }
 

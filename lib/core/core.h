@@ -604,6 +604,7 @@ kh_handler kh_on_call, kh_on_proof;
 void kh_served_placed(struct kh_node *node, struct kh_served *served, uint32_t error);
 void kh_served_ready(struct kh_node *node, struct kh_served *served);
 void kh_served_unready(struct kh_served *served);
+void kh_served_join(struct kh_unit *unit);
 void kh_served_go(struct kh_node *node);
 void kh_served_refused(struct kh_node *node, struct kh_served *served);
 uint64_t kh_node_allocated(const struct kh_node *node);

@@ -390,6 +390,52 @@ static void free_unit(struct kh_unit *unit, struct kh_served *served)
 	kh_service_add(unit, s);
 }
 
+/* The FREE of @region that is under way, or NULL. */
+static struct kh_served *free_of(const struct kh_region *region)
+{
+	const struct kh_node *node = region->owner;
+	struct kh_served *served;
+	unsigned int i;
+
+	for (i = 0; i < node->peer_count; i++)
+		kh_list_each (served, &node->peers[i].calls, node)
+			if (served->stage == KH_SERVED_FREEING && served->region == region)
+				return served;
+	return NULL;
+}
+
+/* Is the unit among those of @served? */
+static bool is_revoked_for(const struct kh_unit *unit, const struct kh_served *served)
+{
+	const struct kh_service *w;
+
+	kh_list_each (w, &unit->waiting, node)
+		if (w->call == served)
+			return true;
+	return unit->busy && unit->busy->call == served;
+}
+
+/**
+ * kh_served_join() - a node listed a unit: if a FREE that had begun before does not have it, it
+ *does now
+ */
+void kh_served_join(struct kh_unit *unit)
+{
+	const struct kh_home *home = unit->region->home;
+	uint64_t number = unit->node.key;
+	struct kh_served *served;
+
+	if (number < home->free_first || number >= home->free_end)
+		return;
+	served = free_of(unit->region);
+	if (!served || is_revoked_for(unit, served))
+		return;
+	served->units =
+		kh_realloc(served->units, (served->unit_count + 1) * sizeof(*served->units));
+	served->units[served->unit_count++] = number;
+	free_unit(unit, served);
+}
+
 static int compare_keys(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;

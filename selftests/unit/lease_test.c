@@ -487,6 +487,38 @@ static void a_free_keeps_a_copy_within_reach(void **state)
 }
 
 /*
+ * A node was silent when the home began, and is back with a unit while a FREE waits for another
+ * one: the unit is freed with it.
+ */
+static void a_free_takes_what_comes_back_meanwhile(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = 2 * UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(a, 1, 1, WRITE, 0), 0);
+	host_store(a, 1, 3);
+	restart_home(c, 1 << 2);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	c->cut[2] = true;
+	kh_node_op(home->node, home->replies + 1, &op, c->now);
+	cluster_run(c);
+	cluster_connect(c, 0, 1);
+	cluster_run(c);
+	isolate(c, 2);
+	c->cut[2] = false;
+	rejoin(c, 2);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(home->result.error, 0);
+	assert_int_equal(a->units[1].page.right, KHAZANA_RIGHT_NONE);
+	op.code = KH_OP_ALLOCATE;
+	assert_int_equal(host_op(home, &op), 0);
+	assert_int_equal(host_want(home, 1, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 1), 0);
+}
+
+/*
  * Two have kept copies that could not be used, and a third, silent when the home begins, went on
  * from them.  What is read of them then is a new version, so that the third's does not come back.
  */
@@ -565,6 +597,7 @@ int test_lease(void)
 		TEST(a_loss_amid_a_request_is_remembered),
 		TEST(a_reader_whose_word_was_lost_is_one),
 		TEST(a_free_keeps_a_copy_within_reach),
+		TEST(a_free_takes_what_comes_back_meanwhile),
 		cmocka_unit_test_setup_teardown(
 			what_is_read_again_is_not_older_than_what_comes_back, setup_four, teardown),
 		cmocka_unit_test_setup_teardown(a_backup_that_was_granted_the_unit_is_none,
