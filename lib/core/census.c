@@ -182,6 +182,8 @@ static bool drop_rolled(struct kh_unit *unit)
 			continue;
 		}
 		lost |= rolled == KH_ROLLED;
+		if (rolled == KH_ROLLED && unit->gap)
+			unit->region->home->gone_back = true;
 		kh_verdict(unit, l->party, l->record.token,
 			   rolled == KH_FREED ? KH_VERDICT_STALE : KH_VERDICT_LOST);
 		unit->listed[i] = unit->listed[--unit->listed_count];
@@ -493,10 +495,11 @@ static void rebuild_region(struct kh_region *region, unsigned int missing, unsig
 		/* It may go on from a frame that is older than what went with a module. */
 		thin |= gone && was_thin;
 	}
-	if (thin || (!missing && older))
+	if (thin || (!missing && older) || home->gone_back)
 		poison_all(region);
 	else if (found)
 		kh_region_save(region, "what is found");
+	home->gone_back = false;
 	if (silent || (missing && !home->place_count)) {
 		home->rolled = kh_token_new(region);
 		unlisted_rolled(home);

@@ -162,12 +162,14 @@ struct kh_move {
 };
 
 #define KH_ROLL_FREED (1ull << 63) /* by a FREE */
+#define KH_ROLL_GAP (1ull << 62) /* others than who comes back may have seen them */
+#define KH_ROLL_UNITS (KH_ROLL_GAP - 1)
 
 /* Versions of units that were given up: others went on from @after to @before, both exclusive. */
 struct kh_roll {
 	uint64_t unit;
 	uint64_t after, before;
-	uint64_t count; /* units; KH_ROLL_FREED */
+	uint64_t count; /* units; KH_ROLL_FREED, KH_ROLL_GAP */
 };
 
 enum kh_rolled {

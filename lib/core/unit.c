@@ -19,6 +19,22 @@ struct kh_unit *kh_unit_known(struct kh_region *region, uint64_t unit)
 	return u || !kh_intervals_has(&region->home->pruned, unit) ? u : kh_unit_get(region, unit);
 }
 
+static bool roll_has(const struct kh_roll *roll, uint64_t unit)
+{
+	return unit >= roll->unit && unit - roll->unit < (roll->count & KH_ROLL_UNITS);
+}
+
+/* Was the unit's gap written down by an earlier khd? */
+static bool had_gap(const struct kh_home *home, uint64_t unit)
+{
+	uint32_t i;
+
+	for (i = 0; i < home->roll_count; i++)
+		if ((home->rolls[i].count & KH_ROLL_GAP) && roll_has(&home->rolls[i], unit))
+			return true;
+	return false;
+}
+
 struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
 {
 	const struct kh_place *place = kh_place_of(region, unit);
@@ -29,6 +45,7 @@ struct kh_unit *kh_unit_get(struct kh_region *region, uint64_t unit)
 	u = kh_zalloc(sizeof(*u));
 	u->region = region;
 	u->rolled = region->home->rolled;
+	u->gap = had_gap(region->home, unit);
 	u->outdated = KHAZANA_VERSION_NONE;
 	kh_list_init(&u->waiting);
 	kh_list_init(&u->busy_node);
@@ -189,8 +206,7 @@ enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version, uint
 	for (i = 0; i < home->roll_count; i++) {
 		const struct kh_roll *roll = &home->rolls[i];
 
-		if (unit->node.key < roll->unit ||
-		    unit->node.key - roll->unit >= (roll->count & ~KH_ROLL_FREED))
+		if (!roll_has(roll, unit->node.key))
 			continue;
 		if (roll->count & KH_ROLL_FREED) {
 			if ((version ? version : token) < roll->before)
@@ -231,7 +247,7 @@ bool kh_rolls_full(struct kh_region *region)
 void kh_unit_roll(struct kh_unit *unit, uint64_t next)
 {
 	kh_roll_add(unit->region, &(struct kh_roll){ .unit = unit->node.key,
-						     .count = 1,
+						     .count = 1 | (unit->gap ? KH_ROLL_GAP : 0),
 						     .after = unit->version,
 						     .before = next - 1 });
 	kh_region_save(unit->region, "a rollback");

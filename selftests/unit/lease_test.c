@@ -487,6 +487,31 @@ static void a_free_keeps_a_copy_within_reach(void **state)
 }
 
 /*
+ * The unit went on from an old frame while the node with the newest was silent, and a third had
+ * seen that.  It hears of the loss, though the home has begun again in between.
+ */
+static void who_has_seen_more_hears_of_it_after_the_home(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2], *d = &c->hosts[3];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 2);
+	assert_int_equal(host_want(d, 0, 1, READ, 0), 0);
+	drop(d, 0);
+	cluster_run(c);
+	isolate(c, 2);
+	restart_home(c, 1 << 1 | 1 << 3);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_load(home, 0), 0);
+	assert_int_equal(d->told, 0);
+	restart_home(c, 1 << 1 | 1 << 2 | 1 << 3);
+	assert_int_equal(b->poisons, 1);
+	assert_true(d->told > 0);
+}
+
+/*
  * A node was silent when the home began, and is back with a unit while a FREE waits for another
  * one: the unit is freed with it.
  */
@@ -598,6 +623,8 @@ int test_lease(void)
 		TEST(a_reader_whose_word_was_lost_is_one),
 		TEST(a_free_keeps_a_copy_within_reach),
 		TEST(a_free_takes_what_comes_back_meanwhile),
+		cmocka_unit_test_setup_teardown(who_has_seen_more_hears_of_it_after_the_home,
+						setup_four, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_is_read_again_is_not_older_than_what_comes_back, setup_four, teardown),
 		cmocka_unit_test_setup_teardown(a_backup_that_was_granted_the_unit_is_none,
