@@ -113,6 +113,7 @@ void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r)
 	unit->unjudged = r->state == KHAZANA_STATE_EXPIRED_DIRTY ? unit->owner.token : 0;
 	if (unit->unjudged && !unit->looking)
 		kh_unit_look(unit);
+	kh_unit_dirty(unit); /* it is looked for there when its place is back */
 }
 
 /* Is a node silent, other than @from? */

@@ -501,6 +501,14 @@ void kh_store_resend(struct kh_node *node, struct kh_peer *peer)
 				continue;
 			kh_unit_look(unit);
 		}
+		/* What waits for a verdict, and for no request. */
+		kh_list_each (unit, &region->home->dirty, dirty_node) {
+			const struct kh_place *place = kh_place_of(region, unit->node.key);
+
+			if (kh_unit_unjudged(unit) && !unit->busy && place &&
+			    place->node == peer->id)
+				kh_unit_look(unit);
+		}
 		kh_list_each_safe (unit, tmp, &region->home->storing, storing_node) {
 			const struct kh_place *place = kh_place_of(region, unit->node.key);
 

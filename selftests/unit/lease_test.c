@@ -308,12 +308,11 @@ static void a_backup_that_lost_its_owner_is_thin(void **state)
 }
 
 /*
- * What a node's stores wait for is heard from their place after the END of its inventory: if the
- * verdict is lost with the connection, it comes again.
+ * What a node has stored into has been stored as well, its lease is over, and the home begins again,
+ * which meets the node and the unit's place.  The place's disk is slow: the verdict waits for it.
  */
-static void a_late_verdict_is_repeated(void **state)
+static void wait_for_the_place(struct cluster *c)
 {
-	struct cluster *c = *state;
 	struct host *a = &c->hosts[1], *place = &c->hosts[2];
 	struct kh_op op = { .code = KH_OP_FLUSH, .addr = c->addr, .length = UNIT };
 
@@ -325,6 +324,7 @@ static void a_late_verdict_is_repeated(void **state)
 	kh_node_op(a->node, a->replies + 1, &op, c->now);
 	cluster_run(c);
 	host_kill(&c->hosts[0]);
+	kh_node_op_cancel(a->node, a->replies + 1, c->now); /* it would ask the place again */
 	place->store_rests = false;
 	cluster_run(c);
 	cluster_sleep(c, 3 * LEASE_MS);
@@ -336,13 +336,41 @@ static void a_late_verdict_is_repeated(void **state)
 	cluster_connect(c, 0, 2);
 	cluster_run(c);
 	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_EXPIRED_DIRTY);
+}
+
+/*
+ * What a node's stores wait for is heard from their place after the END of its inventory: if the
+ * verdict is lost with the connection, it comes again.
+ */
+static void a_late_verdict_is_repeated(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1];
+
+	wait_for_the_place(c);
 	c->cut[1] = true;
-	place->store_rests = false;
+	c->hosts[2].store_rests = false;
 	cluster_run(c);
 	cluster_disconnect(c, 0, 1);
 	c->cut[1] = false;
 	cluster_connect(c, 0, 1);
 	cluster_run(c);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_STABLE);
+	assert_int_equal(host_load(a, 0), 7);
+}
+
+/* A place whose khd dies has forgotten that it was asked: nobody else asks for the unit. */
+static void a_place_that_is_back_is_asked_again(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1], *place = &c->hosts[2];
+
+	wait_for_the_place(c);
+	host_kill(place);
+	place->store_rests = false;
+	host_start(place, false);
+	rejoin(c, 2);
 	cluster_sleep(c, LEASE_MS);
 	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_STABLE);
 	assert_int_equal(host_load(a, 0), 7);
@@ -630,6 +658,8 @@ int test_lease(void)
 		cmocka_unit_test_setup_teardown(a_backup_that_was_granted_the_unit_is_none,
 						setup_place, teardown),
 		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place, teardown),
+		cmocka_unit_test_setup_teardown(a_place_that_is_back_is_asked_again, setup_place,
+						teardown),
 		cmocka_unit_test_setup_teardown(who_must_hear_of_a_loss_survives_the_home,
 						setup_stores, teardown),
 	};
