@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include "census.h"
 #include "cm.h"
 
 struct kh_unit *kh_unit_find(struct kh_region *region, uint64_t unit)
@@ -342,19 +343,30 @@ int kh_thin_save(struct kh_node *node)
 	return err;
 }
 
+/*
+ * @holder's frame is older than what is stored: it goes, also if it is a copy that nobody can read,
+ * which no HDONE releases.  Return: that node's lease is valid, and its inventory judged.
+ */
+static bool drop_stale(struct kh_unit *unit, const struct kh_holder *holder)
+{
+	const struct kh_peer *peer = kh_peer_find(unit->region->owner, holder->party);
+
+	if (!peer || !peer->census || !kh_holder_valid(unit, holder))
+		return false;
+	kh_verdict(unit, holder->party, holder->token, KH_VERDICT_STALE);
+	return true;
+}
+
 /* What is stored is known now: a frame that was called the truth may be older (R26). */
 static void verify(struct kh_unit *unit)
 {
 	unit->unsure = false;
 	if (unit->stored <= unit->version)
 		return;
-	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE) {
-		if (unit->backup.party) {
-			kh_unit_hdone(unit, unit->owner.party);
-		} else {
-			unit->backup = unit->owner;
-			unit->backup_version = unit->version;
-		}
+	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
+	    !drop_stale(unit, &unit->owner) && !unit->backup.party) {
+		unit->backup = unit->owner;
+		unit->backup_version = unit->version;
 	}
 	unit->owner = (struct kh_holder){ 0 };
 	unit->owner_right = KHAZANA_RIGHT_NONE;

@@ -470,6 +470,42 @@ static void a_backup_that_was_granted_the_unit_is_none(void **state)
 	assert_true(b->told > 0);
 }
 
+/*
+ * A node has kept a copy that it cannot use, and is called the owner by a home that begins again
+ * without a module; the store turns out to have a newer version.  The copy goes: nobody would ask
+ * for it, and it could not be reclaimed.
+ */
+static void a_copy_older_than_what_is_stored_goes(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+	struct kh_op op = { .code = KH_OP_FLUSH, .addr = c->addr, .length = UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	isolate(c, 1);
+	isolate(c, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_STABLE);
+	assert_true(a->units[0].page.flags & KHAZANA_UNIT_OWNED);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	host_store(home, 0, 9);
+	assert_int_equal(host_op(home, &op), 0);
+	host_kill(b);
+	host_start(b, true);
+	host_kill(home);
+	host_start(home, true);
+	rejoin(c, 0);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(host_attach(home, c->addr, NULL), 0);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 9);
+	assert_int_equal(a->units[0].frame, ~0u);
+}
+
 /* The host's memory is short: the unit goes, if it may. */
 static void drop(struct host *h, uint64_t unit)
 {
@@ -658,6 +694,8 @@ int test_lease(void)
 		cmocka_unit_test_setup_teardown(a_backup_that_was_granted_the_unit_is_none,
 						setup_place, teardown),
 		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place, teardown),
+		cmocka_unit_test_setup_teardown(a_copy_older_than_what_is_stored_goes, setup_stores,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_place_that_is_back_is_asked_again, setup_place,
 						teardown),
 		cmocka_unit_test_setup_teardown(who_must_hear_of_a_loss_survives_the_home,
