@@ -148,6 +148,20 @@ static bool is_dispensable(const struct kh_unit *unit, kh_node_id party)
 	       (unit->stored_known && unit->stored >= unit->backup_version);
 }
 
+/*
+ * The owner has its frame in HANDOFF, and would give it up: what is stored need not be kept (R29).
+ * It stays the owner, for a RESUME may be on its way; if not, it will say that it has nothing.
+ */
+static void owner_wanted(struct kh_unit *unit)
+{
+	if (unit->owner_right != KHAZANA_RIGHT_NONE || !kh_place_of(unit->region, unit->node.key))
+		return;
+	if (kh_unit_clean(unit))
+		kh_unit_hdone(unit, unit->owner.party);
+	else
+		kh_unit_store(unit);
+}
+
 void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		 const void *data)
 {
@@ -172,9 +186,12 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 		}
 		kh_count(node, KH_STAT_EVICTIONS);
 		if (e->flags & KH_EVICT_BACKUP) {
-			if (unit->busy || unit->owner.party == from->id || !judged ||
-			    !is_dispensable(unit, from->id))
+			if (unit->busy || !judged || !is_dispensable(unit, from->id))
 				continue;
+			if (unit->owner.party == from->id) {
+				owner_wanted(unit);
+				continue;
+			}
 			if (unit->backup.party == from->id)
 				unit->backup = (struct kh_holder){ 0 };
 			kh_unit_review(unit);
