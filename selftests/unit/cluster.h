@@ -94,6 +94,26 @@ void cluster_connect(struct cluster *c, unsigned int a, unsigned int b);
 void cluster_disconnect(struct cluster *c, unsigned int a, unsigned int b);
 void cluster_forget(struct cluster *c);
 
+/* The host is out of reach, and within it again. */
+static inline void cluster_isolate(struct cluster *c, unsigned int i)
+{
+	unsigned int k;
+
+	for (k = 0; k < c->nodes; k++)
+		if (k != i)
+			cluster_disconnect(c, i, k);
+}
+
+static inline void cluster_rejoin(struct cluster *c, unsigned int i)
+{
+	unsigned int k;
+
+	for (k = 0; k < c->nodes; k++)
+		if (k != i)
+			cluster_connect(c, i, k);
+	cluster_run(c);
+}
+
 /* Units that the page store has space for. */
 unsigned int host_reserved(const struct host *h);
 

@@ -14,6 +14,7 @@ int main(void)
 	failed += test_wire();
 	failed += test_crew();
 	failed += test_lease();
+	failed += test_loss();
 	failed += test_keep();
 	failed += test_place();
 	return failed != 0;

@@ -16,6 +16,7 @@ int test_interval(void);
 int test_wire(void);
 int test_crew(void);
 int test_lease(void);
+int test_loss(void);
 int test_keep(void);
 int test_place(void);
 

@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * loss_test.c - what several failures take: who keeps the last frame, who is told
+ */
+#include <errno.h>
+#include <string.h>
+#include "cluster.h"
+#include "unit.h"
+
+#define READ KHAZANA_RIGHT_READ
+#define WRITE KHAZANA_RIGHT_WRITE
+#define LEASE_MS 300
+
+static int setup(void **state)
+{
+	struct cluster *c = cluster_new();
+
+	cluster_region(c, 0, 8, LEASE_MS);
+	cluster_forget(c);
+	*state = c;
+	return 0;
+}
+
+static int setup_stores(void **state)
+{
+	struct cluster *c = cluster_new_stores();
+
+	cluster_region(c, 0, 2, LEASE_MS); /* fewer units than nodes */
+	*state = c;
+	return 0;
+}
+
+static int setup_four(void **state)
+{
+	struct cluster *c = cluster_new_nodes(4);
+
+	cluster_region(c, 0, 8, LEASE_MS);
+	*state = c;
+	return 0;
+}
+
+/* Kept by the last host. */
+static int setup_place(void **state)
+{
+	struct cluster *c = cluster_new_stores();
+	struct kh_op op = { .code = KH_OP_RESERVE,
+			    .length = 8 * UNIT,
+			    .attr = { .lease_ms = LEASE_MS } };
+	unsigned int i;
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	c->addr = op.addr = c->hosts[0].result.addr;
+	op.code = KH_OP_ALLOCATE;
+	assert_int_equal(host_op(&c->hosts[2], &op), 0);
+	assert_int_equal(host_reserved(&c->hosts[2]), 8);
+	for (i = 0; i < c->nodes; i++)
+		assert_int_equal(host_attach(&c->hosts[i], c->addr, NULL), 0);
+	*state = c;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	cluster_free(*state);
+	return 0;
+}
+
+/* The home's khd is another one, and meets those of @peers (bits). */
+static void restart_home(struct cluster *c, unsigned int peers)
+{
+	unsigned int i;
+
+	host_kill(&c->hosts[0]);
+	host_start(&c->hosts[0], false);
+	for (i = 1; i < c->nodes; i++)
+		if (peers >> i & 1)
+			cluster_connect(c, 0, i);
+	cluster_run(c);
+	cluster_sleep(c, 3 * LEASE_MS); /* nobody waits any more for the silent ones */
+}
+
+/*
+ * The owner's module is gone, and an OWNED copy is all that is left of what two nodes have seen:
+ * when that goes too, the unit is lost, not zero.
+ */
+static void a_copy_that_lost_its_owner_is_thin(void **state)
+{
+	struct cluster *c = *state;
+
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[2], 0, 3);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), 0);
+	assert_true(c->hosts[1].units[0].page.flags & KHAZANA_UNIT_OWNED);
+	host_kill(&c->hosts[2]);
+	host_start(&c->hosts[2], true);
+	cluster_rejoin(c, 2);
+	host_kill(&c->hosts[1]);
+	host_start(&c->hosts[1], true);
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), EIO);
+}
+
+/*
+ * The owner's module is gone while a request for the unit waits: the backup is all that is left.
+ * When that goes too, and the home begins again, the unit is lost, not zero.
+ */
+static void a_backup_that_lost_its_owner_is_thin(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1], *b = &c->hosts[2], *d = &c->hosts[3];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 3);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	c->cut[2] = true;
+	assert_int_equal(host_want(d, 0, 1, WRITE, 0), EINPROGRESS);
+	cluster_isolate(c, 3);
+	host_kill(b);
+	c->cut[2] = false;
+	host_start(b, true);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	host_kill(d);
+	host_kill(a);
+	host_start(a, true);
+	host_start(d, false);
+	restart_home(c, 1 << 1 | 1 << 2 | 1 << 3);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), EIO);
+}
+
+/*
+ * What a node has stored into has been stored as well, its lease is over, and the home begins again,
+ * which meets the node and the unit's place.  The place's disk is slow: the verdict waits for it.
+ */
+static void wait_for_the_place(struct cluster *c)
+{
+	struct host *a = &c->hosts[1], *place = &c->hosts[2];
+	struct kh_op op = { .code = KH_OP_FLUSH, .addr = c->addr, .length = UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 7);
+	/* It is stored, and its home dies before it hears that. */
+	place->store_rests = true;
+	kh_node_op(a->node, a->replies + 1, &op, c->now);
+	cluster_run(c);
+	host_kill(&c->hosts[0]);
+	kh_node_op_cancel(a->node, a->replies + 1, c->now); /* it would ask the place again */
+	place->store_rests = false;
+	cluster_run(c);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_EXPIRED_DIRTY);
+	host_start(&c->hosts[0], false);
+	cluster_connect(c, 0, 1);
+	cluster_run(c);
+	place->store_rests = true;
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_EXPIRED_DIRTY);
+}
+
+/*
+ * What a node's stores wait for is heard from their place after the END of its inventory: if the
+ * verdict is lost with the connection, it comes again.
+ */
+static void a_late_verdict_is_repeated(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1];
+
+	wait_for_the_place(c);
+	c->cut[1] = true;
+	c->hosts[2].store_rests = false;
+	cluster_run(c);
+	cluster_disconnect(c, 0, 1);
+	c->cut[1] = false;
+	cluster_connect(c, 0, 1);
+	cluster_run(c);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_STABLE);
+	assert_int_equal(host_load(a, 0), 7);
+}
+
+/* A place whose khd dies has forgotten that it was asked: nobody else asks for the unit. */
+static void a_place_that_is_back_is_asked_again(void **state)
+{
+	struct cluster *c = *state;
+	struct host *a = &c->hosts[1], *place = &c->hosts[2];
+
+	wait_for_the_place(c);
+	host_kill(place);
+	place->store_rests = false;
+	host_start(place, false);
+	cluster_rejoin(c, 2);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_STABLE);
+	assert_int_equal(host_load(a, 0), 7);
+}
+
+/*
+ * A module is lost amid a request for what it had, and the asker gives up: the unit is lost, also
+ * if the node is silent when the home begins again.
+ */
+static void a_loss_amid_a_request_is_remembered(void **state)
+{
+	struct cluster *c = *state;
+
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[2], 0, 3);
+	host_kill(&c->hosts[1]);
+	host_start(&c->hosts[1], true);
+	cluster_rejoin(c, 1);
+	assert_int_equal(host_attach(&c->hosts[1], c->addr, NULL), 0);
+	c->cut[2] = true;
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), EINPROGRESS);
+	cluster_isolate(c, 1);
+	host_kill(&c->hosts[2]);
+	c->cut[2] = false;
+	host_start(&c->hosts[2], true);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	cluster_sleep(c, 3 * LEASE_MS);
+	restart_home(c, 1 << 1);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), EIO);
+}
+
+/* What the host says of a grant that it has taken is lost, and it is out of reach. */
+static void taken_in_silence(struct cluster *c, unsigned int i, uint64_t unit, uint32_t right)
+{
+	c->cut_at[i] = KH_WIRE_DONE;
+	assert_int_equal(host_want(&c->hosts[i], unit, 1, right, 0), 0);
+	cluster_isolate(c, i);
+	c->cut_at[i] = 0;
+	c->cut[i] = false;
+}
+
+/*
+ * A reader's DONE is lost, and its lease ends: when it is back with its copy, which is kept like a
+ * backup, the unit has a reader, and survives its owner.
+ */
+static void a_reader_whose_word_was_lost_is_one(void **state)
+{
+	struct cluster *c = *state;
+	struct kh_op op = { .code = KH_OP_PAGE_SHOW, .addr = c->addr };
+
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[1], 0, 3);
+	taken_in_silence(c, 2, 0, READ);
+	cluster_sleep(c, 3 * LEASE_MS);
+	cluster_rejoin(c, 2);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	assert_int_equal(c->hosts[0].page.owner, 2);
+	assert_int_equal(c->hosts[0].page.right, READ);
+	assert_int_equal(c->hosts[0].page.reader_count, 1);
+	host_kill(&c->hosts[1]);
+	host_start(&c->hosts[1], true);
+	cluster_rejoin(c, 1);
+	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[0], 0), 3);
+}
+
+/*
+ * The backup's node is granted the unit, says nothing more, and is rolled back: it has no backup
+ * any more.  When the module that went on is lost too, what others have seen of the stored unit is
+ * given up, and they hear of it.
+ */
+static void a_backup_that_was_granted_the_unit_is_none(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 1);
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	taken_in_silence(c, 1, 0, WRITE);
+	host_store(a, 0, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(b->told, 0);
+	host_kill(home);
+	host_start(home, true);
+	cluster_rejoin(c, 0);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->poisons, 1);
+	assert_true(b->told > 0);
+}
+
+/* The host's memory is short: the unit goes, if it may. */
+static void drop(struct host *h, uint64_t unit)
+{
+	const struct kz_page_event ev = { .type = KZ_EV_DROP };
+	struct khazana_request req = {
+		.op = KHAZANA_REQ_DROPPED, .region = 1, .unit = unit, .count = 1
+	};
+	uint32_t act;
+
+	req.token = h->units[unit].page.token;
+	if (!kz_page_step(&h->units[unit].page, &ev, &act))
+		host_request(h, &req);
+}
+
+/*
+ * A node has kept a copy that it cannot use, and is called the owner by a home that begins again.
+ * When it is stored and memory is short it goes, though nobody has asked for the unit since.
+ */
+static void an_owner_without_a_right_gives_up_what_is_stored(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+	struct kh_op op = { .code = KH_OP_FLUSH, .addr = c->addr, .length = UNIT };
+	const struct khazana_request short_of = { .op = KHAZANA_REQ_PRESSURE, .count = 1 };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 7);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	cluster_isolate(c, 1);
+	host_kill(b);
+	host_start(b, true);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_STABLE);
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(a->units[0].page.right, KHAZANA_RIGHT_NONE);
+	assert_true(a->units[0].page.flags & KHAZANA_UNIT_OWNED);
+	assert_int_equal(host_op(home, &op), 0);
+	host_request(a, &short_of);
+	cluster_run(c);
+	assert_int_equal(a->units[0].frame, ~0u);
+	assert_int_equal(a->units[0].handoff, ~0u);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), EINPROGRESS); /* the owner has nothing */
+	cluster_sleep(c, 50);
+	assert_int_equal(home->units[0].page.right, READ);
+	assert_int_equal(host_load(home, 0), 7);
+}
+
+/*
+ * A node has kept a copy that it cannot use, and is called the owner by a home that begins again
+ * without a module; the store turns out to have a newer version.  The copy goes: nobody would ask
+ * for it, and it could not be reclaimed.
+ */
+static void a_copy_older_than_what_is_stored_goes(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+	struct kh_op op = { .code = KH_OP_FLUSH, .addr = c->addr, .length = UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	cluster_isolate(c, 1);
+	cluster_isolate(c, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_STABLE);
+	assert_true(a->units[0].page.flags & KHAZANA_UNIT_OWNED);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	host_store(home, 0, 9);
+	assert_int_equal(host_op(home, &op), 0);
+	host_kill(b);
+	host_start(b, true);
+	host_kill(home);
+	host_start(home, true);
+	cluster_rejoin(c, 0);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(host_attach(home, c->addr, NULL), 0);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 9);
+	assert_int_equal(a->units[0].frame, ~0u);
+}
+
+/*
+ * Of what a FREE that does not end had revoked one READ copy is kept: not the one that is out of
+ * reach, and was dropped.
+ */
+static void a_free_keeps_a_copy_within_reach(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0];
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[1], 0, 3);
+	assert_int_equal(host_want(&c->hosts[2], 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	c->cut[2] = true;
+	drop(&c->hosts[2], 0);
+	cluster_isolate(c, 2);
+	c->cut[2] = false;
+	kh_node_op(home->node, home->replies + 1, &op, c->now);
+	cluster_run(c);
+	host_kill(&c->hosts[1]);
+	host_start(&c->hosts[1], true);
+	restart_home(c, 1 << 1);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 3);
+}
+
+/*
+ * The unit went on from an old frame while the node with the newest was silent, and a third had
+ * seen that.  It hears of the loss, though the home has begun again in between.
+ */
+static void who_has_seen_more_hears_of_it_after_the_home(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2], *d = &c->hosts[3];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 2);
+	assert_int_equal(host_want(d, 0, 1, READ, 0), 0);
+	drop(d, 0);
+	cluster_run(c);
+	cluster_isolate(c, 2);
+	restart_home(c, 1 << 1 | 1 << 3);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_load(home, 0), 0);
+	assert_int_equal(d->told, 0);
+	restart_home(c, 1 << 1 | 1 << 2 | 1 << 3);
+	assert_int_equal(b->poisons, 1);
+	assert_true(d->told > 0);
+}
+
+/*
+ * A node was silent when the home began, and is back with a unit while a FREE waits for another
+ * one: the unit is freed with it.
+ */
+static void a_free_takes_what_comes_back_meanwhile(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = 2 * UNIT };
+
+	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
+	assert_int_equal(host_want(a, 1, 1, WRITE, 0), 0);
+	host_store(a, 1, 3);
+	restart_home(c, 1 << 2);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	c->cut[2] = true;
+	kh_node_op(home->node, home->replies + 1, &op, c->now);
+	cluster_run(c);
+	cluster_connect(c, 0, 1);
+	cluster_run(c);
+	cluster_isolate(c, 2);
+	c->cut[2] = false;
+	cluster_rejoin(c, 2);
+	cluster_sleep(c, LEASE_MS);
+	assert_int_equal(home->result.error, 0);
+	assert_int_equal(a->units[1].page.right, KHAZANA_RIGHT_NONE);
+	op.code = KH_OP_ALLOCATE;
+	assert_int_equal(host_op(home, &op), 0);
+	assert_int_equal(host_want(home, 1, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 1), 0);
+}
+
+/*
+ * Two have kept copies that could not be used, and a third, silent when the home begins, went on
+ * from them.  What is read of them then is a new version, so that the third's does not come back.
+ */
+static void what_is_read_again_is_not_older_than_what_comes_back(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2], *d = &c->hosts[3];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 2);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(d, 0, 1, READ, 0), 0);
+	cluster_isolate(c, 1);
+	cluster_isolate(c, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(host_want(d, 0, 1, WRITE, 0), 0);
+	host_store(d, 0, 3);
+	cluster_isolate(c, 3);
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 2);
+	drop(home, 0);
+	restart_home(c, 1 << 1 | 1 << 2 | 1 << 3);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 2);
+	assert_int_equal(home->poisons, 0);
+	assert_int_equal(d->poisons, 1);
+}
+
+/*
+ * The others are silent while the home begins: what they may have seen of a stored unit is given
+ * up.  They hear that, however many khds later, until they have.
+ */
+static void who_must_hear_of_a_loss_survives_the_home(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 1);
+	restart_home(c, 0);
+	assert_int_equal(home->told, 1);
+	restart_home(c, 1 << 1);
+	assert_true(a->told > 0);
+	assert_int_equal(b->told, 0);
+	a->told = 0;
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(a->told, 0);
+	assert_true(b->told > 0);
+	b->told = 0;
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(home->told, 1); /* no other loss was met */
+	assert_int_equal(a->told, 0);
+	assert_int_equal(b->told, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int test_loss(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_copy_that_lost_its_owner_is_thin),
+		cmocka_unit_test_setup_teardown(a_backup_that_lost_its_owner_is_thin, setup_four,
+						teardown),
+		TEST(a_loss_amid_a_request_is_remembered),
+		TEST(a_reader_whose_word_was_lost_is_one),
+		TEST(a_free_keeps_a_copy_within_reach),
+		TEST(a_free_takes_what_comes_back_meanwhile),
+		cmocka_unit_test_setup_teardown(who_has_seen_more_hears_of_it_after_the_home,
+						setup_four, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_is_read_again_is_not_older_than_what_comes_back, setup_four, teardown),
+		cmocka_unit_test_setup_teardown(a_backup_that_was_granted_the_unit_is_none,
+						setup_place, teardown),
+		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place, teardown),
+		cmocka_unit_test_setup_teardown(a_copy_older_than_what_is_stored_goes, setup_stores,
+						teardown),
+		cmocka_unit_test_setup_teardown(an_owner_without_a_right_gives_up_what_is_stored,
+						setup_stores, teardown),
+		cmocka_unit_test_setup_teardown(a_place_that_is_back_is_asked_again, setup_place,
+						teardown),
+		cmocka_unit_test_setup_teardown(who_must_hear_of_a_loss_survives_the_home,
+						setup_stores, teardown),
+	};
+
+	return cmocka_run_group_tests_name("loss", tests, NULL, NULL);
+}
