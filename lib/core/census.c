@@ -144,10 +144,12 @@ static void rebuild_owner(struct kh_unit *unit, const struct kh_listed *best)
 	}
 	if (kh_in_doubt(unit, r))
 		kh_unit_doubt(unit, r);
-	else if (!kh_record_copy(r))
-		kh_verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
-	else if (r->right == KHAZANA_RIGHT_NONE && kh_resumable(unit, peer, r))
+	else if (r->right != KHAZANA_RIGHT_NONE || !kh_resumable(unit, peer, r))
+		return;
+	else if (kh_record_copy(r))
 		kh_verdict_resume(unit, best->party, r->token);
+	else
+		kh_verdict(unit, best->party, r->token, KH_VERDICT_RESUME);
 }
 
 /* What a later census of the same party did not list any more. */

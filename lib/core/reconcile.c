@@ -47,12 +47,41 @@ bool kh_lost_copy(const struct kh_unit *unit, const struct kh_wire_record *r)
 		!(unit->backup.party && version == unit->backup_version));
 }
 
+/* Is a node silent, other than @from? */
+static bool others_silent(const struct kh_node *node, const struct kh_peer *from)
+{
+	return node->silent & ~(from ? 1ull << (from - node->peers) : 0);
+}
+
+/*
+ * Stores that waited for a verdict go on under their old version, and a silent node may have gone
+ * on from there: what it has is given up, also when it comes back to a later khd.  As far as there
+ * is room: requests need some as well.
+ */
+static void outdo_silent(struct kh_unit *unit)
+{
+	struct kh_home *home = unit->region->home;
+
+	if (home->roll_count >= KH_ROLLS_MAX / 2)
+		return;
+	kh_roll_add(unit->region, &(struct kh_roll){ .unit = unit->node.key,
+						     .count = 1 | KH_ROLL_GAP,
+						     .after = unit->version,
+						     .before = home->epoch << KH_TOKEN_SHIFT });
+	home->unsaved = true;
+	unit->region->owner->unsaved = true;
+}
+
 /*
  * The copy that @party has and could not use any more is right again: what a silent node has beside
- * it comes too late.  (A kept frame is not read before it is granted.)
+ * it comes too late.
  */
 void kh_verdict_resume(struct kh_unit *unit, kh_node_id party, uint64_t token)
 {
+	struct kh_node *node = unit->region->owner;
+
+	if (!unit->granted && others_silent(node, kh_peer_find(node, party)))
+		outdo_silent(unit);
 	unit->granted = true;
 	if (unit->token != token && !unit->busy) /* what was given up is lost now */
 		unit->token = kh_token_new(unit->region);
@@ -116,21 +145,16 @@ void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r)
 	kh_unit_dirty(unit); /* it is looked for there when its place is back */
 }
 
-/* Is a node silent, other than @from? */
-static bool others_silent(const struct kh_node *node, const struct kh_peer *from)
-{
-	return node->silent & ~(from ? 1ull << (from - node->peers) : 0);
-}
-
 /*
- * May the copy @r of @from be read again without a grant?  Not a clean one while another node is
- * silent and this home has granted nothing: that one may have gone on from it, and what was read
- * here would not be known after a restart.  Its node asks, and the grant is a new version (R23).
+ * May the frame @r of @from be read again without a grant?  Not a clean one, or one in HANDOFF,
+ * while another node is silent and this home has granted nothing: that one may have gone on from
+ * it, and what was read here would not be known after a restart.  Its node asks, and the grant is a
+ * new version (R23).
  */
 bool kh_resumable(const struct kh_unit *unit, const struct kh_peer *from,
 		  const struct kh_wire_record *r)
 {
-	return !kh_record_copy(r) || r->state == KHAZANA_STATE_EXPIRED_DIRTY || unit->granted ||
+	return r->state == KHAZANA_STATE_EXPIRED_DIRTY || unit->granted ||
 	       !others_silent(unit->region->owner, from);
 }
 
@@ -362,7 +386,8 @@ static void reconcile_handoff(struct kh_unit *unit, const struct kh_peer *peer,
 		owner_is_back(unit, peer);
 		if (owed && owed->answered && kh_service_granted(unit, peer->id))
 			owed->kept = true; /* its lease was over before it said so */
-		if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r))
+		if (kh_service_resume(unit, peer->id) && !kh_in_doubt(unit, r) &&
+		    kh_resumable(unit, peer, r))
 			kh_verdict(unit, peer->id, r->token, KH_VERDICT_RESUME);
 	} else if (unit->backup.party == peer->id && r->version_handoff == unit->backup_version) {
 		refresh(unit, &unit->backup, peer->ask_id);

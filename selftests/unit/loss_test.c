@@ -524,11 +524,39 @@ static void who_must_hear_of_a_loss_survives_the_home(void **state)
 	assert_int_equal(b->told, 0);
 }
 
+/*
+ * A node's stores are right again while another one is silent that had gone on without them.  That
+ * is so for a home that begins later, too: what the other brings back is lost.
+ */
+static void stores_that_are_resumed_are_not_outdone_later(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 1);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	cluster_isolate(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_EXPIRED_DIRTY);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 2);
+	cluster_isolate(c, 2);
+	restart_home(c, 1 << 1);
+	assert_int_equal(a->units[0].page.right, READ);
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(a->poisons, 0);
+	assert_int_equal(b->poisons, 1);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int test_loss(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(stores_that_are_resumed_are_not_outdone_later),
 		TEST(a_copy_that_lost_its_owner_is_thin),
 		cmocka_unit_test_setup_teardown(a_backup_that_lost_its_owner_is_thin, setup_four,
 						teardown),
