@@ -109,7 +109,7 @@ int kz_acquire_request(struct kz_acquire *acquire)
 		lease_over(unit);
 	if (!READ_ONCE(unit->page.right) && READ_ONCE(unit->page.state) == KHAZANA_STATE_STABLE &&
 	    (!READ_ONCE(unit->cur) || READ_ONCE(unit->page.resume))) {
-		spare = kz_unit_alloc_frame(unit);
+		spare = kz_unit_alloc_frame(unit, NULL);
 		if (IS_ERR(spare))
 			return PTR_ERR(spare);
 	}

@@ -109,6 +109,22 @@ static int commit_prepare(struct kz_unit *unit, const struct khazana_cmd *cmd)
 	return err == -EBUSY ? 0 : err;
 }
 
+/*
+ * The frame of a COMMIT that brings contents, or NULL.  They are read without any lock: that may
+ * fault, even in a view of khd's or, with an error, of a user's.
+ */
+static struct kz_frame *commit_data(struct kz_unit *unit, const struct khazana_cmd *cmd)
+{
+	if (!(cmd->flags & KHAZANA_CMDF_DATA))
+		return NULL;
+	if ((cmd->flags & (KHAZANA_CMDF_ZERO | KHAZANA_CMDF_HELD)) ||
+	    cmd->length != (u64)kz_region_pages(unit->region) << PAGE_SHIFT)
+		return ERR_PTR(-EINVAL);
+	if (!cmd->data)
+		return ERR_PTR(-EFAULT);
+	return kz_unit_alloc_frame(unit, u64_to_user_ptr(cmd->data));
+}
+
 static int commit(struct kz_instance *instance, struct kz_region *region,
 		  struct khazana_cmd *cmd)
 {
@@ -117,18 +133,26 @@ static int commit(struct kz_instance *instance, struct kz_region *region,
 		.token = cmd->token, .version = cmd->version, .version_held = cmd->version_held,
 	};
 	struct kz_unit *unit = kz_unit_get(region, cmd->unit);
+	struct kz_frame *data;
 	u32 act = 0;
 	int err;
 
 	if (IS_ERR(unit))
 		return PTR_ERR(unit);
+	data = commit_data(unit, cmd);
+	if (IS_ERR(data)) {
+		kz_unit_put(unit);
+		return PTR_ERR(data);
+	}
 	kz_inject_delay(KZ_POINT_COMMIT);
 	mutex_lock(&unit->mutex);
 	err = commit_prepare(unit, cmd);
-	if (!err) {
+	if (err) {
+		kz_frame_free(&instance->frames, data);
+	} else {
 		/* Before whoever waits can get to it. */
 		WRITE_ONCE(unit->mark, cmd->flags & KHAZANA_CMDF_MARK);
-		err = kz_unit_step_locked(unit, &event, &act);
+		err = kz_unit_commit_locked(unit, &event, data, &act);
 		if (!err)
 			kz_unit_enforce(unit, &act);
 	}
@@ -508,8 +532,8 @@ static const struct command commands[] = {
 	[KHAZANA_CMD_REGION_DEL] = { region_del, KHAZANA_CMDF_FORCE, true },
 	[KHAZANA_CMD_ATTACH_DONE] = { attach_done, 0, true },
 	[KHAZANA_CMD_COMMIT] = { commit, KHAZANA_CMDF_OWNED | KHAZANA_CMDF_DROPPABLE |
-				 KHAZANA_CMDF_ZERO | KHAZANA_CMDF_HELD | KHAZANA_CMDF_MARK,
-				 true, true },
+				 KHAZANA_CMDF_ZERO | KHAZANA_CMDF_HELD | KHAZANA_CMDF_MARK |
+				 KHAZANA_CMDF_DATA, true, true },
 	[KHAZANA_CMD_REVOKE] = { revoke, KHAZANA_CMDF_KEEP | KHAZANA_CMDF_LOCK_OK |
 				 KHAZANA_CMDF_LEND, true, true },
 	[KHAZANA_CMD_RELEASE] = { release, 0, true, true },

@@ -24,6 +24,7 @@
 #include <linux/rmap.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
+#include <linux/uaccess.h>
 
 #include "compat.h"
 #include "frame.h"
@@ -156,15 +157,39 @@ static void page_retire(struct kz_frames *frames, struct page *page, u32 index)
 	put_page(page);
 }
 
+/* A page that is zero, or holds what is at @data: nothing of its past is left in either case. */
+static struct page *page_new(const void __user *data)
+{
+	struct page *page = alloc_page(GFP_HIGHUSER | (data ? 0 : __GFP_ZERO) | __GFP_NOWARN);
+	unsigned long left;
+	void *to;
+
+	if (!page)
+		return ERR_PTR(-ENOMEM);
+	if (!data)
+		return page;
+	to = kmap_local_page(page);
+	left = copy_from_user(to, data, PAGE_SIZE);
+	kunmap_local(to);
+	if (!left)
+		return page;
+	put_page(page);
+	return ERR_PTR(-EFAULT);
+}
+
 /**
- * kz_frame_alloc() - allocate a zeroed frame
+ * kz_frame_alloc() - allocate a frame
  * @frames: the set
  * @owner: the unit it is for
+ * @data: its contents, NULL for zeros
  *
- * Context: may sleep.  Return: the frame, or ERR_PTR(-ENOMEM) if there is no
- * memory, ERR_PTR(-ENOSPC) if the limit is reached.
+ * A page can be seen in the view when it has its contents, not before.
+ * Context: may sleep; with @data no lock that a fault of khd's memory may need, be it in a view, is
+ * held.  Return: the frame, or ERR_PTR(-ENOMEM) if there is no memory, ERR_PTR(-ENOSPC) if the limit
+ * is reached, ERR_PTR(-EFAULT).
  */
-struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner)
+struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner,
+				const void __user *data)
 {
 	const struct kz_region *region = owner->region;
 	u32 i, count = kz_region_pages(region);
@@ -183,9 +208,10 @@ struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner)
 		return ERR_PTR(err);
 	}
 	for (i = 0; i < count; i++) {
-		struct page *page = alloc_page(GFP_HIGHUSER | __GFP_ZERO | __GFP_NOWARN);
+		struct page *page = page_new(data ? data + i * PAGE_SIZE : NULL);
 
-		if (!page)
+		err = PTR_ERR_OR_ZERO(page);
+		if (err)
 			goto fail;
 		page_bind(page, owner, owner->index * count + i);
 		SetPageUptodate(page);
@@ -193,6 +219,7 @@ struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner)
 		if (xa_err(xa_store(&frames->pages, frame->index + i, page, GFP_KERNEL))) {
 			page_bind(page, NULL, 0);
 			put_page(page);
+			err = -ENOMEM;
 			goto fail;
 		}
 	}
@@ -202,7 +229,7 @@ fail:
 		page_retire(frames, frame->page[i], frame->index + i);
 	index_put(frames, frame->index, count);
 	kfree(frame);
-	return ERR_PTR(-ENOMEM);
+	return ERR_PTR(err);
 }
 
 /**

@@ -59,7 +59,8 @@ static inline struct kz_unit *kz_frame_owner(struct page *page)
 int kz_frames_init(struct kz_frames *frames);
 void kz_frames_exit(struct kz_frames *frames);
 int kz_frames_limit(struct kz_frames *frames, u64 max);
-struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner);
+struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner,
+				const void __user *data);
 void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame);
 void kz_frame_park(struct kz_frame *frame);
 void kz_frame_lock(struct kz_frame *frame);

@@ -226,12 +226,17 @@ static int commit_frame(struct kz_page *p, const struct kz_page_event *e, __u32 
 		take_handoff(p, act);
 		return 0;
 	}
-	if (!(p->frames & KZ_FRAME_CURRENT))
+	if (!(p->frames & KZ_FRAME_CURRENT) && !(e->flags & KHAZANA_CMDF_DATA))
 		return -ENOENT;
 	if (e->flags & KHAZANA_CMDF_ZERO)
 		*act |= KZ_ACT_ZERO;
 	else if (has_copy(p))
 		return -EBUSY;
+	if (e->flags & KHAZANA_CMDF_DATA) {
+		free_frame(p, act);
+		p->frames |= KZ_FRAME_CURRENT;
+		*act |= KZ_ACT_NEW_FRAME;
+	}
 	p->flags &= ~KHAZANA_UNIT_DIRTY;
 	free_handoff(p, act);
 	return 0;
@@ -244,6 +249,9 @@ static int commit(struct kz_page *p, const struct kz_page_event *e, __u32 *act)
 	if (e->right != KHAZANA_RIGHT_READ && e->right != KHAZANA_RIGHT_WRITE)
 		return -EINVAL;
 	if (e->version == KHAZANA_VERSION_NONE)
+		return -EINVAL;
+	if ((e->flags & KHAZANA_CMDF_DATA) &&
+	    (e->flags & (KHAZANA_CMDF_ZERO | KHAZANA_CMDF_HELD)))
 		return -EINVAL;
 	if ((e->token < p->floor && !kz_planted(KZ_PLANT_SKIP_FLOOR)) ||
 	    (p->right != KHAZANA_RIGHT_NONE && e->token < p->token))

@@ -68,7 +68,7 @@ struct kz_page {
 enum kz_page_event_type {
 	KZ_EV_FAULT,		/* a thread or a lock needs right @right */
 	KZ_EV_FRAME,		/* khd, or a miss, wants a frame to receive into; flags: TRY */
-	KZ_EV_COMMIT,		/* right, token, version, version_held; OWNED DROPPABLE ZERO HELD */
+	KZ_EV_COMMIT,		/* right, token, version, version_held; OWNED DROPPABLE ZERO HELD DATA */
 	KZ_EV_REVOKE,		/* right that may remain, token; KEEP LOCK_OK LEND */
 	KZ_EV_REFS_GONE,	/* nobody holds a reference to the zapped frame */
 	KZ_EV_REFS_TIMEOUT,	/* somebody still does, and the wait is over */

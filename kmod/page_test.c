@@ -305,7 +305,7 @@ static void random_walk(struct kunit *test)
 		struct kz_page_event event = {
 			.type = prandom_u32_state(&rnd) % (KZ_EV_EPOCH + 1),
 			.right = prandom_u32_state(&rnd) % 3,
-			.flags = prandom_u32_state(&rnd) & 0xfff,
+			.flags = prandom_u32_state(&rnd) & 0x1fff,
 			.version = prandom_u32_state(&rnd) % 4,
 			.token = prandom_u32_state(&rnd) & 1 ? page.token : ++token,
 			.version_held = prandom_u32_state(&rnd) & 1 ? page.version :
@@ -387,7 +387,47 @@ static void lent_copy_stays(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, page.lent);
 }
 
+static void contents_come_with_the_grant(struct kunit *test)
+{
+	const u32 data = KHAZANA_CMDF_DATA;
+	struct kz_page page;
+	u32 act;
+
+	kz_page_init(&page, 5);
+	KUNIT_EXPECT_EQ(test, -ESTALE, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 4,
+					    .version = 3, .flags = data));
+	KUNIT_EXPECT_EQ(test, -EINVAL, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 9,
+					    .version = 3, .flags = data | KHAZANA_CMDF_ZERO));
+	KUNIT_EXPECT_EQ(test, -EINVAL, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 9,
+					    .version = 3, .flags = data | KHAZANA_CMDF_HELD));
+	KUNIT_EXPECT_EQ(test, 0, page.frames);
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 9,
+				      .version = 3, .flags = data));
+	KUNIT_EXPECT_EQ(test, KZ_ACT_NEW_FRAME | KZ_ACT_WAKE, act);
+	KUNIT_EXPECT_EQ(test, KHAZANA_RIGHT_READ, page.right);
+	KUNIT_EXPECT_EQ(test, 3, page.version);
+	/* Not over what somebody may have mapped, nor twice. */
+	KUNIT_EXPECT_EQ(test, -EALREADY, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ,
+					      .token = 9, .version = 3, .flags = data));
+	KUNIT_EXPECT_EQ(test, -EBUSY, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_WRITE, .token = 10,
+					   .version = 4, .flags = data));
+	/* A frame that a miss has had for itself meanwhile goes, and so does a kept one. */
+	kz_page_init(&page, 0);
+	grant(test, &page, KHAZANA_RIGHT_WRITE, 4, 1, KHAZANA_CMDF_OWNED);
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_REVOKE, .right = KHAZANA_RIGHT_NONE, .token = 6));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_REFS_GONE));
+	KUNIT_EXPECT_EQ(test, -EINPROGRESS, STEP(KZ_EV_FAULT, .right = KHAZANA_RIGHT_READ));
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_FRAME));
+	KUNIT_EXPECT_EQ(test, KZ_FRAME_CURRENT | KZ_FRAME_HANDOFF, page.frames);
+	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 7,
+				      .version = 2, .flags = data));
+	KUNIT_EXPECT_EQ(test, KZ_ACT_FREE_FRAME | KZ_ACT_NEW_FRAME | KZ_ACT_FREE_HANDOFF |
+			KZ_ACT_UNQUEUE | KZ_ACT_WAKE, act);
+	KUNIT_EXPECT_EQ(test, KZ_FRAME_CURRENT, page.frames);
+}
+
 static struct kunit_case page_cases[] = {
+	KUNIT_CASE(contents_come_with_the_grant),
 	KUNIT_CASE(lent_copy_stays),
 	KUNIT_CASE(stored_copy_is_droppable),
 	KUNIT_CASE(miss_and_grant),

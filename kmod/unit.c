@@ -263,11 +263,12 @@ static bool frames_short(const struct kz_instance *instance)
 
 /**
  * kz_unit_alloc_frame() - a frame for a unit, making room if need be
- * @unit: none of its locks is held
+ * @unit: none of its locks is held, but its mutex may be without @data
+ * @data: as for kz_frame_alloc()
  *
- * Context: may sleep.  Return: the frame or ERR_PTR(-ENOMEM).
+ * Context: may sleep.  Return: the frame or ERR_PTR(-ENOMEM), ERR_PTR(-EFAULT).
  */
-struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit)
+struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit, const void __user *data)
 {
 	struct kz_region *region = unit->region;
 	struct kz_instance *instance = region->instance;
@@ -276,7 +277,7 @@ struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit)
 	bool told = false;
 
 	for (;;) {
-		frame = kz_frame_alloc(&instance->frames, unit);
+		frame = kz_frame_alloc(&instance->frames, unit, data);
 		if (PTR_ERR_OR_ZERO(frame) != -ENOSPC) {
 			if (frames_short(instance))
 				tell_pressure(unit, false);
@@ -356,8 +357,9 @@ static bool event_unmaps(const struct kz_page_event *event)
 	return false;
 }
 
+/* @copy: for an orphan's unit; @data: that of a COMMIT. Who is not needed is freed. */
 static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *act,
-		struct kz_frame *copy)
+		struct kz_frame *copy, struct kz_frame *data)
 {
 	bool unmaps = event_unmaps(event);
 	struct kz_frame *frame = unit->cur;
@@ -383,6 +385,8 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 			*act &= ~KZ_ACT_FREE_FRAME;
 	}
 	apply_frames(unit, *act, &dead);
+	if (data && (*act & KZ_ACT_NEW_FRAME))
+		swap(unit->cur, data);
 	if (event->type == KZ_EV_COMMIT && (*act & KZ_ACT_UNQUEUE))
 		kz_unit_granted(unit);
 	apply_queue(unit, *act);
@@ -408,6 +412,7 @@ static int step(struct kz_unit *unit, const struct kz_page_event *event, u32 *ac
 		kz_frame_free(&unit->region->instance->frames, dead.frame[dead.count]);
 	if (dead.parked)
 		kz_parked_add(unit, dead.parked, token, version);
+	kz_frame_free(&unit->region->instance->frames, data);
 	return err;
 }
 
@@ -426,11 +431,28 @@ int kz_unit_step_locked(struct kz_unit *unit, const struct kz_page_event *event,
 	lockdep_assert_held(&unit->mutex);
 	*act = 0;
 	if (event->type == KZ_EV_REFS_TIMEOUT && unit->page.dispose != KZ_DISPOSE_FREE) {
-		copy = kz_frame_alloc(&unit->region->instance->frames, unit);
+		copy = kz_frame_alloc(&unit->region->instance->frames, unit, NULL);
 		if (IS_ERR(copy))
 			return -ENOMEM;
 	}
-	return step(unit, event, act, copy);
+	return step(unit, event, act, copy, NULL);
+}
+
+/**
+ * kz_unit_commit_locked() - a COMMIT
+ * @unit: its mutex is held
+ * @event: the COMMIT
+ * @data: the frame that comes with it, or NULL; freed if it is refused
+ * @act: out: for kz_unit_finish()
+ *
+ * Context: may sleep.  Return: as kz_page_step().
+ */
+int kz_unit_commit_locked(struct kz_unit *unit, const struct kz_page_event *event,
+			  struct kz_frame *data, u32 *act)
+{
+	lockdep_assert_held(&unit->mutex);
+	*act = 0;
+	return step(unit, event, act, NULL, data);
 }
 
 static void wake(struct kz_unit *unit)
@@ -540,7 +562,7 @@ int kz_unit_drop(struct kz_unit *unit)
 		if (kz_frame_referenced(frame))
 			kz_frame_unlock(frame);
 		else
-			err = step(unit, &event, &act, NULL);
+			err = step(unit, &event, &act, NULL, NULL);
 	}
 	mutex_unlock(&unit->mutex);
 	kz_unit_finish(unit, act);
@@ -612,7 +634,7 @@ int kz_unit_frame(struct kz_unit *unit, u32 flags)
 
 	lockdep_assert_held(&unit->mutex);
 	if (!(READ_ONCE(unit->page.frames) & KZ_FRAME_CURRENT)) {
-		frame = kz_unit_alloc_frame(unit);
+		frame = kz_unit_alloc_frame(unit, NULL);
 		if (IS_ERR(frame))
 			return PTR_ERR(frame);
 	}

@@ -98,6 +98,8 @@ void kz_unit_free(struct kz_unit *unit);
 int kz_unit_step(struct kz_unit *unit, const struct kz_page_event *event);
 int kz_unit_step_locked(struct kz_unit *unit, const struct kz_page_event *event, u32 *act);
 void kz_unit_enforce(struct kz_unit *unit, u32 *act);
+int kz_unit_commit_locked(struct kz_unit *unit, const struct kz_page_event *event,
+			  struct kz_frame *data, u32 *act);
 void kz_unit_finish(struct kz_unit *unit, u32 act);
 int kz_unit_drop(struct kz_unit *unit);
 int kz_unit_fail(struct kz_unit *unit, u64 request, int error);
@@ -106,7 +108,7 @@ int kz_unit_frame(struct kz_unit *unit, u32 flags);
 void kz_unit_kill(struct kz_unit *unit);
 void kz_unit_zap(struct kz_unit *unit);
 void kz_unit_mark_met(struct kz_unit *unit);
-struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit);
+struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit, const void __user *data);
 
 /**
  * kz_unit_touched() - somebody gets to a unit

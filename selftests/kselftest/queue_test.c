@@ -227,6 +227,123 @@ TEST_F(dev, double_commit)
 	EXPECT_EQ(KZD_EPOCH(1) + 1, c.token);
 }
 
+#define BYTES ((size_t)1 << KZT_SHIFT)
+
+static struct khazana_cmd bring(int region, unsigned int unit, uint64_t token, const void *data)
+{
+	return (struct khazana_cmd){
+		.op = KHAZANA_CMD_COMMIT,
+		.flags = KHAZANA_CMDF_DATA | KHAZANA_CMDF_DROPPABLE,
+		.region = region,
+		.unit = unit,
+		.right = RIGHT_READ,
+		.token = token,
+		.version = token,
+		.data = (uintptr_t)data,
+		.length = BYTES,
+	};
+}
+
+static uint64_t frames_in_use(struct kzd_dev *v)
+{
+	struct khazana_cmd c = { .op = KHAZANA_CMD_STATE };
+
+	return kzd_dev_cmd(v, &c) ? ~0ull : c.count;
+}
+
+/* The last word of what the module has of a unit. */
+static uint64_t word_of(struct kzd_dev *v, int region, unsigned int unit)
+{
+	struct khazana_cmd c = { .op = KHAZANA_CMD_UNIT_GET, .region = region, .unit = unit };
+
+	if (kzd_dev_cmd(v, &c) || c.frame == ~0u)
+		return ~0ull;
+	return *(uint64_t *)(v->view + (size_t)c.frame * KZT_PAGE + BYTES - 8);
+}
+
+TEST_F(dev, contents_that_a_commit_brings)
+{
+	const uint64_t token = KZD_EPOCH(1) + 1;
+	uint64_t used = frames_in_use(&self->v);
+	struct khazana_cmd c, batch[8];
+	char *data;
+	int i;
+
+	/* the second half of @data cannot be read */
+	data = mmap(NULL, 10 * BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, data);
+	for (i = 0; i < 8; i++)
+		*(uint64_t *)(data + (i + 1) * BYTES - 8) = 0x700 + i;
+	ASSERT_EQ(0, mprotect(data + 8 * BYTES, 2 * BYTES, PROT_NONE));
+
+	/* what cannot be read, or is not whole, leaves nothing: neither a frame nor a record */
+	EXPECT_EQ(-EFAULT, dev_cmd(&self->v, bring(self->region, 3, token, NULL)));
+	EXPECT_EQ(-EFAULT, dev_cmd(&self->v, bring(self->region, 3, token, (void *)-4096L)));
+	EXPECT_EQ(-EFAULT,
+		  dev_cmd(&self->v, bring(self->region, 3, token, data + 8 * BYTES - BYTES / 2)));
+	c = bring(self->region, 3, token, data);
+	c.length = BYTES / 2;
+	EXPECT_EQ(-EINVAL, dev_cmd(&self->v, c));
+	c.length = BYTES;
+	c.flags |= KHAZANA_CMDF_ZERO;
+	EXPECT_EQ(-EINVAL, dev_cmd(&self->v, c));
+	EXPECT_EQ(used, frames_in_use(&self->v));
+	EXPECT_EQ(-ENOENT, dev_cmd(&self->v, (struct khazana_cmd){ .op = KHAZANA_CMD_UNIT_GET,
+								   .region = self->region,
+								   .unit = 3 }));
+
+	/* a range in one batch: one that fails does not stop the others; at any address */
+	for (i = 0; i < 8; i++)
+		batch[i] = bring(self->region, 3 + i, token + i, data + i * BYTES);
+	batch[4].data = (uintptr_t)data + 8 * BYTES - 8;
+	ASSERT_EQ(8, kzd_dev_batch(&self->v, batch, 8));
+	for (i = 0; i < 8; i++) {
+		EXPECT_EQ(i == 4 ? -EFAULT : 0, batch[i].result);
+		EXPECT_EQ(i == 4 ? ~0ull : 0x700 + i, word_of(&self->v, self->region, 3 + i));
+	}
+	EXPECT_EQ(used + 7 * BYTES / KZT_PAGE, frames_in_use(&self->v));
+	memmove(data + 4, data, BYTES);
+	EXPECT_EQ(0, dev_cmd(&self->v, bring(self->region, 7, token + 4, data + 4)));
+	EXPECT_EQ(0x700, word_of(&self->v, self->region, 7));
+
+	/* refused: what is there stays as it is */
+	used = frames_in_use(&self->v);
+	EXPECT_EQ(-EALREADY, dev_cmd(&self->v, bring(self->region, 3, token, data + BYTES)));
+	EXPECT_EQ(-ESTALE, dev_cmd(&self->v, bring(self->region, 3, token - 1, data + BYTES)));
+	EXPECT_EQ(-EBUSY, dev_cmd(&self->v, bring(self->region, 3, token + 20, data + BYTES)));
+	EXPECT_EQ(0x700, word_of(&self->v, self->region, 3));
+	EXPECT_EQ(used, frames_in_use(&self->v));
+	munmap(data, 10 * BYTES);
+}
+
+/* A thread waits with a frame of its own; the contents come from that very frame, by the view. */
+TEST_F(dev, contents_from_the_view)
+{
+	struct khazana_request req;
+	struct khazana_cmd c;
+	uint64_t used, *word;
+
+	self->user = user_waiting(&self->v, self->region, 2, &req);
+	ASSERT_NE(0, self->user);
+	ASSERT_TRUE(req.flags & KHAZANA_REQF_FRAME);
+	used = frames_in_use(&self->v);
+	word = (uint64_t *)(self->v.view + (size_t)req.frame * KZT_PAGE);
+	word[0] = 7;
+	word[BYTES / 8 - 1] = 0x4711;
+	c = bring(self->region, 2, KZD_EPOCH(1) + 1, word);
+	c.flags = KHAZANA_CMDF_DATA | KHAZANA_CMDF_OWNED;
+	c.right = RIGHT_WRITE;
+	c.request = req.id;
+	ASSERT_EQ(0, dev_cmd(&self->v, c));
+	EXPECT_EQ(0x4711, word_of(&self->v, self->region, 2));
+	EXPECT_EQ(used, frames_in_use(&self->v));
+	/* the frame of before is nobody's */
+	c = (struct khazana_cmd){ .op = KHAZANA_CMD_UNIT_GET, .region = self->region, .unit = 2 };
+	ASSERT_EQ(0, kzd_dev_cmd(&self->v, &c));
+	EXPECT_NE(req.frame, c.frame);
+	EXPECT_EQ(-EFAULT, dev_cmd(&self->v, bring(self->region, 9, KZD_EPOCH(1) + 2, word)));
+}
+
 TEST_F(dev, commit_after_a_later_revoke)
 {
 	struct khazana_cmd revoke = { .op = KHAZANA_CMD_REVOKE,

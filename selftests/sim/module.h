@@ -95,6 +95,7 @@ struct munit {
 	uint64_t tenure_token; /* of the WRITE right under which the last store was */
 	bool mapped; /* some process touched it since it was granted */
 	bool mark; /* khd wants to hear when one does */
+	const void *data; /* that a COMMIT brings */
 };
 
 struct mregion {

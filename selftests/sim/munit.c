@@ -170,7 +170,10 @@ static void move_frames(struct munit *u, uint32_t act)
 	}
 	if (act & KZ_ACT_NEW_FRAME) {
 		u->frame = frame_alloc(u);
-		memset(munit_memory(u, u->frame), 0xee, (size_t)frame_pages(u) << 12);
+		if (u->data)
+			memcpy(munit_memory(u, u->frame), u->data, (size_t)frame_pages(u) << 12);
+		else
+			memset(munit_memory(u, u->frame), 0xee, (size_t)frame_pages(u) << 12);
 	}
 }
 
@@ -328,17 +331,22 @@ static void short_of_frames(struct module *m)
 	module_queue(m, &(struct khazana_request){ .op = KHAZANA_REQ_PRESSURE });
 }
 
-/* A frame to receive into, within the limit of the module. */
-int munit_frame(struct munit *u, uint32_t flags)
+/* Is there room for one frame more, perhaps when others have gone? */
+static bool room(struct munit *u)
 {
 	struct module *m = u->region->module;
 	unsigned int pages = frame_pages(u);
 
-	if (u->frame < 0 && m->frames_max && m->frames_in_use + pages > m->frames_max) {
+	if (m->frames_max && m->frames_in_use + pages > m->frames_max)
 		short_of_frames(m);
-		if (m->frames_in_use + pages > m->frames_max)
-			return -ENOMEM;
-	}
+	return !m->frames_max || m->frames_in_use + pages <= m->frames_max;
+}
+
+/* A frame to receive into, within the limit of the module. */
+int munit_frame(struct munit *u, uint32_t flags)
+{
+	if (u->frame < 0 && !room(u))
+		return -ENOMEM;
 	return munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FRAME, .flags = flags });
 }
 
@@ -394,13 +402,27 @@ void munit_commit(struct munit *u, struct khazana_cmd *cmd)
 	uint32_t before = u->page.right;
 
 	munit_make(u);
+	if (cmd->flags & KHAZANA_CMDF_DATA) {
+		cmd->result = cmd->length != (uint64_t)frame_pages(u) << 12 ? -EINVAL :
+			      !room(u)					    ? -ENOMEM :
+									      0;
+		if (cmd->result) {
+			prune(u);
+			return;
+		}
+		u->data = (const void *)(uintptr_t)cmd->data;
+	}
 	if (!module_lease_valid(u->region)) {
+		u->data = NULL;
 		cmd->result = -ESTALE;
+		prune(u);
 		return;
 	}
 	if ((cmd->flags & KHAZANA_CMDF_ZERO) && u->frame < 0 && cmd->token >= u->page.floor)
 		munit_frame(u, 0);
 	cmd->result = munit_step(u, &ev);
+	u->data = NULL;
+	prune(u);
 	if (cmd->result == -ESTALE)
 		m->sim->stats.stale_refused++;
 	if (cmd->result)

@@ -49,7 +49,7 @@
 #include <linux/types.h>
 #include <linux/ioctl.h>
 
-#define KHAZANA_ABI_VERSION	3
+#define KHAZANA_ABI_VERSION	4
 #define KHAZANA_KEY_SIZE	16
 #define KHAZANA_UNIT_SHIFT_MIN	12	/* of a mappable region */
 #define KHAZANA_UNIT_SHIFT_MAX	21
@@ -322,6 +322,7 @@ enum khazana_cmd_op {
 #define KHAZANA_CMDF_EIO	(1u << 9) /* region attribute: read/write get EIO where a fault gets SIGBUS after the wait limit */
 #define KHAZANA_CMDF_MARK	(1u << 10) /* COMMIT: KHAZANA_REQ_TOUCHED when somebody gets to it */
 #define KHAZANA_CMDF_LEND	(1u << 11) /* REVOKE to READ, UNIT_GET: khd will read the frame: a DROPPABLE one stays until UNLEND, or the end of khd */
+#define KHAZANA_CMDF_DATA	(1u << 12) /* COMMIT: contents come with it, in a new frame: `length` bytes at `data` */
 
 /**
  * struct khazana_cmd - one command, khd to module
@@ -347,13 +348,18 @@ enum khazana_cmd_op {
  * @result: out: 0 or a negative errno
  * @error: FAIL: positive errno for the waiters, 0 for success
  * @addr: REGION_ADD, REGION_GET: the region's start
- * @length: REGION_ADD, REGION_GET: bytes
+ * @length: REGION_ADD, REGION_GET: bytes; COMMIT DATA: those of a unit, else EINVAL
  * @generation: REGION_ADD, REGION_GET: tells one use of an address from the next
  * @time_ns: LEASE: end; STATE: now; out of PARKED: when it was parked
  * @lease: REGION_ADD, REGION_SET, LEASE: id of the lease (chosen by khd, not 0)
  * @unit_shift: REGION_ADD, REGION_GET
  * @wait_ms: REGION_ADD, REGION_SET: limit of a wait for khd; 0 means 30000
  * @residency_us: REGION_ADD, REGION_SET: minimum residency, 0 means the module's choice
+ * @data: COMMIT DATA: user address of the unit's contents, read before the command returns
+ *
+ * A COMMIT with DATA needs no FRAMES before.  It is refused like any other (EBUSY where there is a
+ * copy), and with EFAULT if the contents cannot be read; then nothing has changed.  Not with HELD
+ * or ZERO (EINVAL).
  *
  * REVOKE answers at once with 0, or EINPROGRESS (see KHAZANA_REQ_REVOKED), EBUSY (explicit lock;
  * KHAZANA_REQ_UNLOCKED will follow), ESTALE (below the floor), ENOENT (the node holds nothing: floor is raised all the same).
@@ -391,6 +397,7 @@ struct khazana_cmd {
 	__u32 unit_shift;
 	__u32 wait_ms;
 	__u32 residency_us;
+	__u64 data;
 };
 
 /**
