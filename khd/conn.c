@@ -113,6 +113,7 @@ static void on_recv(struct khd_io *io, int res)
 	}
 	conn->in_len += res;
 	need = deliver(conn);
+	conn->ops->received(conn);
 	if (!need)
 		return;
 	if (make_room(conn, need))

@@ -26,13 +26,15 @@ enum khd_conn_state {
 /**
  * struct khd_conn_ops - to the owner; all are required
  * @opened: connect() is done, or failed with @error (positive); not for accepted ones
- * @message: one whole framed message, not checked further; valid during the call; false drops the
+ * @message: one whole framed message, not checked further; valid until @received; false drops the
  *	connection
+ * @received: after the last of the messages that came together
  * @ended: the stream is over; @error is positive or 0 for an orderly end, EPROTO for bad framing
  */
 struct khd_conn_ops {
 	void (*opened)(struct khd_conn *conn, int error);
 	bool (*message)(struct khd_conn *conn, const void *msg, size_t len);
+	void (*received)(struct khd_conn *conn);
 	void (*ended)(struct khd_conn *conn, int error);
 };
 

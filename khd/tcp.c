@@ -187,6 +187,13 @@ static bool on_message(struct khd_conn *conn, const void *msg, size_t len)
 	return !kh_node_message(tcp->khd->node, peer->config->id, msg, len, khd_now());
 }
 
+static void on_received(struct khd_conn *conn)
+{
+	struct khd_tcp *tcp = conn->owner;
+
+	kh_node_received(tcp->khd->node, khd_now());
+}
+
 static void set_option(int fd, int level, int name, int value)
 {
 	setsockopt(fd, level, name, &value, sizeof(value));
@@ -237,6 +244,7 @@ static void on_opened(struct khd_conn *conn, int error)
 static const struct khd_conn_ops conn_ops = {
 	.opened = on_opened,
 	.message = on_message,
+	.received = on_received,
 	.ended = on_ended,
 };
 

@@ -35,12 +35,21 @@ void kh_ask_abort(const struct kh_ask_unit *u)
 		kh_done_send(u->ask->region, u->ask->id, kh_ask_number(u), 0, 0, KH_DONE_ABORTED);
 }
 
+/* Its DATA is used, or is not wanted. */
+void kh_ask_return(struct kh_ask_unit *u)
+{
+	if (u->bytes)
+		kh_list_del(&u->borrowed);
+	u->bytes = NULL;
+}
+
 void kh_ask_over(struct kh_ask_unit *u)
 {
 	struct kh_region *region = u->ask->region;
 
 	if (u->over)
 		return;
+	kh_ask_return(u);
 	kh_hash_del(&region->wanted, &u->wanted);
 	if (u->ask->flags & KH_REQ_PREFETCH)
 		region->prefetching--;
@@ -198,6 +207,7 @@ void kh_ask_push(struct kh_ask *ask)
 			continue;
 		head.attempt = ++u->attempt;
 		u->asked = true;
+		kh_ask_return(u);
 		u->granted = u->data = false;
 		e = kh_out(node, kh_peer_find(node, region->home_id), KH_WIRE_REQ, &head);
 		e->unit = ask->first + i;
@@ -216,6 +226,7 @@ void kh_ask_unit_again(struct kh_ask_unit *u, bool later)
 	struct kh_node *node = ask->region->owner;
 	uint64_t when = later ? node->now + ask->backoff_ns : 0;
 
+	kh_ask_return(u);
 	u->asked = u->granted = u->data = u->known = false;
 	kh_ask_count_ready(ask);
 	if (when < ask->retry_ns || ask->retry_ns == KH_NEVER)

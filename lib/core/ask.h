@@ -25,6 +25,8 @@ struct kh_ask_unit {
 	bool known; /* @held and @held_token are as in the module */
 	bool over;
 	struct kh_hnode wanted; /* in the region's, until over */
+	const void *bytes; /* its DATA, where the host has received it; else NULL */
+	struct kh_list borrowed; /* in the node's, while there are @bytes */
 	struct kh_ask *ask;
 };
 
@@ -73,6 +75,7 @@ void kh_ask_abort(const struct kh_ask_unit *u);
 void kh_ask_over(struct kh_ask_unit *u);
 void kh_ask_unit_again(struct kh_ask_unit *u, bool later);
 void kh_ask_unit_fail(struct kh_ask_unit *u, uint32_t error);
+void kh_ask_return(struct kh_ask_unit *u);
 
 /* grant.c */
 void kh_ask_commit(struct kh_ask *ask);

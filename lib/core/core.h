@@ -246,6 +246,8 @@ struct kh_node {
 	struct kh_list regions;
 	struct kh_list leases;
 	struct kh_hash asks;
+	struct kh_list borrowed; /* struct kh_ask_unit: their DATA lies in what the host received */
+	bool lends; /* what is handled now stays until kh_node_received() */
 	struct kh_hash calls; /* struct kh_call, made here */
 	struct kh_hash demands; /* struct kh_demand with a REVOKE under way, by cookie */
 	struct kh_hash keeps; /* struct kh_keep: commands of the page store, by id */
@@ -549,6 +551,7 @@ void kh_ask_resumed(struct kh_region *region, uint64_t unit);
 void kh_ask_go(struct kh_region *region);
 void kh_ask_synced(struct kh_node *node, struct kh_peer *peer);
 void kh_ask_flush(struct kh_node *node);
+void kh_ask_received(struct kh_node *node);
 void kh_ask_tick(struct kh_node *node);
 void kh_ask_fail_all(struct kh_region *region, uint32_t error);
 void kh_ask_drop_region(struct kh_region *region);

@@ -9,7 +9,7 @@
 
 #define KH_SURPRISE (1000 * KH_MS) /* no descriptor of the module is under way for longer */
 
-/* Its DATA came when there was no frame to receive into: a COMMIT will be refused. */
+/* Its DATA lies where it was received, or came when there was no frame: a COMMIT will be refused. */
 static bool received_nowhere(const struct kh_ask_unit *u)
 {
 	return u->data && u->frame == KH_NO_FRAME;

@@ -5,6 +5,11 @@
  *   GRANT kh_on_grant(), DATA kh_on_data() -> both of the current attempt: COMMIT kh_ask_commit()
  *   -> DONE
  *
+ * DATA for a unit of which the module has nothing is borrowed: it stays where the host received it,
+ * and its COMMIT takes it from there, at the end of what was received with it at the latest
+ * (kh_ask_received()).  What cannot be committed then, or comes from this node itself, is
+ * copied into a frame of the module, as is DATA for a thread that waits, which has a frame.
+ *
  * A GRANT for a request that is not known (any more) is answered by kh_done_unknown().
  */
 #include <errno.h>
@@ -61,19 +66,72 @@ static void commit_cmd(const struct kh_ask_unit *u, struct khazana_cmd *cmd)
 		cmd->flags |= KHAZANA_CMDF_MARK;
 	if (u->kind == KH_SOURCE_ZERO)
 		cmd->flags |= KHAZANA_CMDF_ZERO;
-	else if (u->kind == KH_SOURCE_HELD || u->frame == KH_NO_FRAME)
+	else if (u->kind == KH_SOURCE_HELD || (u->frame == KH_NO_FRAME && !u->bytes))
 		cmd->flags |= KHAZANA_CMDF_HELD;
+	else if (u->bytes) {
+		cmd->flags |= KHAZANA_CMDF_DATA;
+		cmd->data = (uintptr_t)u->bytes;
+		cmd->length = 1ull << u->ask->region->unit_shift;
+	}
+}
+
+/*
+ * Frames for what the DATA of a range will bring, by one call of the module: once one of its
+ * units needs one, others will.
+ */
+static void frames_get(struct kh_ask *ask)
+{
+	struct khazana_cmd *cmds = kh_zalloc(ask->count * sizeof(*cmds));
+	uint32_t i, n = 0;
+
+	for (i = 0; i < ask->count; i++) {
+		const struct kh_ask_unit *u = &ask->units[i];
+
+		if (!u->over && u->asked && u->frame == KH_NO_FRAME && !u->data &&
+		    (!u->granted || u->kind == KH_SOURCE_DATA))
+			cmds[n++] = (struct khazana_cmd){ .op = KHAZANA_CMD_FRAMES,
+							  .region = ask->region->handle,
+							  .unit = ask->first + i,
+							  .frame = KH_NO_FRAME };
+	}
+	kh_commands(ask->region->owner, cmds, n);
+	while (n--)
+		if (!cmds[n].result)
+			kh_ask_at(ask, cmds[n].unit)->frame = cmds[n].frame;
+	free(cmds);
+}
+
+/* A frame to receive into.  Without one, the unit has a copy: that must be the one then. */
+static void *unit_frame(struct kh_ask_unit *u, size_t len)
+{
+	struct kh_node *node = u->ask->region->owner;
+	struct khazana_cmd cmd = { .op = KHAZANA_CMD_FRAMES,
+				   .region = u->ask->region->handle,
+				   .unit = kh_ask_number(u),
+				   .frame = KH_NO_FRAME };
+
+	if (u->frame == KH_NO_FRAME) {
+		if (kh_command(node, &cmd))
+			return NULL;
+		u->frame = cmd.frame;
+	}
+	return u->frame == KH_NO_FRAME ? NULL : node->ops->frame(node->host, u->frame, len);
 }
 
 static void commit_answer(struct kh_ask_unit *u, const struct khazana_cmd *cmd)
 {
 	struct kh_node *node = u->ask->region->owner;
+	bool no_frame = cmd->result == -ENOENT || cmd->result == -ENOMEM;
 
 	if (!cmd->result || cmd->result == -EALREADY ||
-	    (cmd->result == -ENOENT && kh_planted(node, KH_PLANT_NO_MEMORY))) {
+	    (no_frame && kh_planted(node, KH_PLANT_NO_MEMORY))) {
 		unit_done(u);
 		return;
 	}
+	kh_ask_return(u);
+	/* The floor may be that of other units: the next REQ leaves while there is a record. */
+	if (cmd->result == -ESTALE && (cmd->flags & KHAZANA_CMDF_DATA))
+		unit_frame(u, cmd->length);
 	if (cmd->result == -ESTALE) {
 		kh_count(node, KH_STAT_STALE_REFUSED);
 		kh_done_send(u->ask->region, u->ask->id, kh_ask_number(u), u->token, 0,
@@ -151,30 +209,6 @@ static void unit_arrived(struct kh_ask_unit *u)
 	}
 }
 
-/* Frames for all that the DATA of a range will bring, by one call of the module. */
-static void frames_get(struct kh_ask *ask, const struct kh_wire_head *h)
-{
-	const struct kh_wire_grant *e = kh_entries(h);
-	struct khazana_cmd *cmds = kh_zalloc(h->count * sizeof(*cmds));
-	uint32_t i, n = 0;
-
-	for (i = 0; i < h->count; i++, e++) {
-		const struct kh_ask_unit *u = kh_ask_at(ask, e->unit);
-
-		if (u && !u->over && u->asked && h->attempt == u->attempt && !u->granted &&
-		    e->source == KH_SOURCE_DATA && u->frame == KH_NO_FRAME && !u->data)
-			cmds[n++] = (struct khazana_cmd){ .op = KHAZANA_CMD_FRAMES,
-							  .region = ask->region->handle,
-							  .unit = e->unit,
-							  .frame = KH_NO_FRAME };
-	}
-	kh_commands(ask->region->owner, cmds, n);
-	while (n--)
-		if (!cmds[n].result)
-			kh_ask_at(ask, cmds[n].unit)->frame = cmds[n].frame;
-	free(cmds);
-}
-
 /* The region of a request of this node's that its home answers, or NULL. */
 static struct kh_region *answered_region(struct kh_node *node, const struct kh_peer *from,
 					 const struct kh_wire_head *h)
@@ -202,9 +236,6 @@ void kh_on_grant(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 		return;
 	}
 	kh_region_epoch(region, h->epoch);
-	ask = kh_ask_find(node, h->request);
-	if (ask && ask->region == region && h->count > 1)
-		frames_get(ask, h);
 	for (i = 0; i < h->count; i++, e++) {
 		struct kh_ask_unit *u;
 
@@ -231,21 +262,27 @@ void kh_on_grant(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 	}
 }
 
-/* A frame to receive into.  Without one, the unit has a copy: that must be the one then. */
-static void *unit_frame(struct kh_ask_unit *u, size_t len)
+/* Copy its DATA, NULL for zeros, into a frame. */
+static void receive(struct kh_ask_unit *u, const void *data, size_t len)
 {
-	struct kh_node *node = u->ask->region->owner;
-	struct khazana_cmd cmd = { .op = KHAZANA_CMD_FRAMES,
-				   .region = u->ask->region->handle,
-				   .unit = kh_ask_number(u),
-				   .frame = KH_NO_FRAME };
+	struct kh_ask *ask = u->ask;
+	void *frame;
 
-	if (u->frame == KH_NO_FRAME) {
-		if (kh_command(node, &cmd))
-			return NULL;
-		u->frame = cmd.frame;
-	}
-	return u->frame == KH_NO_FRAME ? NULL : node->ops->frame(node->host, u->frame, len);
+	kh_ask_return(u);
+	if (u->frame == KH_NO_FRAME && ask->count > 1)
+		frames_get(ask);
+	frame = unit_frame(u, len);
+	if (frame && data)
+		memcpy(frame, data, len);
+	else if (frame)
+		memset(frame, 0, len);
+}
+
+/* Can its DATA wait where it is, and does the module have nothing of the unit? */
+static bool may_borrow(const struct kh_ask_unit *u)
+{
+	return u->ask->region->owner->lends && u->frame == KH_NO_FRAME &&
+	       u->held == KHAZANA_VERSION_NONE;
 }
 
 void kh_on_data(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
@@ -255,7 +292,6 @@ void kh_on_data(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	struct kh_ask *ask = kh_ask_find(node, h->request);
 	struct kh_ask_unit *u = kh_ask_at(ask, e->unit);
 	size_t len;
-	void *frame;
 
 	if (!u || u->over || h->party != node->config.id)
 		return;
@@ -264,14 +300,33 @@ void kh_on_data(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	len = (size_t)1 << ask->region->unit_shift;
 	if (kh_ask_ready(u) || (h->data_len != len && !(e->flags & KH_DATA_ZERO)))
 		return;
-	frame = unit_frame(u, len);
-	if (frame && (e->flags & KH_DATA_ZERO))
-		memset(frame, 0, len);
-	else if (frame)
-		memcpy(frame, data, len);
+	if (!(e->flags & KH_DATA_ZERO) && may_borrow(u)) {
+		if (!u->bytes)
+			kh_list_add(&node->borrowed, &u->borrowed);
+		u->bytes = data;
+	} else {
+		receive(u, e->flags & KH_DATA_ZERO ? NULL : data, len);
+	}
 	u->data = true;
 	u->data_version = e->version;
 	unit_arrived(u);
+}
+
+/*
+ * What was borrowed is needed elsewhere from now on.  Whatever is ready is committed, the rest
+ * goes into frames.
+ */
+void kh_ask_received(struct kh_node *node)
+{
+	while (!kh_list_empty(&node->borrowed)) {
+		struct kh_ask_unit *u =
+			kh_list_first(&node->borrowed, struct kh_ask_unit, borrowed);
+
+		if (kh_ask_ready(u))
+			kh_ask_commit(u->ask);
+		else
+			receive(u, u->bytes, (size_t)1 << u->ask->region->unit_shift);
+	}
 }
 
 /* A prefetch that somebody waits for by now becomes a request of its own. */

@@ -203,6 +203,7 @@ struct kh_node *kh_node_create(const struct kh_node_config *config, const struct
 	node->deadline = KH_NEVER;
 	kh_list_init(&node->local);
 	kh_list_init(&node->regions);
+	kh_list_init(&node->borrowed);
 	kh_list_init(&node->leases);
 	kh_list_init(&node->lookups);
 	kh_list_init(&node->ops_list);
@@ -355,9 +356,20 @@ int kh_node_message(struct kh_node *node, kh_node_id id, const void *msg, size_t
 	node->kind_in[h->kind]++;
 	peer->messages_in++;
 	peer->bytes_in += len;
+	node->lends = true;
 	dispatch(node, peer, h, (const uint8_t *)msg + head_len);
+	node->lends = false;
 	step_end(node);
 	return 0;
+}
+
+void kh_node_received(struct kh_node *node, uint64_t now)
+{
+	if (kh_list_empty(&node->borrowed))
+		return;
+	step_begin(node, now);
+	kh_ask_received(node);
+	step_end(node);
 }
 
 void kh_node_request(struct kh_node *node, const struct khazana_request *req, uint64_t now)

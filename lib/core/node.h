@@ -266,12 +266,19 @@ void kh_node_peer_down(struct kh_node *node, kh_node_id peer, uint64_t now);
 
 /**
  * kh_node_message() - one whole message from @peer
- * @msg: header, body and data; may be unaligned; not kept
+ * @msg: header, body and data; may be unaligned; stays where it is until kh_node_received()
  *
  * Return: 0, or -EPROTO if it is malformed: the host counts it and drops the connection.
  */
 int kh_node_message(struct kh_node *node, kh_node_id peer, const void *msg, size_t len,
 		    uint64_t now);
+
+/**
+ * kh_node_received() - the memory of all messages until now is needed for others
+ *
+ * To be called after the messages that came together, before any other event than a message.
+ */
+void kh_node_received(struct kh_node *node, uint64_t now);
 
 /* One request of the module. */
 void kh_node_request(struct kh_node *node, const struct khazana_request *req, uint64_t now);

@@ -140,7 +140,12 @@ static void peer_event(unsigned int peer, bool up)
 
 static void feed(unsigned int peer, const void *bytes, size_t len)
 {
-	if (fz.sim.hosts[0]->node && host_feed(fz.sim.hosts[0], peer - 1, bytes, len))
+	struct host *h = fz.sim.hosts[0];
+	bool malformed = h->node && host_feed(h, peer - 1, bytes, len);
+
+	if (h->node)
+		host_received(h);
+	if (malformed)
 		peer_event(peer, false);
 }
 

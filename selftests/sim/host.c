@@ -253,6 +253,13 @@ int host_feed(struct host *h, unsigned int from, const void *bytes, size_t len)
 	return ret;
 }
 
+/* What was given to host_feed() goes. */
+void host_received(struct host *h)
+{
+	kh_node_received(h->node, host_clock(h));
+	host_leave(h);
+}
+
 void host_message(struct host *h, unsigned int from, const void *bytes, size_t len)
 {
 	struct sim *sim = h->sim;

@@ -88,6 +88,7 @@ uint64_t host_true_time(const struct host *host, uint64_t local);
 void host_leave(struct host *host);
 int host_feed(struct host *host, unsigned int from, const void *bytes, size_t len);
 void host_message(struct host *host, unsigned int from, const void *bytes, size_t len);
+void host_received(struct host *host);
 void host_hello(struct host *host, void *bytes);
 bool host_peer_up(struct host *host, unsigned int peer, const void *hello, size_t len);
 void host_peer_down(struct host *host, unsigned int peer);

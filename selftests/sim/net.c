@@ -383,20 +383,40 @@ const char *net_describe(const struct sim *sim, const void *bytes, size_t len)
 	return text;
 }
 
+/* Is there something that the receiver can have now? */
+static bool is_due(const struct sim *sim, const struct link *l)
+{
+	return l->head && l->head->due <= sim->now && (!l->stalled || l->head->kind == MSG_END);
+}
+
+/* What is due comes together, as by one read: its memory stays until all of it was handled. */
 static void pump(struct sim *sim, uint64_t from, uint64_t to)
 {
 	struct link *l = &sim->net->links[from][to];
-	struct msg *m = l->head;
+	struct host *host = sim->hosts[to];
+	uint64_t generation = host->generation;
+	struct msg *m, *read = NULL;
 
 	l->pump_at = 0;
-	if (!m || !host_running(sim->hosts[to]) || (l->stalled && m->kind != MSG_END))
+	if (!l->head || !host_running(host) || (l->stalled && l->head->kind != MSG_END))
 		return;
-	if (m->due <= sim->now) {
+	while (is_due(sim, l) && (!read || l->head->kind == MSG_DATA)) {
+		m = l->head;
 		l->head = m->next;
 		if (!l->head)
 			l->tail = &l->head;
 		l->count--;
 		deliver(sim, from, to, m);
+		m->next = read;
+		read = m;
+		if (m->kind != MSG_DATA || !host_running(host))
+			break;
+	}
+	if (read && host->node && host->generation == generation)
+		host_received(host);
+	while ((m = read)) {
+		read = m->next;
+		memset(m->bytes, 0xdd, m->len);
 		free(m);
 	}
 	arm(sim, from, to);

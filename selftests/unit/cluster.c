@@ -94,6 +94,8 @@ static void move_frames(struct host *h, struct unit *u, uint32_t act)
 	}
 	if (act & KZ_ACT_NEW_FRAME)
 		u->frame = frame_new(h);
+	if ((act & KZ_ACT_NEW_FRAME) && h->data)
+		memcpy(h->memory[u->frame], h->data, UNIT);
 	if (act & KZ_ACT_ZERO)
 		memset(h->memory[u->frame], 0, UNIT);
 }
@@ -175,7 +177,15 @@ static void unit_command(struct host *h, struct khazana_cmd *cmd)
 		if (cmd->flags & KHAZANA_CMDF_LEND)
 			step(h, u, &(struct kz_page_event){ .type = KZ_EV_LEND });
 	} else {
+		if (cmd->flags & KHAZANA_CMDF_DATA) {
+			assert_int_equal(cmd->op, KHAZANA_CMD_COMMIT);
+			assert_int_equal(cmd->length, UNIT);
+			h->data = (const void *)(uintptr_t)cmd->data;
+		}
 		cmd->result = step(h, u, &ev);
+		h->brought += h->data && !cmd->result;
+		u->framed += cmd->op == KHAZANA_CMD_FRAMES;
+		h->data = NULL;
 		if (cmd->op == KHAZANA_CMD_FAIL && cmd->request)
 			h->fail_error = (int)cmd->error;
 	}
@@ -572,13 +582,16 @@ void cluster_free(struct cluster *c)
 	free(c);
 }
 
+/* Those that are one behind the other for the same node, from the same one, come together. */
 static void deliver(struct cluster *c)
 {
-	struct packet *p;
+	struct packet *p, *kept = NULL;
 
 	while ((p = c->packets)) {
 		struct host *to = &c->hosts[p->to];
 		uint32_t kind = ((const struct kh_wire_head *)p->bytes)->kind;
+		const struct packet *next = p->next;
+		bool more = next && next->from == p->from && next->to == p->to;
 
 		c->packets = p->next;
 		if (!c->packets)
@@ -588,7 +601,15 @@ static void deliver(struct cluster *c)
 			assert_int_equal(kh_node_message(to->node, p->from + 1, p->bytes, p->len,
 							 c->now),
 					 0);
-		free(p);
+		p->next = kept;
+		kept = p;
+		if (!more && to->node)
+			kh_node_received(to->node, c->now);
+		while (!more && (p = kept)) {
+			kept = p->next;
+			memset(p->bytes, 0xdd, p->len);
+			free(p);
+		}
 	}
 }
 

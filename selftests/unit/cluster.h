@@ -20,6 +20,7 @@
 #define MS 1000000ull
 
 struct unit {
+	unsigned int framed; /* FRAMES of it */
 	struct kz_page page;
 	uint32_t frame, handoff;
 	bool exists;
@@ -48,6 +49,7 @@ struct host {
 	struct unit units[UNITS];
 	uint8_t memory[FRAMES][UNIT];
 	bool used[FRAMES];
+	const void *data; /* that a COMMIT brings */
 	uint64_t request;
 	int attach_error, fail_error;
 	unsigned int answered; /* requests of the module that ended */
@@ -64,6 +66,7 @@ struct host {
 	struct kh_region_info info;
 	unsigned int replies;
 	unsigned int commands;
+	unsigned int brought; /* COMMITs that brought their contents */
 	struct {
 		char key[80];
 		uint8_t bytes[4096];

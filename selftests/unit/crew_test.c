@@ -182,11 +182,44 @@ static void sequential_misses_are_fetched_ahead(void **state)
 
 	for (i = 0; i < 40; i++)
 		assert_int_equal(host_want(&c->hosts[0], i, 1, WRITE, 0), 0);
-	cluster_forget(c);
 	for (i = 0; i < 40; i++)
+		host_store(&c->hosts[0], i, 100 + i);
+	cluster_forget(c);
+	for (i = 0; i < 40; i++) {
 		if (!c->hosts[1].units[i].page.right)
 			assert_int_equal(host_want(&c->hosts[1], i, 1, READ, 0), 0);
+		assert_int_equal(host_load(&c->hosts[1], i), 100 + i);
+		assert_int_equal(c->hosts[1].units[i].framed, 0);
+	}
 	assert_true(c->sent[KH_WIRE_REQ] < 20);
+	/* What nobody waited for came with its COMMIT. */
+	assert_true(c->hosts[1].brought > 20);
+}
+
+/* The floor of a unit without a record may be that of others. */
+static void a_prefetch_below_a_floor_of_others_comes_again(void **state)
+{
+	struct cluster *c = *state;
+	struct host *h = &c->hosts[1];
+	unsigned int i;
+
+	for (i = 0; i < 8; i++) {
+		assert_int_equal(host_want(&c->hosts[0], i, 1, WRITE, 0), 0);
+		host_store(&c->hosts[0], i, 100 + i);
+	}
+	h->units[3].page.floor = c->hosts[0].units[7].page.token + 10;
+	assert_int_equal(host_want(h, 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(h, 1, 1, READ, 0), 0);
+	assert_int_equal(h->units[2].page.right, READ);
+	assert_int_equal(h->units[3].page.right, 0);
+	/* It has a record from now on, and asks with that. */
+	assert_true(h->units[3].exists);
+	assert_int_equal(h->units[3].framed, 1);
+	cluster_sleep(c, 500);
+	assert_int_equal(h->units[3].page.right, READ);
+	for (i = 0; i < 6; i++)
+		assert_int_equal(host_load(h, i), 100 + i);
+	assert_int_equal(h->units[3].framed, 1);
 }
 
 static void access_before_allocate_is_refused(void **state)
@@ -430,6 +463,7 @@ int test_crew(void)
 		TEST(a_lock_defers_others_and_try_does_not_wait),
 		TEST(a_wait_ends_at_its_deadline),
 		TEST(sequential_misses_are_fetched_ahead),
+		TEST(a_prefetch_below_a_floor_of_others_comes_again),
 		TEST(access_before_allocate_is_refused),
 		TEST(free_is_all_or_nothing),
 		TEST(free_of_a_dead_nodes_unit_frees_the_others_too),
