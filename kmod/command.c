@@ -555,7 +555,20 @@ static const struct command commands[] = {
 	[KHAZANA_CMD_PARKED_DROP] = { parked_drop },
 };
 
-static int command_run(struct kz_instance *instance, struct khazana_cmd *cmd)
+/* The region that a command names.  Most of a batch name the same: @last is kept for the next. */
+static struct kz_region *command_region(struct kz_instance *instance, u32 handle,
+					struct kz_region **last)
+{
+	if (*last && (*last)->handle == handle && !READ_ONCE((*last)->dead))
+		return *last;
+	if (*last)
+		kz_region_put(*last);
+	*last = kz_region_find(instance, handle);
+	return *last;
+}
+
+static int command_run(struct kz_instance *instance, struct khazana_cmd *cmd,
+		       struct kz_region **last)
 {
 	const struct command *command;
 	struct kz_region *region = NULL;
@@ -568,7 +581,7 @@ static int command_run(struct kz_instance *instance, struct khazana_cmd *cmd)
 		return -EINVAL;
 	/* FAIL of a request that is not about units names no region. */
 	if (command->region && (cmd->region || cmd->op != KHAZANA_CMD_FAIL)) {
-		region = kz_region_find(instance, cmd->region);
+		region = command_region(instance, cmd->region, last);
 		if (!region)
 			return -ENOENT;
 	}
@@ -584,8 +597,6 @@ static int command_run(struct kz_instance *instance, struct khazana_cmd *cmd)
 	}
 	if (!err)
 		err = command->run(instance, region, cmd);
-	if (region)
-		kz_region_put(region);
 	return err;
 }
 
@@ -601,7 +612,9 @@ int kz_command_batch(struct kz_daemon *daemon, const struct khazana_batch *batch
 {
 	struct khazana_cmd __user *user = u64_to_user_ptr(batch->cmds);
 	struct kz_instance *instance = daemon->instance;
+	struct kz_region *region = NULL;
 	struct khazana_cmd cmd;
+	int err = 0;
 	u32 i;
 
 	if (batch->size < sizeof(*batch))
@@ -611,16 +624,19 @@ int kz_command_batch(struct kz_daemon *daemon, const struct khazana_batch *batch
 	if (!batch->count || batch->count > KHAZANA_CMDS_MAX)
 		return -EINVAL;
 	for (i = 0; i < batch->count; i++) {
-		if (READ_ONCE(instance->queue.daemon) != daemon)
-			return i ?: -ENODEV;
-		if (fatal_signal_pending(current))
-			return i ?: -EINTR;
-		if (copy_from_user(&cmd, user + i, sizeof(cmd)))
-			return i ?: -EFAULT;
-		cmd.result = command_run(instance, &cmd);
+		err = READ_ONCE(instance->queue.daemon) != daemon ? -ENODEV :
+		      fatal_signal_pending(current) ? -EINTR :
+		      copy_from_user(&cmd, user + i, sizeof(cmd)) ? -EFAULT : 0;
+		if (err)
+			break;
+		cmd.result = command_run(instance, &cmd, &region);
 		trace_khazana_command(&cmd);
-		if (copy_to_user(user + i, &cmd, sizeof(cmd)))
-			return i ?: -EFAULT;
+		if (copy_to_user(user + i, &cmd, sizeof(cmd))) {
+			err = -EFAULT;
+			break;
+		}
 	}
-	return i;
+	if (region)
+		kz_region_put(region);
+	return i ?: err;
 }
