@@ -9,8 +9,8 @@
 #include "core/wire.h"
 #include "khd/conn.h"
 
-#define IN_ROOM (256 << 10)
-#define RECV_MOST (64 << 10) /* at a time: others want their turn, and answers leave after it */
+#define IN_ROOM (512 << 10)
+#define RECV_MOST (128 << 10) /* at a time: others want their turn, and answers leave after it */
 #define SEND_EARLY (64 << 10) /* so much does not wait for the end of the pass */
 #define OUT_KEEP (4 << 20) /* larger buffers are given back when they have been sent */
 
