@@ -128,7 +128,7 @@ static struct kz_frame *commit_data(struct kz_unit *unit, const struct khazana_c
 static int commit(struct kz_instance *instance, struct kz_region *region,
 		  struct khazana_cmd *cmd)
 {
-	const struct kz_page_event event = {
+	struct kz_page_event event = {
 		.type = KZ_EV_COMMIT, .right = cmd->right, .flags = cmd->flags,
 		.token = cmd->token, .version = cmd->version, .version_held = cmd->version_held,
 	};
@@ -150,6 +150,8 @@ static int commit(struct kz_instance *instance, struct kz_region *region,
 	if (err) {
 		kz_frame_free(&instance->frames, data);
 	} else {
+		/* A frame to receive into stays until khd's own command; NULL may become one now. */
+		event.wrong_frame = frame_index(READ_ONCE(unit->cur)) != cmd->frame;
 		/* Before whoever waits can get to it. */
 		WRITE_ONCE(unit->mark, cmd->flags & KHAZANA_CMDF_MARK);
 		err = kz_unit_commit_locked(unit, &event, data, &act);

@@ -228,6 +228,8 @@ static int commit_frame(struct kz_page *p, const struct kz_page_event *e, __u32 
 	}
 	if (!(p->frames & KZ_FRAME_CURRENT) && !(e->flags & KHAZANA_CMDF_DATA))
 		return -ENOENT;
+	if (!(e->flags & (KHAZANA_CMDF_DATA | KHAZANA_CMDF_ZERO)) && e->wrong_frame)
+		return -ENOENT;
 	if (e->flags & KHAZANA_CMDF_ZERO)
 		*act |= KZ_ACT_ZERO;
 	else if (has_copy(p))

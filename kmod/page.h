@@ -97,6 +97,7 @@ enum kz_page_event_type {
  * @version: COMMIT: what the frame will be at
  * @version_held: COMMIT with HELD: version of the frame to use; with ZERO: version
  *	that the zeros replace, 0 or KHAZANA_VERSION_NONE if there is none
+ * @wrong_frame: COMMIT of what was received into a frame: it is not the current one
  */
 struct kz_page_event {
 	__u32 type;
@@ -105,6 +106,7 @@ struct kz_page_event {
 	__u64 token;
 	__u64 version;
 	__u64 version_held;
+	bool wrong_frame;
 };
 
 /*

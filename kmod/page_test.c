@@ -46,6 +46,8 @@ static void miss_and_grant(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOENT, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 9));
 	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_FRAME));
 	KUNIT_EXPECT_EQ(test, KZ_ACT_NEW_FRAME, act);
+	KUNIT_EXPECT_EQ(test, -ENOENT, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 9,
+					    .version = 3, .wrong_frame = true));
 	KUNIT_EXPECT_EQ(test, 0, STEP(KZ_EV_COMMIT, .right = KHAZANA_RIGHT_READ, .token = 9,
 				      .version = 3, .flags = KHAZANA_CMDF_DROPPABLE));
 	KUNIT_EXPECT_EQ(test, KZ_ACT_UNQUEUE | KZ_ACT_WAKE, act);

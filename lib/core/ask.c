@@ -90,7 +90,7 @@ void kh_ask_count_ready(struct kh_ask *ask)
 }
 
 /* A unit has one frame to receive into, so one request at a time: the newest one. */
-static void supersede(struct kh_region *region, uint64_t unit)
+void kh_ask_supersede(struct kh_region *region, uint64_t unit)
 {
 	struct kh_ask_unit *u = kh_ask_wanted(region, unit);
 	struct kh_ask *ask = u ? u->ask : NULL;
@@ -125,7 +125,7 @@ struct kh_ask *kh_ask_new(struct kh_region *region, uint64_t first, uint32_t cou
 		ask->units[i].ask = ask;
 		ask->units[i].held = KHAZANA_VERSION_NONE;
 		ask->units[i].frame = KH_NO_FRAME;
-		supersede(region, first + i);
+		kh_ask_supersede(region, first + i);
 		kh_hash_add(&region->wanted, &ask->units[i].wanted, first + i);
 	}
 	if (flags & KH_REQ_PREFETCH)

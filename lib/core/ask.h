@@ -76,6 +76,7 @@ void kh_ask_over(struct kh_ask_unit *u);
 void kh_ask_unit_again(struct kh_ask_unit *u, bool later);
 void kh_ask_unit_fail(struct kh_ask_unit *u, uint32_t error);
 void kh_ask_return(struct kh_ask_unit *u);
+void kh_ask_supersede(struct kh_region *region, uint64_t unit);
 
 /* grant.c */
 void kh_ask_commit(struct kh_ask *ask);

@@ -78,6 +78,9 @@ void kh_ask_fault(struct kh_node *node, struct kh_region *region, const struct k
 	}
 	if (node->asks.count >= KH_ASKS_MAX) {
 		kh_count(node, KH_STAT_QUEUE_FULL);
+		/* With the request goes the frame that a prefetch may be receiving into. */
+		for (i = 0; i < req->count; i++)
+			kh_ask_supersede(region, req->unit + i);
 		kh_request_fail(node, req, ENOMEM);
 		return;
 	}

@@ -56,6 +56,7 @@ static void commit_cmd(const struct kh_ask_unit *u, struct khazana_cmd *cmd)
 		.version = u->version,
 		.version_held = u->need,
 		.request = u->module_request,
+		.frame = u->frame,
 	};
 	if (u->owned)
 		cmd->flags |= KHAZANA_CMDF_OWNED;

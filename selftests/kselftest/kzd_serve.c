@@ -107,7 +107,8 @@ static void fill(struct server *s, const struct kzd_region *r, uint64_t unit, ui
 	}
 }
 
-static int receive(struct server *s, const struct khazana_request *q, uint64_t unit)
+static int receive(struct server *s, const struct khazana_request *q, uint64_t unit,
+		   uint32_t *frame)
 {
 	const struct kzd_region *r = by_handle(s, q->region);
 	struct khazana_cmd c = { .op = KHAZANA_CMD_FRAMES, .region = q->region, .unit = unit };
@@ -116,13 +117,16 @@ static int receive(struct server *s, const struct khazana_request *q, uint64_t u
 	if (!r)
 		return -ENOENT;
 	if (q->count == 1 && q->flags & KHAZANA_REQF_FRAME) {
+		*frame = q->frame;
 		fill(s, r, unit, q->frame);
 		return 0;
 	}
 	err = kzd_dev_cmd(s->v, &c);
-	if (!err)
-		fill(s, r, unit, c.frame);
-	return err;
+	if (err)
+		return err;
+	*frame = c.frame;
+	fill(s, r, unit, c.frame);
+	return 0;
 }
 
 /* Which copy to grant, as the module tells; false: none, so zero or our own data. */
@@ -184,7 +188,7 @@ static int grant(struct server *s, const struct khazana_request *q, uint64_t uni
 		if (q->want == KHAZANA_RIGHT_READ)
 			c.version = c.version_held;
 	} else if (s->flags & (KZD_STORE | KZD_PATTERN)) {
-		err = receive(s, q, unit);
+		err = receive(s, q, unit, &c.frame);
 		if (err)
 			return err;
 	} else {

@@ -83,6 +83,37 @@ TEST_F(report, revoke_beside_a_fault)
 	fflush(stdout);
 }
 
+/* A COMMIT names the frame that khd received into: no other one's contents are the unit's. */
+TEST_F(report, a_commit_names_its_frame)
+{
+	struct kzt *t = &self->t;
+	struct khazana_request req;
+	struct kzt_thread load;
+	struct khazana_cmd c;
+
+	kzd_hold(t->d, KZD_BIT(KHAZANA_REQ_FAULT));
+	kzt_access_start(&load, kzt_word(t, 1), false, 0);
+	ASSERT_TRUE(kzd_wait(t->d, KHAZANA_REQ_FAULT, KZT_SOON_MS, &req));
+	ASSERT_TRUE(req.flags & KHAZANA_REQF_FRAME);
+	c = (struct khazana_cmd){
+		.op = KHAZANA_CMD_COMMIT,
+		.region = t->region,
+		.unit = 1,
+		.right = RIGHT_READ,
+		.token = kzd_token(t->d),
+		.request = req.id,
+		.frame = req.frame + 1,
+	};
+	c.version = c.token;
+	EXPECT_EQ(-ENOENT, kzd_cmd(t->d, &c));
+	c.frame = ~0u;
+	EXPECT_EQ(-ENOENT, kzd_cmd(t->d, &c));
+	c.frame = req.frame;
+	EXPECT_EQ(0, kzd_cmd(t->d, &c));
+	EXPECT_TRUE(kzt_access_wait(&load, KZT_SOON_MS));
+	kzd_release(t->d);
+}
+
 FIXTURE(lent)
 {
 	struct kzt t;

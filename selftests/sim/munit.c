@@ -398,6 +398,7 @@ void munit_commit(struct munit *u, struct khazana_cmd *cmd)
 		.token = cmd->token,
 		.version = cmd->version,
 		.version_held = cmd->version_held,
+		.wrong_frame = u->frame != (int)cmd->frame,
 	};
 	uint32_t before = u->page.right;
 

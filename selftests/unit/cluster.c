@@ -168,6 +168,7 @@ static void unit_command(struct host *h, struct khazana_cmd *cmd)
 	struct unit *u = &h->units[cmd->unit];
 
 	assert_true(cmd->unit < UNITS);
+	ev.wrong_frame = u->frame != cmd->frame;
 	if (cmd->op == KHAZANA_CMD_COMMIT && h->cluster->now >= h->lease_end) {
 		cmd->result = -ESTALE;
 		return;

@@ -340,7 +340,7 @@ enum khazana_cmd_op {
  * @floor: out: lowest acceptable token
  * @request: COMMIT, FAIL, ATTACH_DONE: id answered, 0 if none
  * @cookie: REVOKE: comes back in KHAZANA_REQ_REVOKED; PARKED: in: lowest id, out: the id found
- * @frame: COMMIT: ignored; out: view index of the frame to send from or receive into
+ * @frame: COMMIT without DATA, HELD or ZERO: the frame that was received into, ENOENT if it is not the unit's any more; out: view index of the frame to send from or receive into
  *	(REVOKE, FRAMES, UNIT_GET), ~0 if none
  * @frame_handoff: out: view index of the HANDOFF frame, ~0 if none
  * @uflags: out: KHAZANA_UNIT_* (before the command for REVOKE)
