@@ -421,6 +421,18 @@ static void reconcile_pruned(struct kh_unit *unit, const struct kh_peer *peer,
 		kh_unit_release(unit, peer->id);
 }
 
+/*
+ * Is @r, a copy, older than a FORWARD that @peer has answered since?  The DATA went to the asker,
+ * whose DONE came before the inventory: the frame is in HANDOFF now, and the backup.
+ */
+static bool handed_off_since(const struct kh_unit *unit, const struct kh_peer *peer,
+			     const struct kh_wire_record *r)
+{
+	return kh_record_copy(r) && unit->backup.party == peer->id &&
+	       r->version == unit->backup_version && r->token < unit->backup.token &&
+	       (r->right != KHAZANA_RIGHT_NONE || kh_holder_valid(unit, &unit->backup));
+}
+
 /* What a node holds beside what the directory says of it. */
 void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r)
 {
@@ -438,6 +450,10 @@ void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wi
 	}
 	if (!unit->owner.party && kh_perhaps_stale(unit, peer, r) && !kh_record_rolled(unit, r)) {
 		keep_newest(unit, peer, r);
+		return;
+	}
+	if (handed_off_since(unit, peer, r)) {
+		refresh(unit, &unit->backup, peer->ask_id);
 		return;
 	}
 	adopt(unit, peer, r);

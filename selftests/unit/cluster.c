@@ -503,6 +503,7 @@ void cluster_disconnect(struct cluster *c, unsigned int a, unsigned int b)
 {
 	struct packet **at = &c->packets, *p;
 
+	assert_null(c->late);
 	while ((p = *at)) {
 		if ((p->from == a && p->to == b) || (p->from == b && p->to == a)) {
 			*at = p->next;
@@ -571,6 +572,10 @@ void cluster_free(struct cluster *c)
 	struct packet *p;
 	unsigned int i;
 
+	while ((p = c->late)) {
+		c->late = p->next;
+		free(p);
+	}
 	for (i = 0; i < c->nodes; i++) {
 		if (c->hosts[i].node)
 			kh_node_destroy(c->hosts[i].node);
@@ -581,6 +586,15 @@ void cluster_free(struct cluster *c)
 		free(p);
 	}
 	free(c);
+}
+
+static bool is_late(const struct cluster *c, const struct packet *p, uint32_t kind)
+{
+	const struct packet *l = c->late;
+
+	while (l && (l->from != p->from || l->to != p->to))
+		l = l->next;
+	return l || c->slow_at[p->from][p->to] == kind;
 }
 
 /* Those that are one behind the other for the same node, from the same one, come together. */
@@ -597,6 +611,11 @@ static void deliver(struct cluster *c)
 		c->packets = p->next;
 		if (!c->packets)
 			c->tail = &c->packets;
+		if (is_late(c, p, kind)) {
+			p->next = c->late;
+			c->late = p;
+			continue;
+		}
 		c->cut[p->from] |= c->cut_at[p->from] == kind;
 		if (to->node && !c->cut[p->from] && !c->cut[p->to])
 			assert_int_equal(kh_node_message(to->node, p->from + 1, p->bytes, p->len,
@@ -612,6 +631,22 @@ static void deliver(struct cluster *c)
 			free(p);
 		}
 	}
+}
+
+/* What is late comes now, before all that is sent from now on. */
+void cluster_hurry(struct cluster *c)
+{
+	struct packet *p;
+
+	while ((p = c->late)) {
+		c->late = p->next;
+		p->next = c->packets;
+		if (!c->packets)
+			c->tail = &p->next;
+		c->packets = p;
+	}
+	memset(c->slow_at, 0, sizeof(c->slow_at));
+	cluster_run(c);
 }
 
 /* Deliver everything, and have the stores do what they are asked for. */

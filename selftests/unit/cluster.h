@@ -81,6 +81,8 @@ struct cluster {
 	struct packet *packets, **tail;
 	bool cut[NODES_MAX]; /* drops everything from and to it */
 	unsigned int cut_at[NODES_MAX]; /* from the first message of this kind that it sends on */
+	unsigned int slow_at[NODES_MAX][NODES_MAX]; /* the same: what one sends another is late */
+	struct packet *late; /* the newest first, until cluster_hurry() */
 	unsigned int sent[KH_WIRE_KINDS];
 	uint32_t last_error; /* of the RESULT, or STORED, that was sent last */
 	struct khazana_addr addr;
@@ -96,6 +98,7 @@ void cluster_sleep(struct cluster *c, uint64_t ms);
 void cluster_connect(struct cluster *c, unsigned int a, unsigned int b);
 void cluster_disconnect(struct cluster *c, unsigned int a, unsigned int b);
 void cluster_forget(struct cluster *c);
+void cluster_hurry(struct cluster *c); /* nothing is late any more */
 
 /* The host is out of reach, and within it again. */
 static inline void cluster_isolate(struct cluster *c, unsigned int i)

@@ -551,6 +551,49 @@ static void stores_that_are_resumed_are_not_outdone_later(void **state)
 	assert_int_equal(host_load(home, 0), 1);
 }
 
+/* A RENEW of the host's, which it sent when its lease was over, comes after it was judged. */
+static void renew_comes_late(struct cluster *c, unsigned int i)
+{
+	struct {
+		struct kh_wire_head head;
+		struct kh_wire_renew renew;
+	} m = { .head = { .length = sizeof(m),
+			  .magic = KH_WIRE_MAGIC,
+			  .kind = KH_WIRE_RENEW,
+			  .count = 1 },
+		.renew = { .lease_ms = LEASE_MS, .flags = KH_RENEW_EXPIRED } };
+
+	kh_wire_swap(&m.head, true);
+	assert_int_equal(kh_node_message(c->hosts[0].node, i + 1, &m, sizeof(m), c->now), 0);
+	kh_node_received(c->hosts[0].node, c->now);
+	cluster_run(c);
+}
+
+/*
+ * An owner is asked what it has, and hands the unit off before the home hears it: what was listed
+ * is older than the directory.  Its frame is the backup, and stays.
+ */
+static void a_listed_unit_that_is_handed_off_leaves_a_backup(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	host_store(a, 0, 1);
+	c->slow_at[1][0] = KH_WIRE_INVENTORY;
+	renew_comes_late(c, 1);
+	assert_non_null(c->late);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	assert_true(a->units[0].page.flags & KHAZANA_UNIT_HANDOFF);
+	cluster_hurry(c);
+	assert_true(a->units[0].page.flags & KHAZANA_UNIT_HANDOFF);
+	host_kill(b);
+	host_start(b, true);
+	cluster_rejoin(c, 2);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int test_loss(void)
@@ -558,6 +601,7 @@ int test_loss(void)
 	const struct CMUnitTest tests[] = {
 		TEST(stores_that_are_resumed_are_not_outdone_later),
 		TEST(a_copy_that_lost_its_owner_is_thin),
+		TEST(a_listed_unit_that_is_handed_off_leaves_a_backup),
 		cmocka_unit_test_setup_teardown(a_backup_that_lost_its_owner_is_thin, setup_four,
 						teardown),
 		TEST(a_loss_amid_a_request_is_remembered),
