@@ -127,13 +127,16 @@ static int boots_save(struct kh_node *node)
 	return kh_blob_save(node, "boots", &b, sizeof(b));
 }
 
-/* Remember which module @peer has: a new one will have lost what this one holds. */
+/*
+ * Remember which module @peer has: a new one will have lost what this one holds.  Not yet, if what
+ * went with the one before it is not known before a request ends: this khd may die until then.
+ */
 void kh_boots_learn(struct kh_node *node, struct kh_peer *peer)
 {
 	uint64_t *boot = &node->boots[peer - node->peers], before = *boot;
 
 	peer->lost = false;
-	if (!peer->boot || *boot == peer->boot)
+	if (!peer->boot || *boot == peer->boot || peer->swept)
 		return;
 	*boot = peer->boot;
 	if (boots_save(node))

@@ -50,6 +50,6 @@ bool kh_resumable(const struct kh_unit *unit, const struct kh_peer *from,
 bool kh_in_doubt(const struct kh_unit *unit, const struct kh_wire_record *r);
 void kh_unit_doubt(struct kh_unit *unit, const struct kh_wire_record *r);
 void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wire_record *r);
-void kh_census_sweep(struct kh_region *region, const struct kh_peer *peer);
+void kh_census_sweep(struct kh_region *region, struct kh_peer *peer);
 
 #endif /* KH_CORE_CENSUS_H */

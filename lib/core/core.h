@@ -137,6 +137,7 @@ struct kh_peer {
 	bool self;
 	bool connected;
 	bool census; /* its inventory of this connection's peer state has come */
+	unsigned int swept; /* units of which its former module may have had the only frame */
 	bool asked; /* and is under way */
 	bool heard; /* it has all verdicts about it */
 	bool lost; /* its module is new since the home ran last */

@@ -103,7 +103,7 @@ struct kh_unit {
 	uint32_t owner_right;
 	bool fresh; /* the owner took it virgin, nobody has seen it since */
 	bool granted; /* or a copy given back, since this home runs */
-	bool swept; /* its owner's module went amid the busy request: is it lost then? */
+	struct kh_peer *swept; /* its module, the owner's, went amid the busy request: lost then? */
 	bool gap; /* a missing node may have gone on from it, others after that one, too */
 	bool pruned; /* it had a record; what its place has was the truth then, and nobody was asked
 			yet */

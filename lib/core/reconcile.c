@@ -466,7 +466,7 @@ void kh_reconcile(struct kh_unit *unit, struct kh_peer *peer, const struct kh_wi
 }
 
 /* What @peer did not list it does not hold. */
-static void sweep_unit(struct kh_unit *unit, const struct kh_peer *peer)
+static void sweep_unit(struct kh_unit *unit, struct kh_peer *peer)
 {
 	struct kh_holder *copy = kh_unit_copy(unit, peer->id);
 	struct kh_service *s = unit->busy;
@@ -479,16 +479,18 @@ static void sweep_unit(struct kh_unit *unit, const struct kh_peer *peer)
 	if (unit->owner.party == peer->id && unit->owner.mark != peer->ask_id &&
 	    !(s && s->asker == peer->id)) {
 		kh_unit_forget(unit, peer->id);
-		if (s)
-			unit->swept = true;
-		else
+		if (!s) {
 			kh_unit_swept(unit);
+		} else if (!unit->swept) {
+			unit->swept = peer;
+			peer->swept++;
+		}
 	}
 	if (s && !s->call && s->asker == peer->id && !kh_request_of(peer, s->request))
 		kh_service_cancel(unit);
 }
 
-void kh_census_sweep(struct kh_region *region, const struct kh_peer *peer)
+void kh_census_sweep(struct kh_region *region, struct kh_peer *peer)
 {
 	struct kh_hnode *n;
 

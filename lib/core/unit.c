@@ -73,6 +73,8 @@ void kh_unit_free(struct kh_unit *unit)
 		kh_service_free(s);
 	if (unit->busy)
 		kh_service_free(unit->busy);
+	if (unit->swept)
+		unit->swept->swept--;
 	kh_list_del(&unit->busy_node);
 	kh_list_del(&unit->storing_node);
 	kh_list_del(&unit->dirty_node);
@@ -514,9 +516,14 @@ void kh_unit_lost(struct kh_unit *unit, bool gone)
 /* Its owner has nothing any more: that is written down, if nobody else has what it had. */
 void kh_unit_swept(struct kh_unit *unit)
 {
-	unit->swept = false;
+	struct kh_peer *peer = unit->swept;
+
+	unit->swept = NULL;
 	if (!unit->owner.party && kh_unit_settle(unit) == KH_SETTLED_LOST)
 		kh_unit_lost(unit, true);
+	/* Its module is known from now on: what went with the former one is written down. */
+	if (peer && !--peer->swept && peer->census)
+		kh_boots_learn(unit->region->owner, peer);
 }
 
 bool kh_unit_known_lost(const struct kh_unit *unit)

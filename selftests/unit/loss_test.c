@@ -230,6 +230,34 @@ static void a_loss_amid_a_request_is_remembered(void **state)
 	assert_int_equal(host_want(&c->hosts[0], 0, 1, READ, 0), EIO);
 }
 
+/*
+ * The same, and the home dies before the request has ended: which module the node has is not
+ * known before what went with the former one is.
+ */
+static void a_loss_amid_a_request_outlives_the_home(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 3);
+	host_kill(a);
+	host_start(a, true);
+	cluster_rejoin(c, 1);
+	assert_int_equal(host_attach(a, c->addr, NULL), 0);
+	c->cut[2] = true;
+	assert_int_equal(host_want(a, 0, 1, READ, 0), EINPROGRESS);
+	cluster_isolate(c, 1);
+	host_kill(b);
+	c->cut[2] = false;
+	host_start(b, true);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	restart_home(c, 1 << 1 | 1 << 2);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), EIO);
+}
+
 /* What the host says of a grant that it has taken is lost, and it is out of reach. */
 static void taken_in_silence(struct cluster *c, unsigned int i, uint64_t unit, uint32_t right)
 {
@@ -605,6 +633,7 @@ int test_loss(void)
 		cmocka_unit_test_setup_teardown(a_backup_that_lost_its_owner_is_thin, setup_four,
 						teardown),
 		TEST(a_loss_amid_a_request_is_remembered),
+		TEST(a_loss_amid_a_request_outlives_the_home),
 		TEST(a_reader_whose_word_was_lost_is_one),
 		TEST(a_free_keeps_a_copy_within_reach),
 		TEST(a_free_takes_what_comes_back_meanwhile),
