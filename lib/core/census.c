@@ -204,6 +204,18 @@ static bool thin_missing(const struct kh_unit *unit, const struct kh_listed *bes
 	       kh_intervals_has(&unit->region->home->thin, unit->node.key);
 }
 
+/*
+ * A module is gone, and a single frame had the newest version: was it that one?  What an owner kept
+ * when its lease ended is listed as @best, and so is what was kept by a reader that the unit has
+ * gone on without since.
+ */
+static bool thin_gone(const struct kh_unit *unit, const struct kh_listed *best)
+{
+	return kh_record_copy(&best->record) && best->record.right == KHAZANA_RIGHT_NONE &&
+	       best->record.state != KHAZANA_STATE_EXPIRED_DIRTY &&
+	       kh_intervals_has(&unit->region->home->thin, unit->node.key);
+}
+
 /* Can somebody read the unit's version at this moment?  A copy without a right is none. */
 static bool is_readable(const struct kh_unit *unit)
 {
@@ -235,6 +247,7 @@ static bool rebuild(struct kh_unit *unit, bool missing, bool gone)
 	older = unit->doubted ? !kh_record_copy(&best->record) ||
 					!(best->record.uflags & KHAZANA_UNIT_OWNED) :
 				thin;
+	older |= gone && thin_gone(unit, best);
 	unit->token = kh_token_new(unit->region);
 	if (thin && !kh_place_of(unit->region, unit->node.key)) {
 		if (unit->region->owner->silent)

@@ -408,6 +408,39 @@ static void a_copy_older_than_what_is_stored_goes(void **state)
 }
 
 /*
+ * A reader whose lease is over has kept its OWNED copy, and the unit has gone on without it.  When
+ * the only frame of what others have seen since goes with a module, they hear of that.
+ */
+static void a_kept_copy_is_not_what_went_with_a_module(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+	const struct khazana_request waited_for = { .op = KHAZANA_REQ_PRESSURE, .count = 1 };
+
+	assert_int_equal(host_want(a, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	host_store(b, 0, 1);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	cluster_isolate(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_true(a->units[0].page.flags & KHAZANA_UNIT_OWNED);
+	assert_int_equal(a->units[0].page.state, KHAZANA_STATE_STABLE);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	host_store(home, 0, 2);
+	assert_int_equal(host_want(b, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	host_request(b, &waited_for);
+	cluster_run(c);
+	assert_int_equal(b->units[0].handoff, ~0u);
+	host_kill(home);
+	host_start(home, true);
+	assert_int_equal(b->told, 0);
+	cluster_rejoin(c, 0);
+	cluster_sleep(c, LEASE_MS);
+	assert_true(b->told > 0);
+}
+
+/*
  * Of what a FREE that does not end had revoked one READ copy is kept: not the one that is out of
  * reach, and was dropped.
  */
@@ -634,6 +667,7 @@ int test_loss(void)
 						teardown),
 		TEST(a_loss_amid_a_request_is_remembered),
 		TEST(a_loss_amid_a_request_outlives_the_home),
+		TEST(a_kept_copy_is_not_what_went_with_a_module),
 		TEST(a_reader_whose_word_was_lost_is_one),
 		TEST(a_free_keeps_a_copy_within_reach),
 		TEST(a_free_takes_what_comes_back_meanwhile),
