@@ -248,7 +248,8 @@ int muser_lock_go(struct klock *lock, uint32_t flags, struct waiter *w)
 	}
 	if (lock->got == lock->n)
 		return 0;
-	for (i = lock->got + 1; i < lock->n; i++)
+	/* Also the one that is waited for: where the lease ended meanwhile, what was got is not. */
+	for (i = lock->got; i < lock->n; i++)
 		fault_in(&r->units[lock->lo + i], want, flags);
 	w->unit = &r->units[lock->lo + lock->got];
 	w->want = want;
