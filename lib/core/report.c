@@ -258,8 +258,7 @@ static void resume(struct kh_region *region)
 		kh_count(region->owner, KH_STAT_RESUMED);
 		if (cmds[i].result)
 			continue;
-		/* A descriptor of the unit may be on its way, and its frame to receive into is
-		 * gone. */
+		/* The frame of a descriptor of the unit that is on its way is gone. */
 		region->surprise_ns = region->owner->now;
 		kh_ask_resumed(region, cmds[i].unit);
 	}

@@ -416,8 +416,7 @@ static bool is_revoked_for(const struct kh_unit *unit, const struct kh_served *s
 }
 
 /**
- * kh_served_join() - a node listed a unit: if a FREE that had begun before does not have it, it
- *does now
+ * kh_served_join() - a node listed a unit: a FREE that began before has it from now on
  */
 void kh_served_join(struct kh_unit *unit)
 {
