@@ -235,7 +235,7 @@ static void command(struct host *h, struct khazana_cmd *cmd)
 	case KHAZANA_CMD_INVENTORY:
 		while (cmd->unit < UNITS && !h->units[cmd->unit].exists)
 			cmd->unit++;
-		if (cmd->unit == UNITS)
+		if (cmd->unit >= UNITS)
 			cmd->result = -ENOENT;
 		else
 			fill(&h->units[cmd->unit], cmd);
