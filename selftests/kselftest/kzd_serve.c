@@ -3,6 +3,7 @@
  * kzd_serve.c - the test daemon's loop: requests, remote calls, revoke storm
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -382,6 +383,9 @@ int kzd_serve(struct kzd_dev *v, struct kzd_shared *sh, unsigned int flags, char
 	struct timespec time;
 	int n, burst;
 
+	/* What made the device readable may be gone: a caller was killed. */
+	if (!(flags & KZD_URING) && fcntl(v->fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
 	for (;;) {
 		time = wait_time(&s);
 		if (ppoll(fds, 2, &time, NULL) < 0 && errno != EINTR)
