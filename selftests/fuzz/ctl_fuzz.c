@@ -179,7 +179,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t buf[KH_CTL_MESSAGE_MAX];
 
-	if (size < 2)
+	/* What whoever asks says himself is no secret: libFuzzer learns it from the comparison. */
+	if (size < 2 || memmem(data, size, secret, sizeof(secret)))
 		return 0;
 	switch (data[0] % 4) {
 	case 0:
