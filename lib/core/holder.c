@@ -102,6 +102,15 @@ static void unlend_cmd(const struct kh_demand *d, struct khazana_cmd *cmd)
 	};
 }
 
+/* What @answer showed was read. */
+static void unlend(const struct kh_demand *d, struct khazana_cmd *answer)
+{
+	if (!was_lent(answer))
+		return;
+	unlend_cmd(d, answer);
+	kh_command(d->region->owner, answer);
+}
+
 /*
  * A FLUSH met an explicit lock: what is there at this moment is stored, as an older version if its
  * holder may go on storing.
@@ -114,7 +123,7 @@ static void snapshot(const struct kh_demand *d)
 				   .unit = d->unit,
 				   .frame = KH_NO_FRAME,
 				   .frame_handoff = KH_NO_FRAME };
-	bool here = !kh_command(d->region->owner, &cmd), lent = here && was_lent(&cmd);
+	bool here = !kh_command(d->region->owner, &cmd);
 
 	if (here && !d->need && !cmd.version && cmd.right != KHAZANA_RIGHT_NONE)
 		send_iack(d, KH_ACK_DONE); /* still all zero */
@@ -126,9 +135,7 @@ static void snapshot(const struct kh_demand *d)
 		send_store(d, cmd.frame_handoff, d->need);
 	else
 		send_iack(d, KH_ACK_ABSENT);
-	unlend_cmd(d, &cmd);
-	if (lent)
-		kh_command(d->region->owner, &cmd);
+	unlend(d, &cmd);
 }
 
 /* The REVOKE is over: @cmd shows what is there now. */
@@ -474,10 +481,7 @@ static void revoked(struct kh_node *node, const struct khazana_request *req)
 	else
 		kh_command(node, &cmd);
 	demand_answer(&d, &cmd);
-	if (was_lent(&cmd)) {
-		unlend_cmd(&d, &cmd);
-		kh_command(node, &cmd);
-	}
+	unlend(&d, &cmd);
 }
 
 static void dropped(struct kh_node *node, struct kh_region *region,
