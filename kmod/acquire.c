@@ -48,7 +48,7 @@ void kz_acquire_init(struct kz_acquire *acquire, struct kz_unit *unit, u32 want,
 	acquire->limit = jiffies + msecs_to_jiffies(timeout_ms ?: unit->region->wait_ms);
 }
 
-/* Apply a FAULT transition; the frame to receive into comes from @spare. */
+/* Apply a FAULT transition; a frame to receive into comes from @spare, if there is one. */
 static int fault_step(struct kz_acquire *acquire, struct kz_frame **spare, u32 *act)
 {
 	const struct kz_page_event fault = { .type = KZ_EV_FAULT, .right = acquire->want };
@@ -96,7 +96,9 @@ static void lease_over(struct kz_unit *unit)
  * kz_acquire_request() - is the right there? Else ask for it.
  * @acquire: what is wanted
  *
- * Context: may sleep, to allocate.  Return: 0 (usable at this moment), EINPROGRESS (wait), ENOMEM.
+ * The contents come with the COMMIT, in a frame of their own; only if few are left does the miss
+ * bring one.  Context: may sleep, to allocate.  Return: 0 (usable at this moment), EINPROGRESS
+ * (wait), ENOMEM.
  */
 int kz_acquire_request(struct kz_acquire *acquire)
 {
@@ -107,8 +109,10 @@ int kz_acquire_request(struct kz_acquire *acquire)
 
 	if (unlikely(!kz_region_valid(unit->region) && READ_ONCE(unit->page.right)))
 		lease_over(unit);
+	/* Where frames may have to be waited for, this thread does it: khd must not. */
 	if (!READ_ONCE(unit->page.right) && READ_ONCE(unit->page.state) == KHAZANA_STATE_STABLE &&
-	    (!READ_ONCE(unit->cur) || READ_ONCE(unit->page.resume))) {
+	    (!READ_ONCE(unit->cur) || READ_ONCE(unit->page.resume)) &&
+	    kz_frames_few(&unit->region->instance->frames)) {
 		spare = kz_unit_alloc_frame(unit, NULL);
 		if (IS_ERR(spare))
 			return PTR_ERR(spare);

@@ -15,6 +15,7 @@ struct inode;
 struct kz_unit;
 
 #define KZ_AROUND_PAGES	16	/* most that one fault maps */
+#define KZ_FEW_PART	8	/* few are left: all but one part of so many are in use */
 
 /**
  * struct kz_frame - the machine pages of one unit
@@ -49,6 +50,14 @@ struct kz_frames {
 	struct xarray pages;
 	struct inode *view;
 };
+
+/* Are so many in use that a new one may have to wait for room? */
+static inline bool kz_frames_few(const struct kz_frames *frames)
+{
+	u32 max = READ_ONCE(frames->max);
+
+	return READ_ONCE(frames->in_use) >= max - max / KZ_FEW_PART;
+}
 
 /* The unit whose frame a page is; the page is locked and has its mapping. */
 static inline struct kz_unit *kz_frame_owner(struct page *page)

@@ -33,7 +33,6 @@
 
 #define KZ_FRAME_WAIT_MS	10	/* between attempts when the limit is met */
 #define KZ_PRESSURE_MS		50	/* between two notices of it */
-#define KZ_SHORT_PART		8	/* short: more than all but one part of so many are in use */
 #define KZ_RECLAIM_BATCH	32u	/* pages that reclaim frees at a time */
 #define KZ_ERROR_JIFFIES	(HZ)	/* how long a retried fault finds its error */
 #define KZ_SWEEP		2	/* records that are looked at when one is made */
@@ -255,10 +254,8 @@ static void tell_pressure(struct kz_unit *unit, bool waits)
 /* Nobody waits yet, but soon somebody will, unless khd does something. */
 static bool frames_short(const struct kz_instance *instance)
 {
-	u32 max = READ_ONCE(instance->frames.max), part = max / KZ_SHORT_PART;
-
-	return READ_ONCE(instance->frames.in_use) > max - part &&
-	       READ_ONCE(instance->reclaim.pages) < part;
+	return kz_frames_few(&instance->frames) &&
+	       READ_ONCE(instance->reclaim.pages) < READ_ONCE(instance->frames.max) / KZ_FEW_PART;
 }
 
 /**

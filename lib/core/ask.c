@@ -135,6 +135,27 @@ struct kh_ask *kh_ask_new(struct kh_region *region, uint64_t first, uint32_t cou
 	return ask;
 }
 
+/* What the module holds of @u, as UNIT_GET said it in @cmd. */
+void kh_ask_known(struct kh_ask_unit *u, const struct khazana_cmd *cmd)
+{
+	u->known = true;
+	u->held = KHAZANA_VERSION_NONE;
+	u->held_token = ~0ull;
+	u->copy = !cmd->result && cmd->version != KHAZANA_VERSION_NONE;
+	if (cmd->result)
+		return;
+	u->held_token = cmd->token;
+	/* A record that went and came again knows only that its right was below the floor. */
+	if (cmd->right == KHAZANA_RIGHT_NONE && cmd->floor > cmd->token)
+		u->held_token = cmd->floor - 1;
+	if (cmd->version != KHAZANA_VERSION_NONE)
+		u->held = cmd->version;
+	else if (cmd->uflags & KHAZANA_UNIT_HANDOFF)
+		u->held = cmd->version_held;
+	if (u->frame == KH_NO_FRAME && cmd->version == KHAZANA_VERSION_NONE)
+		u->frame = cmd->frame;
+}
+
 /* What the module holds of the units that are to be asked for. */
 static void look(struct kh_ask *ask)
 {
@@ -153,26 +174,10 @@ static void look(struct kh_ask *ask)
 	}
 	kh_commands(node, cmds, n);
 	while (n--) {
-		const struct khazana_cmd *cmd = &cmds[n];
-		struct kh_ask_unit *u = kh_ask_at(ask, cmd->unit);
+		struct kh_ask_unit *u = kh_ask_at(ask, cmds[n].unit);
 
-		if (!u)
-			continue;
-		u->known = true;
-		u->held = KHAZANA_VERSION_NONE;
-		u->held_token = ~0ull;
-		if (cmd->result)
-			continue;
-		u->held_token = cmd->token;
-		/* A record that went and came again knows only that its right was below the floor. */
-		if (cmd->right == KHAZANA_RIGHT_NONE && cmd->floor > cmd->token)
-			u->held_token = cmd->floor - 1;
-		if (cmd->version != KHAZANA_VERSION_NONE)
-			u->held = cmd->version;
-		else if (cmd->uflags & KHAZANA_UNIT_HANDOFF)
-			u->held = cmd->version_held;
-		if (u->frame == KH_NO_FRAME && cmd->version == KHAZANA_VERSION_NONE)
-			u->frame = cmd->frame;
+		if (u)
+			kh_ask_known(u, &cmds[n]);
 	}
 	free(cmds);
 }

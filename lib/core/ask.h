@@ -22,7 +22,8 @@ struct kh_ask_unit {
 	bool owned;
 	bool granted;
 	bool data;
-	bool known; /* @held and @held_token are as in the module */
+	bool known; /* @held, @held_token and @copy are as in the module */
+	bool copy; /* the module has one, which DATA cannot replace */
 	bool over;
 	struct kh_hnode wanted; /* in the region's, until over */
 	const void *bytes; /* its DATA, where the host has received it; else NULL */
@@ -70,6 +71,7 @@ struct kh_ask *kh_ask_new(struct kh_region *region, uint64_t first, uint32_t cou
 			  uint32_t flags, uint32_t timeout_ms);
 void kh_ask_free(struct kh_ask *ask);
 bool kh_ask_may(struct kh_node *node, struct kh_region *region);
+void kh_ask_known(struct kh_ask_unit *u, const struct khazana_cmd *cmd);
 void kh_ask_push(struct kh_ask *ask);
 void kh_ask_abort(const struct kh_ask_unit *u);
 void kh_ask_over(struct kh_ask_unit *u);

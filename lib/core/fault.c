@@ -98,9 +98,13 @@ void kh_ask_fault(struct kh_node *node, struct kh_region *region, const struct k
 	for (i = 0; i < req->count; i++)
 		ask->units[i].module_request = req->id;
 	/* The descriptor may be older than a prefetch that was committed just now. */
-	if (req->count == 1 && !surprised) {
+	if (surprised && req->count == 1) {
+		kh_ask_known(&ask->units[0], &cmd);
+	} else if (req->count == 1) {
 		ask->units[0].known = true;
 		ask->units[0].held = req->version;
+		ask->units[0].copy = req->version != KHAZANA_VERSION_NONE &&
+				     !(req->flags & KHAZANA_REQF_HANDOFF);
 		if (req->flags & KHAZANA_REQF_FRAME)
 			ask->units[0].frame = req->frame;
 	}

@@ -5,10 +5,10 @@
  *   GRANT kh_on_grant(), DATA kh_on_data() -> both of the current attempt: COMMIT kh_ask_commit()
  *   -> DONE
  *
- * DATA for a unit of which the module has nothing is borrowed: it stays where the host received it,
- * and its COMMIT takes it from there, at the end of what was received with it at the latest
- * (kh_ask_received()).  What cannot be committed then, or comes from this node itself, is
- * copied into a frame of the module, as is DATA for a thread that waits, which has a frame.
+ * DATA is borrowed: it stays where the host received it, and its COMMIT takes it from there, at the
+ * end of what was received with it at the latest (kh_ask_received()).  What cannot be committed
+ * then, comes from this node itself, or is for a unit of which the module has a copy or a frame to
+ * receive into (a miss brings one when few are left), is copied into a frame of the module.
  *
  * A GRANT for a request that is not known (any more) is answered by kh_done_unknown().
  */
@@ -150,7 +150,7 @@ void kh_ask_commit(struct kh_ask *ask)
 {
 	struct kh_region *region = ask->region;
 	struct kh_node *node = region->owner;
-	struct khazana_cmd *cmds = kh_zalloc(ask->count * 2 * sizeof(*cmds));
+	struct khazana_cmd *cmds = kh_zalloc(ask->count * sizeof(*cmds));
 	bool read_on = false;
 	uint64_t last = 0;
 	uint32_t i, n = 0;
@@ -163,10 +163,6 @@ void kh_ask_commit(struct kh_ask *ask)
 
 		if (!kh_ask_ready(u))
 			continue;
-		if (u->kind == KH_SOURCE_ZERO && u->frame == KH_NO_FRAME)
-			cmds[n++] = (struct khazana_cmd){ .op = KHAZANA_CMD_FRAMES,
-							  .region = ask->region->handle,
-							  .unit = ask->first + i };
 		commit_cmd(u, &cmds[n++]);
 		if (!(ask->flags & KH_REQ_PREFETCH))
 			continue;
@@ -178,8 +174,7 @@ void kh_ask_commit(struct kh_ask *ask)
 	ask->ready = 0;
 	ask->flush_ns = KH_NEVER;
 	for (i = 0; i < n; i++)
-		if (cmds[i].op == KHAZANA_CMD_COMMIT)
-			commit_answer(&ask->units[cmds[i].unit - ask->first], &cmds[i]);
+		commit_answer(&ask->units[cmds[i].unit - ask->first], &cmds[i]);
 	free(cmds);
 	if (!ask->left)
 		kh_ask_free(ask);
@@ -279,11 +274,10 @@ static void receive(struct kh_ask_unit *u, const void *data, size_t len)
 		memset(frame, 0, len);
 }
 
-/* Can its DATA wait where it is, and does the module have nothing of the unit? */
+/* Can its DATA wait where it is, and come with its COMMIT? */
 static bool may_borrow(const struct kh_ask_unit *u)
 {
-	return u->ask->region->owner->lends && u->frame == KH_NO_FRAME &&
-	       u->held == KHAZANA_VERSION_NONE;
+	return u->ask->region->owner->lends && u->frame == KH_NO_FRAME && !u->copy;
 }
 
 void kh_on_data(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,

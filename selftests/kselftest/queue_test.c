@@ -316,18 +316,20 @@ TEST_F(dev, contents_that_a_commit_brings)
 	munmap(data, 10 * BYTES);
 }
 
-/* A thread waits with a frame of its own; the contents come from that very frame, by the view. */
+/* A thread waits, with a frame to receive into; the contents come from that very frame, by the
+ * view. */
 TEST_F(dev, contents_from_the_view)
 {
+	struct khazana_cmd frames = { .op = KHAZANA_CMD_FRAMES, .region = self->region, .unit = 2 };
 	struct khazana_request req;
 	struct khazana_cmd c;
 	uint64_t used, *word;
 
 	self->user = user_waiting(&self->v, self->region, 2, &req);
 	ASSERT_NE(0, self->user);
-	ASSERT_TRUE(req.flags & KHAZANA_REQF_FRAME);
+	ASSERT_EQ(0, kzd_dev_cmd(&self->v, &frames));
 	used = frames_in_use(&self->v);
-	word = (uint64_t *)(self->v.view + (size_t)req.frame * KZT_PAGE);
+	word = (uint64_t *)(self->v.view + (size_t)frames.frame * KZT_PAGE);
 	word[0] = 7;
 	word[BYTES / 8 - 1] = 0x4711;
 	c = bring(self->region, 2, KZD_EPOCH(1) + 1, word);
@@ -340,7 +342,7 @@ TEST_F(dev, contents_from_the_view)
 	/* the frame of before is nobody's */
 	c = (struct khazana_cmd){ .op = KHAZANA_CMD_UNIT_GET, .region = self->region, .unit = 2 };
 	ASSERT_EQ(0, kzd_dev_cmd(&self->v, &c));
-	EXPECT_NE(req.frame, c.frame);
+	EXPECT_NE(frames.frame, c.frame);
 	EXPECT_EQ(-EFAULT, dev_cmd(&self->v, bring(self->region, 9, KZD_EPOCH(1) + 2, word)));
 }
 

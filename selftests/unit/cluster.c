@@ -183,6 +183,9 @@ static void unit_command(struct host *h, struct khazana_cmd *cmd)
 			assert_int_equal(cmd->length, UNIT);
 			h->data = (const void *)(uintptr_t)cmd->data;
 		}
+		if (cmd->op == KHAZANA_CMD_COMMIT && (cmd->flags & KHAZANA_CMDF_ZERO) &&
+		    u->frame == ~0u && cmd->token >= u->page.floor)
+			step(h, u, &(struct kz_page_event){ .type = KZ_EV_FRAME });
 		cmd->result = step(h, u, &ev);
 		h->brought += h->data && !cmd->result;
 		u->framed += cmd->op == KHAZANA_CMD_FRAMES;
@@ -758,7 +761,7 @@ int host_want(struct host *h, uint64_t unit, uint64_t count, uint32_t want, uint
 			req.version = u->page.version;
 		else if (u->page.flags & KHAZANA_UNIT_HANDOFF)
 			req.version = u->page.handoff_version;
-		if (!u->page.right) {
+		if (!u->page.right && h->brings_frames) {
 			step(h, u, &(struct kz_page_event){ .type = KZ_EV_FRAME });
 			req.flags |= KHAZANA_REQF_FRAME;
 			req.frame = u->frame;

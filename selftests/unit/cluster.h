@@ -67,6 +67,7 @@ struct host {
 	unsigned int replies;
 	unsigned int commands;
 	unsigned int brought; /* COMMITs that brought their contents */
+	bool brings_frames; /* a miss has a frame to receive into, as where few are left */
 	struct {
 		char key[80];
 		uint8_t bytes[4096];

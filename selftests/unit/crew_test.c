@@ -46,10 +46,8 @@ static void a_new_unit_is_zero_and_needs_no_data(void **state)
 	assert_int_equal(c->sent[KH_WIRE_DATA], 0);
 }
 
-static void a_miss_at_the_home_costs_four_messages_and_two_commands(void **state)
+static void miss_at_the_home(struct cluster *c)
 {
-	struct cluster *c = *state;
-
 	assert_int_equal(host_want(&c->hosts[0], 3, 1, WRITE, 0), 0);
 	host_store(&c->hosts[0], 3, 77);
 	cluster_forget(c);
@@ -61,6 +59,23 @@ static void a_miss_at_the_home_costs_four_messages_and_two_commands(void **state
 	assert_int_equal(c->sent[KH_WIRE_DONE], 1);
 	assert_int_equal(c->hosts[0].commands, 1); /* REVOKE */
 	assert_int_equal(c->hosts[1].commands, 1); /* COMMIT */
+}
+
+static void a_miss_at_the_home_costs_four_messages_and_two_commands(void **state)
+{
+	struct cluster *c = *state;
+
+	miss_at_the_home(c);
+	assert_int_equal(c->hosts[1].brought, 1);
+}
+
+static void a_miss_that_brings_a_frame_receives_into_it(void **state)
+{
+	struct cluster *c = *state;
+
+	c->hosts[1].brings_frames = true;
+	miss_at_the_home(c);
+	assert_int_equal(c->hosts[1].brought, 0);
 }
 
 static void a_write_invalidates_every_reader(void **state)
@@ -455,6 +470,7 @@ int test_crew(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_new_unit_is_zero_and_needs_no_data),
 		TEST(a_miss_at_the_home_costs_four_messages_and_two_commands),
+		TEST(a_miss_that_brings_a_frame_receives_into_it),
 		TEST(a_write_invalidates_every_reader),
 		TEST(an_upgrade_carries_no_data),
 		TEST(a_ping_pong_never_releases_its_backups),

@@ -241,7 +241,7 @@ enum khazana_req_op {
 #define KHAZANA_REQF_TRY	(1u << 1) /* EAGAIN rather than wait */
 #define KHAZANA_REQF_LOCK	(1u << 2) /* for an explicit lock */
 #define KHAZANA_REQF_HANDOFF	(1u << 3) /* `version` is that of a frame kept in HANDOFF */
-#define KHAZANA_REQF_FRAME	(1u << 4) /* `frame` is valid: where to receive (count is 1) */
+#define KHAZANA_REQF_FRAME	(1u << 4) /* `frame` is valid: where to receive (count is 1; only if few are left) */
 
 /**
  * struct khazana_request - one descriptor, module to khd
