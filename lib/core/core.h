@@ -62,7 +62,7 @@
 #define KH_TIMEOUT_MS 30000u
 #define KH_WINDOW_BYTES (1u << 20) /* most that is prefetched ahead */
 #define KH_FLUSH_MS 5000u /* default bound of asynchronous flushing */
-#define KH_FLUSH_UNITS 128u /* of one flush under way at once */
+#define KH_FLUSH_UNITS 128u /* that one flush waits for at once */
 #define KH_STORE_WAIT (2000 * KH_MS) /* for a unit to come to its place; then it is tried again */
 #define KH_STORE_AGAIN (100 * KH_MS)
 #define KH_KEEPS_MAX 4096u /* commands of the page store under way */
@@ -511,6 +511,7 @@ kh_handler kh_on_stored;
 void kh_flush_start(struct kh_region *region, uint64_t first, uint64_t end,
 		    struct kh_served *served);
 void kh_flush_wake(struct kh_unit *unit, uint32_t error);
+void kh_flush_put_off(struct kh_unit *unit);
 bool kh_flush_wants(const struct kh_unit *unit);
 void kh_flush_forget(struct kh_unit *unit);
 void kh_flush_free(struct kh_region *region);

@@ -10,7 +10,10 @@
  * it: whoever read a version was granted it by the home, and says DONE before it asks for the
  * flush.
  *
- * Without anybody asking, everything is flushed within the node's flush_ms.
+ * Without anybody asking, everything is flushed within the node's flush_ms: flush_pass() begins
+ * what is dirty of one place.  A place, a holder or a disk that does not answer holds up its own
+ * units only: each place has its passes, none for one out of reach; a unit that is put off is left
+ * to the next pass, and so is all that a pass waits for when nothing comes for KH_STORE_WAIT.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -23,6 +26,7 @@
 /**
  * struct kh_flush - a range that is being made durable
  * @served: the call, NULL for what the home does by itself
+ * @place: then the node whose store it is about
  * @keys: the units, ascending
  * @next: the first that was not begun
  * @open: units under way
@@ -33,6 +37,7 @@ struct kh_flush {
 	struct kh_list node;
 	struct kh_region *region;
 	struct kh_served *served;
+	kh_node_id place;
 	uint64_t *keys;
 	size_t count, next;
 	unsigned int open;
@@ -141,24 +146,32 @@ static void collect(struct kh_flush *flush, uint64_t first, uint64_t end)
 	flush->count = n;
 }
 
-/**
- * kh_flush_start() - make what could be read of some units durable
- * @region: this node is its home
- * @first: unit
- * @end: first unit behind
- * @served: hears of the end by kh_served_flushed(), perhaps from here; or NULL
- */
-void kh_flush_start(struct kh_region *region, uint64_t first, uint64_t end,
-		    struct kh_served *served)
+static struct kh_flush *flush_new(struct kh_region *region, struct kh_served *served,
+				  uint64_t limit_ns)
 {
 	struct kh_flush *flush = kh_zalloc(sizeof(*flush));
 
 	flush->region = region;
 	flush->served = served;
-	flush->deadline_ns = region->owner->now + FLUSH_WAIT;
+	flush->deadline_ns = region->owner->now + limit_ns;
 	kh_arm(region->owner, flush->deadline_ns);
 	kh_list_add(&region->home->flushes, &flush->node);
 	kh_count(region->owner, KH_STAT_FLUSHES);
+	return flush;
+}
+
+/**
+ * kh_flush_start() - make what could be read of some units durable
+ * @region: this node is its home
+ * @first: unit
+ * @end: first unit behind
+ * @served: hears of the end by kh_served_flushed(), perhaps from here
+ */
+void kh_flush_start(struct kh_region *region, uint64_t first, uint64_t end,
+		    struct kh_served *served)
+{
+	struct kh_flush *flush = flush_new(region, served, FLUSH_WAIT);
+
 	collect(flush, first, end);
 	flush_run(flush);
 }
@@ -172,6 +185,8 @@ static void wait_over(struct kh_flush_wait *wait, uint32_t error)
 	if (error && !flush->error)
 		flush->error = error;
 	flush->open--;
+	if (!flush->served)
+		flush->deadline_ns = flush->region->owner->now + KH_STORE_WAIT;
 	flush_run(flush);
 }
 
@@ -195,6 +210,26 @@ void kh_flush_wake(struct kh_unit *unit, uint32_t error)
 		wait_over(kh_list_first(&woken, struct kh_flush_wait, node), error);
 }
 
+/**
+ * kh_flush_put_off() - the unit's place or its holder is out of reach: who asked waits, a pass does
+ * not
+ */
+void kh_flush_put_off(struct kh_unit *unit)
+{
+	struct kh_list woken;
+	struct kh_flush_wait *wait, *tmp;
+
+	kh_list_init(&woken);
+	kh_list_each_safe (wait, tmp, &unit->flushers, node) {
+		if (wait->flush->served)
+			continue;
+		kh_list_del(&wait->node);
+		kh_list_add(&woken, &wait->node);
+	}
+	while (!kh_list_empty(&woken))
+		wait_over(kh_list_first(&woken, struct kh_flush_wait, node), 0);
+}
+
 bool kh_flush_wants(const struct kh_unit *unit)
 {
 	return !kh_list_empty(&unit->flushers);
@@ -207,14 +242,13 @@ void kh_flush_forget(struct kh_unit *unit)
 		wait_over(kh_list_first(&unit->flushers, struct kh_flush_wait, node), 0);
 }
 
-/* Give up: nobody is told twice. */
-static void flush_fail(struct kh_flush *flush, uint32_t error)
+/* What @flush waits for goes on without it. */
+static void waits_drop(struct kh_flush *flush, uint32_t error)
 {
 	struct kh_hash *units = &flush->region->home->units;
 	struct kh_flush_wait *wait, *tmp;
 	struct kh_hnode *n;
 
-	flush->error = error;
 	flush->running = true;
 	for (n = kh_hash_first(units); flush->open && n; n = kh_hash_next(units, n)) {
 		struct kh_unit *unit = kh_container(n, struct kh_unit, node);
@@ -223,7 +257,22 @@ static void flush_fail(struct kh_flush *flush, uint32_t error)
 			if (wait->flush == flush)
 				wait_over(wait, error);
 	}
-	flush_end(flush);
+	flush->running = false;
+}
+
+/* Give up: nobody is told twice.  A pass goes on with other units. */
+static void flush_late(struct kh_flush *flush)
+{
+	if (flush->served) {
+		flush->error = ETIMEDOUT;
+		waits_drop(flush, ETIMEDOUT);
+		flush_end(flush);
+		return;
+	}
+	flush->deadline_ns = flush->region->owner->now + KH_STORE_WAIT;
+	kh_arm(flush->region->owner, flush->deadline_ns);
+	waits_drop(flush, 0);
+	flush_run(flush);
 }
 
 /* The region, or the node, goes. */
@@ -247,26 +296,73 @@ void kh_flush_free(struct kh_region *region)
 	}
 }
 
-static bool is_flushing_all(const struct kh_home *home)
+/* Is there a pass that has not begun all of its units yet? */
+static bool is_passing(const struct kh_home *home, kh_node_id place)
 {
 	const struct kh_flush *flush;
 
 	kh_list_each (flush, &home->flushes, node)
-		if (!flush->served)
+		if (!flush->served && flush->place == place && flush->next < flush->count)
 			return true;
 	return false;
 }
 
-/* What is done in time: R29. */
+/* Begin all that is dirty and that the store of @place keeps; @dirty is what is of the region. */
+static void flush_pass(struct kh_region *region, kh_node_id place, const struct kh_flush *dirty)
+{
+	struct kh_flush *flush;
+	uint64_t *keys;
+	size_t i, n = 0;
+
+	if (is_passing(region->home, place))
+		return;
+	keys = kh_zalloc((dirty->count + 1) * sizeof(*keys));
+	for (i = 0; i < dirty->count; i++) {
+		const struct kh_place *at = kh_place_of(region, dirty->keys[i]);
+
+		if (at && at->node == place)
+			keys[n++] = dirty->keys[i];
+	}
+	if (!n) {
+		free(keys);
+		return;
+	}
+	flush = flush_new(region, NULL, KH_STORE_WAIT);
+	flush->place = place;
+	flush->keys = keys;
+	flush->count = n;
+	flush_run(flush);
+}
+
+/* What is done in time: R28. */
+static void flush_all(struct kh_region *region)
+{
+	struct kh_node *node = region->owner;
+	struct kh_flush dirty = { .region = region };
+	unsigned int i;
+
+	collect(&dirty, 0, region->units);
+	for (i = 0; i < node->peer_count; i++)
+		if (kh_peer_up(&node->peers[i]))
+			flush_pass(region, node->peers[i].id, &dirty);
+	free(dirty.keys);
+}
+
 static void region_tick(struct kh_region *region)
 {
 	struct kh_home *home = region->home;
 	struct kh_node *node = region->owner;
-	struct kh_flush *flush, *tmp;
+	struct kh_list flushes;
 
-	kh_list_each_safe (flush, tmp, &home->flushes, node) {
+	/* One that ends may end others. */
+	kh_list_take(&flushes, &home->flushes);
+	while (!kh_list_empty(&flushes)) {
+		struct kh_flush *flush = kh_list_first(&flushes, struct kh_flush, node);
+
+		kh_list_del(&flush->node);
+		kh_list_add(&home->flushes, &flush->node);
 		if (node->now >= flush->deadline_ns)
-			flush_fail(flush, ETIMEDOUT);
+			flush_late(flush);
 		else
 			kh_arm(node, flush->deadline_ns);
 	}
@@ -281,8 +377,7 @@ static void region_tick(struct kh_region *region)
 		return;
 	home->flush_ns = node->now + node->config.flush_ms * KH_MS;
 	kh_arm(node, home->flush_ns);
-	if (!is_flushing_all(home))
-		kh_flush_start(region, 0, region->units, NULL);
+	flush_all(region);
 }
 
 void kh_flush_tick(struct kh_node *node)

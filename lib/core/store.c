@@ -88,6 +88,32 @@ void kh_unit_store(struct kh_unit *unit)
 	kh_service_add(unit, s);
 }
 
+/* Whom to ask for the current version: the owner, or a READ copy. */
+static kh_node_id holder_of(const struct kh_unit *unit)
+{
+	if (kh_holder_valid(unit, &unit->owner))
+		return unit->owner.party;
+	return unit->copy_count ? unit->copies[0].party : 0;
+}
+
+/*
+ * Who waits for the unit has it tried again.  Else the next pass comes to it: however many units of
+ * a place that is down cost nothing until then.
+ */
+static void store_later(struct kh_unit *unit)
+{
+	struct kh_node *node = unit->region->owner;
+	const struct kh_place *place = kh_place_of(unit->region, unit->node.key);
+	kh_node_id source = holder_of(unit);
+
+	if (!place || !kh_peer_reach(node, place->node) || (source && !kh_peer_reach(node, source)))
+		kh_flush_put_off(unit);
+	if (kh_flush_wants(unit))
+		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
+	else
+		storing_set(unit, KH_STORING_NOT, KH_NEVER);
+}
+
 /**
  * kh_store_ended() - the service of a unit is over, or its data will not be durable
  * @error: 0: there was nothing to store; EAGAIN: later; another: it failed
@@ -97,7 +123,7 @@ void kh_store_ended(struct kh_unit *unit, uint32_t error)
 	struct kh_node *node = unit->region->owner;
 
 	if (error == EAGAIN) {
-		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
+		store_later(unit);
 		return;
 	}
 	storing_set(unit, KH_STORING_NOT, KH_NEVER);
@@ -130,14 +156,6 @@ void kh_store_freed(struct kh_unit *unit)
 		kh_store_ended(unit, 0);
 }
 
-/* Whom to ask for the current version: the owner, or a READ copy. */
-static kh_node_id holder_of(const struct kh_unit *unit)
-{
-	if (kh_holder_valid(unit, &unit->owner))
-		return unit->owner.party;
-	return unit->copy_count ? unit->copies[0].party : 0;
-}
-
 static void send_flush(struct kh_unit *unit, kh_node_id source, uint64_t token, uint32_t flags,
 		       const struct kh_place *place)
 {
@@ -168,7 +186,7 @@ static void store_beside(struct kh_unit *unit)
 		return;
 	}
 	if (!source || !kh_peer_reach(node, source) || !kh_peer_reach(node, place->node)) {
-		storing_set(unit, KH_STORING_AGAIN, node->now + KH_STORE_AGAIN);
+		store_later(unit);
 		return;
 	}
 	unit->store_number++;

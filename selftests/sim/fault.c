@@ -94,6 +94,18 @@ static uint64_t trouble(struct sim *sim)
 	return time;
 }
 
+/* Now and then a machine or its khd is gone for longer than others wait to have things stored. */
+static uint64_t outage(struct sim *sim)
+{
+	uint64_t time;
+
+	if (!sim->cfg.stores || !rng_chance(&sim->rng, 150))
+		return trouble(sim);
+	time = rng_range(&sim->rng, 2 * SEC, 6 * SEC);
+	in_trouble(sim, time);
+	return time;
+}
+
 static void end_stall(struct sim *sim, uint64_t from, uint64_t to)
 {
 	net_unstall(sim, from, to);
@@ -150,7 +162,7 @@ static void on_death(struct host *h)
 	struct sim *sim = h->sim;
 
 	if (h->machine_up)
-		sim_in(sim, sim->faults_over ? MS : trouble(sim), start_again, h->index, 0);
+		sim_in(sim, sim->faults_over ? MS : outage(sim), start_again, h->index, 0);
 }
 
 static void crash(struct sim *sim)
@@ -185,7 +197,7 @@ static void reboot(struct sim *sim)
 		return;
 	sim->stats.reboots++;
 	host_machine_down(h);
-	sim_in(sim, trouble(sim) + 20 * MS, boot, h->index, 0);
+	sim_in(sim, outage(sim) + 20 * MS, boot, h->index, 0);
 }
 
 /* The power fails, for everybody. */

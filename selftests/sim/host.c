@@ -87,7 +87,10 @@ static void setup_reply(struct host *h, const struct host_op *op, const struct k
 		r->addr = result->addr;
 		op_retry(sim, op->region, KH_OP_ALLOCATE);
 	} else if (op->code == KH_OP_ALLOCATE && !result->error) {
-		r->ready = true;
+		r->allocated = r->allocated ? r->units : r->split;
+		r->ready = r->allocated == r->units;
+		if (!r->ready)
+			op_retry(sim, op->region, KH_OP_ALLOCATE);
 	} else if (!r->ready) {
 		sim_trace(sim, "setup of region %u: op %u ended with error %d", op->region,
 			  op->code, result->error);
@@ -489,6 +492,11 @@ static void op_retry(struct sim *sim, uint64_t region, uint64_t code)
 	/* Storage is taken near the asker: also at a node that is not the home. */
 	if (sim->cfg.stores && code == KH_OP_ALLOCATE)
 		h = sim->hosts[rng_below(&sim->rng, sim->cfg.nodes)];
+	if (code == KH_OP_ALLOCATE) {
+		op.addr.lo += (uint64_t)r->allocated << r->unit_shift;
+		op.length = (uint64_t)(r->allocated ? r->units - r->split : r->split)
+			    << r->unit_shift;
+	}
 	memcpy(op.key, r->key, sizeof(op.key));
 	if (!host_op(h, &op, region))
 		sim_in(sim, OP_RETRY, op_retry, region, code);
@@ -550,6 +558,7 @@ static void choose_regions(struct sim *sim)
 		r->wait_ms = rng_chance(&sim->rng, 150) ? 1500 : 30000;
 		for (k = 0; k < sizeof(r->key); k++)
 			r->key[k] = rng_next(&sim->rng);
+		r->split = sim->cfg.stores ? rng_range(&sim->rng, 1, r->units) : r->units;
 	}
 }
 

@@ -285,6 +285,18 @@ void net_slow(struct sim *sim, unsigned int from, unsigned int to, unsigned int 
 	sim->net->links[from][to].slow = factor;
 }
 
+bool net_hampered(const struct sim *sim, unsigned int from, unsigned int to)
+{
+	const struct link *l = &sim->net->links[from][to];
+
+	return l->stalled || l->slow > 1;
+}
+
+uint64_t net_generation(const struct sim *sim, unsigned int a, unsigned int b)
+{
+	return pair_of(sim, a, b)->generation;
+}
+
 bool net_connected(const struct sim *sim, unsigned int a, unsigned int b)
 {
 	const struct net *net = sim->net;

@@ -36,6 +36,12 @@ bool net_stalled(const struct sim *sim, unsigned int from, unsigned int to);
 /* Delays of a direction are multiplied. */
 void net_slow(struct sim *sim, unsigned int from, unsigned int to, unsigned int factor);
 
+/* Is a direction stalled or slower than usual? */
+bool net_hampered(const struct sim *sim, unsigned int from, unsigned int to);
+
+/* Which connection of the pair it is. */
+uint64_t net_generation(const struct sim *sim, unsigned int a, unsigned int b);
+
 const char *net_describe(const struct sim *sim, const void *bytes, size_t len);
 bool net_connected(const struct sim *sim, unsigned int a, unsigned int b);
 

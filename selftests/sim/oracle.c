@@ -574,6 +574,28 @@ static bool newest_stored(struct sim *sim, unsigned int region, unsigned int uni
 	return kept;
 }
 
+uint64_t oracle_head(const struct sim *sim, unsigned int region, unsigned int unit)
+{
+	return sim->oracle->head[region][unit];
+}
+
+bool oracle_has_head(const struct munit *u)
+{
+	return u && u->frame >= 0 && u->page.version != KHAZANA_VERSION_NONE &&
+	       *tenure_of(u, u->frame) ==
+		       u->region->module->sim->oracle->head[u->region->sim_region][u->index];
+}
+
+bool oracle_is_durable(struct sim *sim, unsigned int region, unsigned int unit, uint64_t version)
+{
+	const struct oracle *o = sim->oracle;
+	uint64_t stored;
+
+	return !version || o->tenures[version].lost || o->tenures[version].buried ||
+	       o->state[region][unit] != UNIT_ALLOCATED ||
+	       !newest_stored(sim, region, unit, &stored) || is_ancestor(o, version, stored);
+}
+
 size_t oracle_flush_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n)
 {
 	struct oracle *o = sim->oracle;

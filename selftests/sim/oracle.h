@@ -60,6 +60,13 @@ void oracle_unlocked(struct sim *sim, size_t number);
 size_t oracle_flush_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
 void oracle_flush_end(struct sim *sim, size_t number);
 
+/* The version that is read now, 0: zeros; is it that of the unit's frame? */
+uint64_t oracle_head(const struct sim *sim, unsigned int region, unsigned int unit);
+bool oracle_has_head(const struct munit *u);
+
+/* Does a store have @version, or a later one; or need none have it any more? */
+bool oracle_is_durable(struct sim *sim, unsigned int region, unsigned int unit, uint64_t version);
+
 /* A client frees units (again and again until it is done), then allocates them again. */
 void oracle_free_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);
 void oracle_freed(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);

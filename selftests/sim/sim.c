@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include "bound.h"
 #include "check.h"
 #include "client.h"
 #include "fault.h"
@@ -58,6 +59,7 @@ static void run_history(struct sim *sim)
 	fault_start(sim);
 	client_start(sim);
 	proc_start(sim);
+	bound_start(sim);
 	/* Faults may leave nobody a chance for long; what is asked for is an end after them. */
 	run_until(sim, ops_done, sim->now + HISTORY_LIMIT);
 	fault_stop(sim);
@@ -70,6 +72,8 @@ static void run_history(struct sim *sim)
 			      check_rest_limit(sim) / MS, check_unrest(sim));
 	if (!sim->failed)
 		check_end(sim);
+	/* In time, or I9 is violated. */
+	run_until(sim, bound_over, sim->now + HISTORY_LIMIT);
 }
 
 bool sim_run(const struct sim_config *cfg, struct sim_stats *stats, uint64_t *hash, char *why)

@@ -10,6 +10,7 @@
  * proc.c    processes that load, store, add and lock
  * store.c   page stores, and what processes ask to be durable
  * oracle.c  what the words really hold: who may have seen what, who was told
+ * bound.c   what nobody asks for is durable in time
  * check.c   invariants after every event, and the end
  * fault.c   what goes wrong, and when
  * client.c  clients that free and allocate
@@ -110,7 +111,9 @@ struct sim_config {
 	X(frees)                 \
 	X(no_memory)             \
 	X(prefetched)            \
-	X(pruned)
+	X(pruned)                \
+	X(async_stored)          \
+	X(async_beside)
 
 struct sim_stats {
 #define X(name) uint64_t name;
@@ -140,6 +143,8 @@ struct sim_region {
 	unsigned int unit_shift, units;
 	uint32_t lease_ms, wait_ms;
 	uint8_t key[KH_KEY_SIZE];
+	unsigned int split; /* units that are allocated first, the rest perhaps by another node */
+	unsigned int allocated;
 	bool ready;
 };
 
@@ -160,6 +165,31 @@ struct sim_client {
 	uint64_t turn;
 };
 
+/* Of two daemons, or of one. */
+struct sim_bound_pair {
+	uint64_t since; /* when all was well again, UINT64_MAX: it is not */
+	uint64_t life;
+};
+
+struct sim_bound_home {
+	uint64_t settled; /* since when it knows what there is, UINT64_MAX: it does not */
+	uint64_t life;
+};
+
+struct sim_bound_unit {
+	uint64_t head; /* is to be stored, 0: nothing is */
+	uint64_t at; /* since when it should be under way */
+	bool trouble; /* something was wrong elsewhere meanwhile */
+};
+
+/* See bound.h. */
+struct sim_bound {
+	struct sim_bound_pair pairs[SIM_NODES_MAX][SIM_NODES_MAX];
+	struct sim_bound_home homes[SIM_NODES_MAX];
+	struct sim_bound_unit units[SIM_REGIONS][SIM_UNITS_MAX];
+	bool trouble; /* something is wrong somewhere */
+};
+
 struct sim {
 	struct sim_config cfg;
 	struct rng rng;
@@ -178,6 +208,7 @@ struct sim {
 	uint64_t next_att;
 	uint32_t touched[SIM_REGIONS]; /* units that changed on some machine in this event */
 	unsigned int ops_started;
+	struct sim_bound bound;
 	uint64_t trouble_until; /* a failure of a node is not over before */
 	bool faults_over; /* nothing goes wrong any more */
 	bool quiesce; /* processes begin nothing new */

@@ -4,7 +4,7 @@ SEEDS ?= 12000
 SEED0 ?= 1
 
 kh_sim_srcs := $(addprefix selftests/sim/,sim.c clock.c net.c host.c fetch.c module.c munit.c muser.c \
-	proc.c client.c store.c oracle.c wgl.c fault.c check.c corpus.c) kmod/page.c
+	proc.c client.c store.c oracle.c bound.c wgl.c fault.c check.c corpus.c) kmod/page.c
 
 $(eval $(call kh_test,selftests/sim/wgl_test,selftests/sim/wgl.c selftests/sim/wgl_test.c,,cmocka))
 ifneq ($(wildcard lib/core/node.c),)

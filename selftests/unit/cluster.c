@@ -543,7 +543,7 @@ static struct cluster *cluster_make(unsigned int nodes, bool stores)
 						     .boot = h->id,
 						     .peers = h->peers,
 						     .peer_count = c->nodes - 1,
-						     .frames_max = UNITS,
+						     .frames_max = MEMORY,
 						     .store = stores };
 		h->store_last = &h->store_first;
 		host_start(h, false);

@@ -14,7 +14,8 @@
 
 #define NODES 3 /* unless a test has more */
 #define NODES_MAX 4
-#define UNITS 64
+#define UNITS 160 /* of a region, at most */
+#define MEMORY 64 /* units that a node promises to keep in memory only */
 #define FRAMES 256
 #define UNIT 4096
 #define MS 1000000ull

@@ -17,5 +17,6 @@ int main(void)
 	failed += test_loss();
 	failed += test_keep();
 	failed += test_place();
+	failed += test_flush();
 	return failed != 0;
 }

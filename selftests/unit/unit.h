@@ -19,5 +19,6 @@ int test_lease(void);
 int test_loss(void);
 int test_keep(void);
 int test_place(void);
+int test_flush(void);
 
 #endif /* UNIT_H */
