@@ -312,4 +312,13 @@ void kh_node_tick(struct kh_node *node, uint64_t now);
  */
 const char *kh_node_check(const struct kh_node *node);
 
+/**
+ * kh_node_moves() - what stores are asked for by this node as a home, at this moment
+ * @place: the store's node, 0: any
+ * @taking: for space; false: to give it back
+ *
+ * Return: how many such questions are written down and not answered.
+ */
+unsigned int kh_node_moves(const struct kh_node *node, kh_node_id place, bool taking);
+
 #endif /* KH_CORE_NODE_H */

@@ -361,6 +361,22 @@ void kh_place_peer(struct kh_node *node, struct kh_peer *peer)
 	}
 }
 
+unsigned int kh_node_moves(const struct kh_node *node, kh_node_id place, bool taking)
+{
+	const struct kh_region *region;
+	const struct kh_move *move;
+	unsigned int n = 0;
+
+	kh_list_each (region, &node->regions, node) {
+		if (!region->home)
+			continue;
+		kh_list_each (move, &region->home->moves, node)
+			n += move->call && (!place || move->place.node == place) &&
+			     (move->place.state == KH_PLACE_TAKING) == taking;
+	}
+	return n;
+}
+
 size_t kh_place_blob_count(const struct kh_region *region)
 {
 	const struct kh_move *move;

@@ -543,7 +543,7 @@ static void unreserve_last(struct kh_node *node, struct kh_served *served)
 
 	if (!error)
 		error = region_destroy(node, region);
-	else
+	if (error) /* it stays, and can be ended again */
 		region->home->going = false;
 	kh_served_end(node, served, error);
 }

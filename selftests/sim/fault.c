@@ -12,7 +12,7 @@
 
 static const char *const names[] = {
 	"drop", "dup",	"partition", "oneway",	"pause",   "crash", "reboot", "drift",
-	"slow", "kill", "refs",	     "reclaim", "overlap", "power", "memory",
+	"slow", "kill", "refs",	     "reclaim", "overlap", "power", "memory", "refuse",
 };
 
 uint32_t fault_parse(const char *list)
@@ -177,6 +177,29 @@ static void crash(struct sim *sim)
 		h->fuse = rng_range(&sim->rng, 1, 12); /* in the middle of a step to come */
 	else
 		host_crash(h);
+}
+
+static void die(struct sim *sim, uint64_t host, uint64_t b)
+{
+	struct host *h = sim->hosts[host];
+
+	if (!h->node || !h->on_death || h->fuse || sim->faults_over || !may_fail(sim))
+		return;
+	sim->stats.crashes++;
+	in_trouble(sim, 2 * longest_lease(sim));
+	host_crash(h);
+}
+
+void fault_amid_move(struct sim *sim, unsigned int place, struct khazana_addr region)
+{
+	unsigned int i, victim = place;
+
+	if (!sim_has(sim, SIM_FAULT_CRASH) || !rng_chance(&sim->rng, 800))
+		return;
+	for (i = 0; i < SIM_REGIONS; i++)
+		if (sim->regions[i].addr.lo == region.lo && rng_chance(&sim->rng, 500))
+			victim = sim->regions[i].home;
+	sim_in(sim, rng_below(&sim->rng, 600 * US), die, victim, 0);
 }
 
 static void boot(struct sim *sim, uint64_t host, uint64_t b)

@@ -12,6 +12,9 @@ uint32_t fault_choose(struct sim *sim);
 
 void fault_start(struct sim *sim);
 
+/* The store of @place was asked to take space for @region, or to give it back. */
+void fault_amid_move(struct sim *sim, unsigned int place, struct khazana_addr region);
+
 /* Nothing goes wrong any more, and what is broken is mended. */
 void fault_stop(struct sim *sim);
 

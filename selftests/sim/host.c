@@ -322,12 +322,33 @@ void host_resume(struct host *h)
 	host_leave(h);
 }
 
+/* Is it in the midst of an ALLOCATE or a FREE, as their coordinator or as their store? */
+static void count_moves(struct host *h)
+{
+	struct sim *sim = h->sim;
+	unsigned int i;
+
+	if (!h->on_death)
+		return; /* the end of the history */
+	sim->stats.home_died_taking += kh_node_moves(h->node, 0, true) != 0;
+	sim->stats.home_died_giving += kh_node_moves(h->node, 0, false) != 0;
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		const struct kh_node *home = i == h->index ? NULL : sim->hosts[i]->node;
+
+		if (!home)
+			continue;
+		sim->stats.place_died_taking += kh_node_moves(home, h->index + 1, true) != 0;
+		sim->stats.place_died_giving += kh_node_moves(home, h->index + 1, false) != 0;
+	}
+}
+
 /* SIGKILL. */
 void host_crash(struct host *h)
 {
 	if (!h->node)
 		return;
 	sim_trace(h->sim, "node %u: khd dies", h->index + 1);
+	count_moves(h);
 	kh_node_destroy(h->node);
 	h->node = NULL;
 	store_crash(h);

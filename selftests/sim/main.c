@@ -40,7 +40,7 @@ static const char usage[] = "usage: khsim [--seeds N] [--seed0 S] [--nodes N] [-
 			    "  --ops N       operations of a history (500)\n"
 			    "  --faults LIST of "
 			    "drop,dup,partition,oneway,pause,crash,reboot,drift,slow,kill,refs,"
-			    "reclaim,power,memory;\n"
+			    "reclaim,power,memory,refuse;\n"
 			    "                each seed takes a subset of them; or single: all of "
 			    "them, but one node has\n"
 			    "                recovered before another one fails (default); or all: "

@@ -55,7 +55,8 @@
 #define SIM_FAULT_OVERLAP (1u << 12) /* failures of one node before another one is over */
 #define SIM_FAULT_POWER (1u << 13) /* all machines die at once; only with stores */
 #define SIM_FAULT_MEMORY (1u << 14) /* a module has no frames left for a while */
-#define SIM_FAULT_KINDS 15
+#define SIM_FAULT_REFUSE (1u << 15) /* a store is full, or fails, when it is about space */
+#define SIM_FAULT_KINDS 16
 #define SIM_FAULT_ALL ((1u << SIM_FAULT_KINDS) - 1)
 
 struct sim_config {
@@ -113,7 +114,13 @@ struct sim_config {
 	X(prefetched)            \
 	X(pruned)                \
 	X(async_stored)          \
-	X(async_beside)
+	X(async_beside)          \
+	X(home_died_taking)      \
+	X(home_died_giving)      \
+	X(place_died_taking)     \
+	X(place_died_giving)     \
+	X(refused_full)          \
+	X(refused_io)
 
 struct sim_stats {
 #define X(name) uint64_t name;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "fault.h"
 #include "host.h"
 #include "module.h"
 #include "oracle.h"
@@ -242,6 +243,25 @@ static const struct pending *earlier(const struct store *s, const struct pending
 	return NULL;
 }
 
+static bool is_about_space(const struct kh_store_cmd *cmd)
+{
+	return cmd->code == KH_STORE_RESERVE || cmd->code == KH_STORE_RELEASE;
+}
+
+/* Space that is not there, or a disk that does not write it down. */
+static bool refuses(struct sim *sim, const struct pending *p, struct kh_store_result *result)
+{
+	if (!is_about_space(&p->cmd) || !sim_has(sim, SIM_FAULT_REFUSE) ||
+	    !rng_chance(&sim->rng, 150))
+		return false;
+	*result = (struct kh_store_result){ .error = EIO };
+	if (p->cmd.code == KH_STORE_RESERVE && rng_chance(&sim->rng, 500))
+		result->error = ENOSPC;
+	sim->stats.refused_full += result->error == ENOSPC;
+	sim->stats.refused_io += result->error == EIO;
+	return true;
+}
+
 static void end_command(struct sim *sim, uint64_t host, uint64_t id)
 {
 	struct host *h = sim->hosts[host];
@@ -256,7 +276,10 @@ static void end_command(struct sim *sim, uint64_t host, uint64_t id)
 		sim_in(sim, h->paused ? MS : 100 * US, end_command, host, id);
 		return;
 	}
-	apply(h->store, p, &result);
+	if (!refuses(sim, p, &result))
+		apply(h->store, p, &result);
+	else if (rng_chance(&sim->rng, 500) && result.error == EIO)
+		apply(h->store, p, &(struct kh_store_result){ 0 }); /* and was done all the same */
 	sim_trace(sim,
 		  "node %u: store command %llu code %u addr %llx version %llx -> %u, version %llx",
 		  h->index + 1, (unsigned long long)id, p->cmd.code,
@@ -288,6 +311,8 @@ void store_command(struct host *h, const struct kh_store_cmd *cmd)
 	while (*at)
 		at = &(*at)->next;
 	*at = p;
+	if (is_about_space(cmd))
+		fault_amid_move(h->sim, h->index, cmd->region);
 	sim_in(h->sim,
 	       rng_chance(rng, 50) ? rng_range(rng, 5 * MS, 60 * MS) :
 				     rng_range(rng, 20 * US, 800 * US),

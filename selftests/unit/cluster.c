@@ -24,6 +24,13 @@ struct command {
 
 static const uint8_t good_key[KH_KEY_SIZE] = "sixteen bytes...";
 
+/* The khd does something that others see; false if it is dead by now. */
+static bool effect(struct host *h)
+{
+	h->dying |= ++h->effects == h->dies_at;
+	return !h->dying;
+}
+
 static void note_sent(struct cluster *c, const struct kh_wire_head *head)
 {
 	const void *entry = head + 1;
@@ -40,8 +47,11 @@ static void on_send(void *host, kh_node_id peer, const void *head, size_t head_l
 {
 	struct host *h = host;
 	struct cluster *c = h->cluster;
-	struct packet *p = malloc(sizeof(*p) + head_len + data_len);
+	struct packet *p;
 
+	if (!effect(h))
+		return;
+	p = malloc(sizeof(*p) + head_len + data_len);
 	assert_non_null(p);
 	p->next = NULL;
 	p->from = h->id - 1;
@@ -268,10 +278,15 @@ static void command(struct host *h, struct khazana_cmd *cmd)
 
 static void on_command(void *host, struct khazana_cmd *cmds, unsigned int n)
 {
+	struct host *h = host;
 	unsigned int i;
 
-	for (i = 0; i < n; i++)
-		command(host, &cmds[i]);
+	for (i = 0; i < n; i++) {
+		if (h->dying)
+			cmds[i].result = -ENODEV;
+		else
+			command(h, &cmds[i]);
+	}
 }
 
 static void *on_frame(void *host, uint32_t frame, size_t len)
@@ -287,6 +302,8 @@ static void on_reply(void *host, uint64_t op_id, const struct kh_op_result *resu
 	struct host *h = host;
 	unsigned int i;
 
+	if (!effect(h))
+		return;
 	h->replies++;
 	h->result = *result;
 	if (result->page)
@@ -303,7 +320,9 @@ static int on_persist(void *host, const char *key, const void *blob, size_t len)
 	struct host *h = host;
 	unsigned int i;
 
-	if (h->persist_fails)
+	if (!effect(h) || h->persist_fails)
+		return -EIO;
+	if (h->persist_fails_at && !--h->persist_fails_at)
 		return -EIO;
 	for (i = 0; i < 8; i++)
 		if (!strcmp(h->blobs[i].key, key))
@@ -337,8 +356,11 @@ static void on_event(void *host, const char *name, const char *text)
 static void on_store(void *host, const struct kh_store_cmd *cmd)
 {
 	struct host *h = host;
-	struct command *k = malloc(sizeof(*k));
+	struct command *k;
 
+	if (!effect(h))
+		return;
+	k = malloc(sizeof(*k));
 	assert_non_null(k);
 	assert_true(h->config.store);
 	*k = (struct command){ .cmd = *cmd };
@@ -394,56 +416,76 @@ static uint32_t keep(struct kept *k, const struct command *command)
 	return 0;
 }
 
-/* The store does what was asked for first.  Return: was there something? */
-static bool store_step(struct host *h)
+/* The store does what was asked for first. */
+static void store_do(struct host *h, const struct command *command, struct kh_store_result *result)
 {
-	struct command *command = h->store_first;
-	const struct kh_store_cmd *cmd;
-	struct kh_store_result result = { 0 };
-	struct kept *k;
-	uint64_t unit;
+	const struct kh_store_cmd *cmd = &command->cmd;
+	uint64_t unit = (cmd->addr.lo - h->cluster->addr.lo) / UNIT;
+	struct kept *k = &h->kept[unit];
+	bool space = cmd->code == KH_STORE_RESERVE || cmd->code == KH_STORE_RELEASE;
 
-	if (!command || h->store_rests)
-		return false;
-	h->store_first = command->next;
-	if (!h->store_first)
-		h->store_last = &h->store_first;
-	cmd = &command->cmd;
-	unit = (cmd->addr.lo - h->cluster->addr.lo) / UNIT;
 	assert_true(unit + cmd->units <= UNITS);
-	k = &h->kept[unit];
+	*result = (struct kh_store_result){ 0 };
+	if (space && h->store_refuses_at && !--h->store_refuses_at) {
+		result->error = h->store_refusal;
+		return;
+	}
 	switch (cmd->code) {
 	case KH_STORE_RESERVE:
-		result.error = reserve(k, cmd);
+		result->error = reserve(k, cmd);
 		break;
 	case KH_STORE_RELEASE:
-		result.error = release(k, cmd);
+		result->error = release(k, cmd);
 		break;
 	case KH_STORE_PUT:
-		result.error = keep(k, command);
+		result->error = keep(k, command);
 		break;
 	case KH_STORE_GET:
 	case KH_STORE_LOOK:
-		result.error = k->generation == cmd->generation ? 0 : ENXIO;
-		result.version = k->version;
-		result.token = k->token;
-		result.data = k->version ? k->data : NULL;
+		result->error = k->generation == cmd->generation ? 0 : ENXIO;
+		result->version = k->version;
+		result->token = k->token;
+		result->data = k->version ? k->data : NULL;
 		break;
 	}
-	kh_node_stored(h->node, cmd->id, &result, h->cluster->now);
+}
+
+static struct command *store_take(struct host *h)
+{
+	struct command *command = h->store_first;
+
+	h->store_first = command->next;
+	if (!h->store_first)
+		h->store_last = &h->store_first;
+	return command;
+}
+
+/* Return: was there something? */
+static bool store_step(struct host *h)
+{
+	struct kh_store_result result;
+	struct command *command;
+
+	if (!h->store_first || h->store_rests)
+		return false;
+	command = store_take(h);
+	store_do(h, command, &result);
+	kh_node_stored(h->node, command->cmd.id, &result, h->cluster->now);
 	free(command);
 	return true;
 }
 
 static void store_forget(struct host *h)
 {
+	struct kh_store_result result;
 	struct command *k;
 
-	while ((k = h->store_first)) {
-		h->store_first = k->next;
+	while (h->store_first) {
+		k = store_take(h);
+		if (h->store_ends)
+			store_do(h, k, &result);
 		free(k);
 	}
-	h->store_last = &h->store_first;
 }
 
 static const struct kh_host_ops ops = {
@@ -520,6 +562,22 @@ void cluster_disconnect(struct cluster *c, unsigned int a, unsigned int b)
 		kh_node_peer_down(c->hosts[a].node, b + 1, c->now);
 	if (c->hosts[b].node)
 		kh_node_peer_down(c->hosts[b].node, a + 1, c->now);
+}
+
+/* Those that died in the last step. */
+static void bury(struct cluster *c)
+{
+	unsigned int i;
+
+	for (i = 0; i < c->nodes; i++) {
+		struct host *h = &c->hosts[i];
+
+		if (!h->dying || !h->node)
+			continue;
+		host_kill(h);
+		h->dying = false;
+		h->dies_at = 0;
+	}
 }
 
 static struct cluster *cluster_make(unsigned int nodes, bool stores)
@@ -600,6 +658,28 @@ static bool is_late(const struct cluster *c, const struct packet *p, uint32_t ki
 	return l || c->slow_at[p->from][p->to] == kind;
 }
 
+/* What came together is looked at no more. */
+static void received(struct host *to, struct packet **kept)
+{
+	struct packet *p;
+
+	if (*kept && to->node && !to->dying)
+		kh_node_received(to->node, to->cluster->now);
+	while ((p = *kept)) {
+		*kept = p->next;
+		memset(p->bytes, 0xdd, p->len);
+		free(p);
+	}
+}
+
+/* Does the connection break instead of this message? */
+static bool breaks(struct cluster *c, const struct packet *p)
+{
+	unsigned int *at = &c->break_at[p->from][p->to];
+
+	return *at && !--*at;
+}
+
 /* Those that are one behind the other for the same node, from the same one, come together. */
 static void deliver(struct cluster *c)
 {
@@ -611,6 +691,11 @@ static void deliver(struct cluster *c)
 		const struct packet *next = p->next;
 		bool more = next && next->from == p->from && next->to == p->to;
 
+		if (breaks(c, p)) {
+			received(to, &kept);
+			cluster_disconnect(c, p->from, p->to);
+			continue;
+		}
 		c->packets = p->next;
 		if (!c->packets)
 			c->tail = &c->packets;
@@ -620,19 +705,16 @@ static void deliver(struct cluster *c)
 			continue;
 		}
 		c->cut[p->from] |= c->cut_at[p->from] == kind;
-		if (to->node && !c->cut[p->from] && !c->cut[p->to])
+		if (to->node && !to->dying && !c->cut[p->from] && !c->cut[p->to])
 			assert_int_equal(kh_node_message(to->node, p->from + 1, p->bytes, p->len,
 							 c->now),
 					 0);
 		p->next = kept;
 		kept = p;
-		if (!more && to->node)
-			kh_node_received(to->node, c->now);
-		while (!more && (p = kept)) {
-			kept = p->next;
-			memset(p->bytes, 0xdd, p->len);
-			free(p);
-		}
+		if (more)
+			continue;
+		received(to, &kept);
+		bury(c);
 	}
 }
 
@@ -659,10 +741,13 @@ void cluster_run(struct cluster *c)
 	unsigned int i;
 
 	do {
+		bury(c);
 		deliver(c);
 		more = false;
-		for (i = 0; i < c->nodes; i++)
+		for (i = 0; i < c->nodes; i++) {
 			more |= c->hosts[i].node && store_step(&c->hosts[i]);
+			bury(c);
+		}
 	} while (more || c->packets);
 	for (i = 0; i < c->nodes; i++)
 		if (c->hosts[i].node)
@@ -681,19 +766,24 @@ static void leases_end(struct cluster *c)
 	}
 }
 
-/* Time passes, a millisecond at a time. */
-void cluster_sleep(struct cluster *c, uint64_t ms)
+void cluster_pass(struct cluster *c, uint64_t ms, uint64_t step)
 {
 	unsigned int i;
 
-	while (ms--) {
-		c->now += MS;
+	for (; ms >= step; ms -= step) {
+		c->now += step * MS;
 		leases_end(c);
 		for (i = 0; i < c->nodes; i++)
 			if (c->hosts[i].node && kh_node_deadline(c->hosts[i].node) <= c->now)
 				kh_node_tick(c->hosts[i].node, c->now);
 		cluster_run(c);
 	}
+}
+
+/* Time passes, a millisecond at a time. */
+void cluster_sleep(struct cluster *c, uint64_t ms)
+{
+	cluster_pass(c, ms, 1);
 }
 
 /* Start counting messages and commands. */

@@ -62,6 +62,14 @@ struct host {
 	bool store_rests; /* what is begun stays so */
 	unsigned int store_begun[KH_STORE_LOOK + 1];
 	bool persist_fails;
+	unsigned int persist_fails_at; /* that one only, counted down; 0: none */
+	unsigned int store_refuses_at; /* the same for what takes space or gives it back */
+	uint32_t store_refusal; /* with this errno */
+	unsigned int effects; /* of the khd, as others see them: messages, records, commands */
+	unsigned int
+		dies_at; /* the khd dies instead of that effect, counted from 1; 0: it does not */
+	bool dying;
+	bool store_ends; /* what its store had begun is done all the same */
 	struct kh_op_result result;
 	struct kh_page_info page;
 	struct kh_region_info info;
@@ -83,6 +91,7 @@ struct cluster {
 	struct packet *packets, **tail;
 	bool cut[NODES_MAX]; /* drops everything from and to it */
 	unsigned int cut_at[NODES_MAX]; /* from the first message of this kind that it sends on */
+	unsigned int break_at[NODES_MAX][NODES_MAX]; /* instead of that message, counted down */
 	unsigned int slow_at[NODES_MAX][NODES_MAX]; /* the same: what one sends another is late */
 	struct packet *late; /* the newest first, until cluster_hurry() */
 	unsigned int sent[KH_WIRE_KINDS];
@@ -121,6 +130,9 @@ static inline void cluster_rejoin(struct cluster *c, unsigned int i)
 			cluster_connect(c, i, k);
 	cluster_run(c);
 }
+
+/* Time passes quickly, @step milliseconds at a time. */
+void cluster_pass(struct cluster *c, uint64_t ms, uint64_t step);
 
 /* Units that the page store has space for. */
 unsigned int host_reserved(const struct host *h);

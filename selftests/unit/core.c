@@ -18,5 +18,6 @@ int main(void)
 	failed += test_keep();
 	failed += test_place();
 	failed += test_flush();
+	failed += test_step();
 	return failed != 0;
 }

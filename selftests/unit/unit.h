@@ -20,5 +20,6 @@ int test_loss(void);
 int test_keep(void);
 int test_place(void);
 int test_flush(void);
+int test_step(void);
 
 #endif /* UNIT_H */
