@@ -31,9 +31,9 @@ $(eval $(call kh_test,$(durable)/spill,$(durable)/spill.c $(durable)/stamp.c,kha
 # khd with a store, once the protocol writes to it
 ifneq ($(wildcard lib/core/flush.c),)
 durable_run = selftests/vm/run --disk 96M --nodes 3 --driver host -- $(CURDIR)/$(durable)/on-host
-.PHONY: check-guest-durable check-long-durable check-guest-frames check-guest-full check-guest-parked check-guest-khd-replay \
-	check-long-khd-replay
-check-guest: check-guest-durable check-guest-frames check-guest-full check-guest-parked check-guest-khd-replay
+.PHONY: check-guest-durable check-long-durable check-guest-frames check-guest-full check-guest-parked check-guest-failed \
+	check-guest-khd-replay check-long-khd-replay
+check-guest: check-guest-durable check-guest-frames check-guest-full check-guest-parked check-guest-failed check-guest-khd-replay
 
 # A running khd's writes: in check some of the states, in check-long all, more torn tails and more planted bugs.
 durable_khd_replay := $(durable_replay) $(O)/$(durable)/durable $(O)/khd/khd-test
@@ -53,6 +53,10 @@ check-guest-frames: user $(O)/$(durable)/spill
 		$(CURDIR)/$(durable)/on-frames memory
 check-guest-full: user $(O)/$(durable)/spill $(O)/$(durable)/durable
 	TAP_TIMEOUT=200 scripts/tap full -- selftests/vm/run --nodes 1 --disk 64M -- $(CURDIR)/$(durable)/on-full
+# A disk whose writes, or whose flushes, fail under khd
+check-guest-failed: user $(durable_replay) $(O)/$(durable)/durable
+	TAP_TIMEOUT=250 scripts/tap failed-writes -- selftests/vm/run --nodes 1 --disk 96M --driver host -- $(CURDIR)/$(durable)/on-failed writes
+	TAP_TIMEOUT=250 scripts/tap failed-flushes -- selftests/vm/run --nodes 1 --disk 96M --driver host -- $(CURDIR)/$(durable)/on-failed flushes
 check-guest-parked: user $(O)/selftests/kselftest/hold
 	TAP_TIMEOUT=200 scripts/tap parked -- $(durable_two) --disk 96M -- $(CURDIR)/$(durable)/on-parked
 check-guest-durable: user $(O)/$(durable)/durable $(durable_replay)

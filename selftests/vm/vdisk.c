@@ -9,6 +9,8 @@
  *   freeze N MS serve until N sectors are unflushed, or for MS milliseconds, then serve no more
  *               (a cut should find something to lose): "ok UNFLUSHED"; a cut ends that
  *   flush       "ok"
+ *   fail writes|flushes|nothing
+ *               from now on those requests end with an error, and change nothing: "ok"
  *
  * and ends the program when it is closed.
  */
@@ -192,8 +194,8 @@ static uint32_t nbd_error(int err)
 	return err == 0 ? 0 : err == -EINVAL ? EINVAL : err == -ENOSPC ? ENOSPC : EIO;
 }
 
-/* One request; negative: the client is gone or talks nonsense. */
-static int serve_request(int fd, struct vcache *cache, char *data)
+/* One request, those of type @failing fail; negative: the client is gone or talks nonsense. */
+static int serve_request(int fd, struct vcache *cache, char *data, int failing)
 {
 	struct request request;
 	struct reply reply = { .magic = htobe32(NBD_REPLY_MAGIC) };
@@ -215,10 +217,10 @@ static int serve_request(int fd, struct vcache *cache, char *data)
 	case COMMAND_WRITE:
 		if (receive(fd, data, length))
 			return -EPIPE;
-		err = vcache_write(cache, offset, data, length);
+		err = failing == COMMAND_WRITE ? -EIO : vcache_write(cache, offset, data, length);
 		break;
 	case COMMAND_FLUSH:
-		err = vcache_flush(cache);
+		err = failing == COMMAND_FLUSH ? -EIO : vcache_flush(cache);
 		break;
 	case COMMAND_DISCONNECT:
 		return -ECONNRESET;
@@ -239,6 +241,7 @@ struct server {
 	uint64_t freeze_at; /* unflushed sectors, 0: no freeze was ordered */
 	uint64_t freeze_ms; /* or this moment */
 	int frozen;
+	int failing; /* type of request, COMMAND_READ: none */
 };
 
 static uint64_t now_ms(void)
@@ -270,10 +273,24 @@ static int order_cut(struct server *server, uint64_t seed)
 	return err;
 }
 
+static int order_fail(struct server *server, const char *what)
+{
+	if (!strcmp(what, "writes"))
+		server->failing = COMMAND_WRITE;
+	else if (!strcmp(what, "flushes"))
+		server->failing = COMMAND_FLUSH;
+	else if (!strcmp(what, "nothing"))
+		server->failing = COMMAND_READ;
+	else
+		return -EINVAL;
+	puts("ok");
+	return 0;
+}
+
 /* Several orders of one read do not occur: their giver waits for the answer.  0, or 1 at the end. */
 static int serve_order(struct server *server)
 {
-	char line[64];
+	char line[64], what[16];
 	ssize_t n = read(STDIN_FILENO, line, sizeof(line) - 1);
 	uint64_t seed, ms;
 	int err = 0;
@@ -286,6 +303,8 @@ static int serve_order(struct server *server)
 	} else if (sscanf(line, "freeze %" SCNu64 " %" SCNu64, &server->freeze_at, &ms) == 2) {
 		server->freeze_at += !server->freeze_at;
 		server->freeze_ms = now_ms() + ms;
+	} else if (sscanf(line, "fail %15s", what) == 1) {
+		err = order_fail(server, what);
 	} else if (!strcmp(line, "flush\n")) {
 		err = vcache_flush(server->cache);
 		if (!err)
@@ -355,7 +374,7 @@ static void serve(struct server *server, char *data)
 			if (server->client >= 0 &&
 			    negotiate(server->client, vcache_size(server->cache)))
 				drop_client(server);
-		} else if (serve_request(server->client, server->cache, data)) {
+		} else if (serve_request(server->client, server->cache, data, server->failing)) {
 			drop_client(server);
 		}
 	}
