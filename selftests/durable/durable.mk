@@ -60,7 +60,7 @@ check-guest-failed: user $(durable_replay) $(O)/$(durable)/durable
 check-guest-parked: user $(O)/selftests/kselftest/hold
 	TAP_TIMEOUT=200 scripts/tap parked -- $(durable_two) --disk 96M -- $(CURDIR)/$(durable)/on-parked
 check-guest-durable: user $(O)/$(durable)/durable $(durable_replay)
-	TAP_TIMEOUT=600 scripts/tap durable-kill -- $(durable_run) kill 30
+	TAP_TIMEOUT=900 scripts/tap durable-kill -- $(durable_run) kill 30
 	TAP_TIMEOUT=400 scripts/tap durable-power -- $(durable_run) power 3
 	TAP_TIMEOUT=400 scripts/tap durable-witness -- $(durable_run) witness 3
 check-long-extra: check-long-durable
