@@ -38,7 +38,7 @@ check-guest: check-guest-durable check-guest-frames check-guest-full check-guest
 # A running khd's writes: in check some of the states, in check-long all, more torn tails and more planted bugs.
 durable_khd_replay := $(durable_replay) $(O)/$(durable)/durable $(O)/khd/khd-test
 check-guest-khd-replay: user $(durable_khd_replay)
-	TAP_TIMEOUT=600 ACKS=600 scripts/tap khd-replay -- $(durable)/test-replay khd 150
+	TAP_TIMEOUT=750 ACKS=600 scripts/tap khd-replay -- $(durable)/test-replay khd 150
 check-long-extra: check-long-khd-replay
 check-long-khd-replay: user $(durable_khd_replay)
 	TAP_TIMEOUT=7200 ACKS=2000 TORN=3 PLANTS="store/ack-early store/skip-flush early-safe" scripts/tap khd-replay-long -- \
