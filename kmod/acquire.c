@@ -112,7 +112,7 @@ int kz_acquire_request(struct kz_acquire *acquire)
 	/* Where frames may have to be waited for, this thread does it: khd must not. */
 	if (!READ_ONCE(unit->page.right) && READ_ONCE(unit->page.state) == KHAZANA_STATE_STABLE &&
 	    (!READ_ONCE(unit->cur) || READ_ONCE(unit->page.resume)) &&
-	    kz_frames_few(&unit->region->instance->frames)) {
+	    kz_frames_few(&unit->region->instance->frames, kz_region_pages(unit->region))) {
 		spare = kz_unit_alloc_frame(unit, NULL);
 		if (IS_ERR(spare))
 			return PTR_ERR(spare);

@@ -51,12 +51,12 @@ struct kz_frames {
 	struct inode *view;
 };
 
-/* Are so many in use that a new one may have to wait for room? */
-static inline bool kz_frames_few(const struct kz_frames *frames)
+/* Are so many in use that a new one of @count pages may have to wait for room? */
+static inline bool kz_frames_few(const struct kz_frames *frames, u32 count)
 {
 	u32 max = READ_ONCE(frames->max);
 
-	return READ_ONCE(frames->in_use) >= max - max / KZ_FEW_PART;
+	return (u64)READ_ONCE(frames->in_use) + count > max - max / KZ_FEW_PART;
 }
 
 /* The unit whose frame a page is; the page is locked and has its mapping. */

@@ -39,6 +39,7 @@ static void queue_exit(struct kunit *test)
 	while (kz_queue_pop(&kz_test_khd, &req))
 		;
 	kz_test_daemon(f->instance, false);
+	KUNIT_EXPECT_EQ(test, 0, kz_frames_limit(&f->instance->frames, f->instance->frames.size));
 	kz_test_region_end(f->region);
 	mutex_lock(&f->instance->lock);
 	kz_instance_frames_trim(f->instance);
@@ -58,13 +59,44 @@ static struct kz_unit *want(struct kunit *test, u64 index, u32 right, u32 flags)
 	return unit;
 }
 
+/* From now on whoever misses brings the frame to receive into. */
+static void use_most_frames(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	u32 i, count = 7;
+
+	for (i = 1; i <= count; i++) {
+		struct kz_unit *unit = kz_unit_get(f->region, UNITS - i);
+
+		KUNIT_ASSERT_FALSE(test, IS_ERR(unit));
+		mutex_lock(&unit->mutex);
+		KUNIT_EXPECT_EQ(test, 0, kz_unit_frame(unit, 0));
+		mutex_unlock(&unit->mutex);
+		kz_unit_put(unit);
+	}
+	KUNIT_EXPECT_EQ(test, 0, kz_frames_limit(&f->instance->frames, count + 1));
+}
+
+/* The next request for a unit; that frames are short may be told before. */
+static bool pop_fault(struct khazana_request *req)
+{
+	while (kz_queue_pop(&kz_test_khd, req))
+		if (req->op == KHAZANA_REQ_FAULT)
+			return true;
+	return false;
+}
+
 static int give(struct kz_unit *unit, u32 right, u64 token, u64 version)
 {
 	const struct kz_page_event event = {
 		.type = KZ_EV_COMMIT, .right = right, .token = token, .version = version,
 	};
+	int err;
 
-	return kz_unit_step(unit, &event);
+	mutex_lock(&unit->mutex);
+	err = kz_unit_frame(unit, 0);
+	mutex_unlock(&unit->mutex);
+	return err ?: kz_unit_step(unit, &event);
 }
 
 static void a_miss_is_described(struct kunit *test)
@@ -80,11 +112,23 @@ static void a_miss_is_described(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, req.count);
 	KUNIT_EXPECT_EQ(test, KHAZANA_RIGHT_WRITE, req.want);
 	KUNIT_EXPECT_EQ(test, KHAZANA_VERSION_NONE, req.version);
-	KUNIT_EXPECT_TRUE(test, req.flags & KHAZANA_REQF_FRAME);
-	KUNIT_EXPECT_EQ(test, unit->cur->index, req.frame);
+	KUNIT_EXPECT_FALSE(test, req.flags & KHAZANA_REQF_FRAME);
 	KUNIT_EXPECT_EQ(test, unit->req_id, req.id);
 	KUNIT_EXPECT_FALSE(test, kz_queue_pop(&kz_test_khd, &req));
 	KUNIT_EXPECT_TRUE(test, kz_queue_empty(&f->instance->queue));
+}
+
+static void it_brings_a_frame_if_few_are_left(struct kunit *test)
+{
+	struct khazana_request req;
+	struct kz_unit *unit;
+
+	use_most_frames(test);
+	unit = want(test, 3, KHAZANA_RIGHT_WRITE, 0);
+	KUNIT_ASSERT_TRUE(test, pop_fault(&req));
+	KUNIT_EXPECT_TRUE(test, req.flags & KHAZANA_REQF_FRAME);
+	KUNIT_ASSERT_NOT_NULL(test, unit->cur);
+	KUNIT_EXPECT_EQ(test, unit->cur->index, req.frame);
 }
 
 static void in_order_and_never_the_same_id(struct kunit *test)
@@ -141,13 +185,16 @@ static void answered_before_it_was_fetched(struct kunit *test)
 static void a_dead_khd_is_asked_again(struct kunit *test)
 {
 	const struct kz_page_event gone = { .type = KZ_EV_DAEMON_GONE };
-	struct kz_unit *unit = want(test, 2, KHAZANA_RIGHT_READ, 0);
 	struct khazana_request first, second;
+	struct kz_unit *unit;
 
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &first));
+	use_most_frames(test);
+	unit = want(test, 2, KHAZANA_RIGHT_READ, 0);
+	KUNIT_ASSERT_TRUE(test, pop_fault(&first));
+	KUNIT_EXPECT_NOT_NULL(test, unit->cur);
 	KUNIT_EXPECT_EQ(test, 0, kz_unit_step(unit, &gone));
 	KUNIT_EXPECT_NULL(test, unit->cur);
-	KUNIT_ASSERT_TRUE(test, kz_queue_pop(&kz_test_khd, &second));
+	KUNIT_ASSERT_TRUE(test, pop_fault(&second));
 	KUNIT_EXPECT_EQ(test, first.unit, second.unit);
 	KUNIT_EXPECT_GT(test, second.id, first.id);
 	KUNIT_EXPECT_FALSE(test, second.flags & KHAZANA_REQF_FRAME);
@@ -193,6 +240,7 @@ static void calls(struct kunit *test)
 
 static struct kunit_case queue_cases[] = {
 	KUNIT_CASE(a_miss_is_described),
+	KUNIT_CASE(it_brings_a_frame_if_few_are_left),
 	KUNIT_CASE(in_order_and_never_the_same_id),
 	KUNIT_CASE(a_range_is_one_descriptor),
 	KUNIT_CASE(answered_before_it_was_fetched),

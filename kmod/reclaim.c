@@ -4,16 +4,25 @@
  *
  * Only copies that khd called DROPPABLE and that are not OWNED, DIRTY or locked: the
  * home can send them again.  Reclaim only tries locks and never waits for khd; its
- * notices may be lost.  The oldest copy goes first, unless it was used since
- * reclaim saw it last.
+ * notices may be lost.
+ *
+ * A copy is active when it comes.  The oldest active one becomes inactive: it is taken out of the
+ * page tables, so that its next use faults, which the module settles itself, and is
+ * seen.  The oldest inactive one goes, or is active again if it was used meanwhile.  A third is
+ * to be inactive; it becomes so, a few copies at a time, from when few frames are left, so
+ * that there is time to use one again before it goes.
  */
 #include <linux/mutex.h>
 
 #include "compat.h"
+#include "frame.h"
 #include "instance.h"
 #include "reclaim.h"
 #include "region.h"
 #include "unit.h"
+
+#define KZ_INACTIVE_PART	3	/* one part of so many is to be inactive */
+#define KZ_AGE_UNITS		4	/* become inactive with each new frame, when few are left */
 
 static struct shrinker *kz_shrinker;
 
@@ -24,8 +33,31 @@ static struct shrinker *kz_shrinker;
 void kz_reclaim_init(struct kz_reclaim *reclaim)
 {
 	spin_lock_init(&reclaim->lock);
-	INIT_LIST_HEAD(&reclaim->units);
+	INIT_LIST_HEAD(&reclaim->active);
+	INIT_LIST_HEAD(&reclaim->inactive);
 	reclaim->pressure = jiffies;
+}
+
+/* Into one of the lists, at its end. */
+static void list_in(struct kz_reclaim *reclaim, struct kz_unit *unit, bool inactive)
+{
+	u32 pages = kz_region_pages(unit->region);
+
+	list_add_tail(&unit->lru, inactive ? &reclaim->inactive : &reclaim->active);
+	unit->inactive = inactive;
+	reclaim->pages += pages;
+	if (inactive)
+		reclaim->inactive_pages += pages;
+}
+
+static void list_out(struct kz_reclaim *reclaim, struct kz_unit *unit)
+{
+	u32 pages = kz_region_pages(unit->region);
+
+	list_del_init(&unit->lru);
+	reclaim->pages -= pages;
+	if (unit->inactive)
+		reclaim->inactive_pages -= pages;
 }
 
 /**
@@ -41,13 +73,10 @@ void kz_reclaim_update(struct kz_unit *unit)
 	if (droppable != list_empty(&unit->lru))
 		return;
 	spin_lock(&reclaim->lock);
-	if (droppable) {
-		list_add_tail(&unit->lru, &reclaim->units);
-		reclaim->pages += kz_region_pages(unit->region);
-	} else {
-		list_del_init(&unit->lru);
-		reclaim->pages -= kz_region_pages(unit->region);
-	}
+	if (droppable)
+		list_in(reclaim, unit, false);
+	else
+		list_out(reclaim, unit);
 	spin_unlock(&reclaim->lock);
 }
 
@@ -61,31 +90,87 @@ void kz_reclaim_forget(struct kz_unit *unit)
 
 	spin_lock(&unit->lock);
 	spin_lock(&reclaim->lock);
-	if (!list_empty(&unit->lru)) {
-		list_del_init(&unit->lru);
-		reclaim->pages -= kz_region_pages(unit->region);
-	}
+	if (!list_empty(&unit->lru))
+		list_out(reclaim, unit);
 	unit->page.flags &= ~KHAZANA_UNIT_DROPPABLE;
 	spin_unlock(&reclaim->lock);
 	spin_unlock(&unit->lock);
 }
 
-/* The oldest unit, moved to the end, with a reference on it and on its region. */
-static struct kz_unit *reclaim_next(struct kz_reclaim *reclaim)
+/*
+ * The oldest unit of one of the lists, with a reference on it and on its region.  It is at the end
+ * of a list then: of the inactive one, unless it was used since it came there.
+ */
+static struct kz_unit *unit_next(struct kz_reclaim *reclaim, struct list_head *list)
 {
 	struct kz_unit *unit;
 
 	spin_lock(&reclaim->lock);
-	unit = list_first_entry_or_null(&reclaim->units, struct kz_unit, lru);
-	if (unit && kref_get_unless_zero(&unit->region->ref))
-		list_move_tail(&unit->lru, &reclaim->units);
-	else
-		unit = NULL;
-	/* What is in the list has a copy, so that it cannot go. */
-	if (unit)
+	unit = list_first_entry_or_null(list, struct kz_unit, lru);
+	if (unit && kref_get_unless_zero(&unit->region->ref)) {
+		list_out(reclaim, unit);
+		list_in(reclaim, unit,
+			list == &reclaim->active || !READ_ONCE(unit->referenced));
+		/* What is in a list has a copy, so that it cannot go. */
 		kz_unit_hold(unit);
+	} else {
+		unit = NULL;
+	}
 	spin_unlock(&reclaim->lock);
 	return unit;
+}
+
+/* @unit has become inactive: who uses it from now on is seen. */
+static void unit_age(struct kz_unit *unit)
+{
+	struct kz_frame *frame;
+
+	WRITE_ONCE(unit->referenced, false);
+	if (!mutex_trylock(&unit->mutex))
+		return;
+	frame = READ_ONCE(unit->cur);
+	if (frame && kz_frame_trylock(frame)) {
+		kz_frame_zap(frame);
+		kz_frame_unlock(frame);
+	}
+	mutex_unlock(&unit->mutex);
+}
+
+static void unit_put(struct kz_unit *unit)
+{
+	struct kz_region *region = unit->region;
+
+	kz_unit_put(unit);
+	kz_region_put(region);
+}
+
+/* Too few are inactive: one more.  Return: there was one. */
+static bool age_one(struct kz_reclaim *reclaim)
+{
+	struct kz_unit *unit;
+
+	if (READ_ONCE(reclaim->inactive_pages) >= READ_ONCE(reclaim->pages) / KZ_INACTIVE_PART + 1)
+		return false;
+	unit = unit_next(reclaim, &reclaim->active);
+	if (!unit)
+		return false;
+	unit_age(unit);
+	unit_put(unit);
+	return true;
+}
+
+/**
+ * kz_reclaim_age() - a frame was taken and few are left
+ * @instance: the instance
+ *
+ * Context: may sleep, but waits for nobody.
+ */
+void kz_reclaim_age(struct kz_instance *instance)
+{
+	unsigned int i;
+
+	for (i = 0; i < KZ_AGE_UNITS && age_one(&instance->reclaim); i++)
+		;
 }
 
 /**
@@ -101,18 +186,15 @@ unsigned long kz_reclaim_run(struct kz_instance *instance, unsigned long pages)
 	unsigned long freed = 0, tries = 2 * READ_ONCE(reclaim->pages);
 
 	while (freed < pages && tries--) {
-		struct kz_unit *unit = reclaim_next(reclaim);
-		struct kz_region *region;
+		struct kz_unit *unit;
 
+		age_one(reclaim);
+		unit = unit_next(reclaim, &reclaim->inactive);
 		if (!unit)
 			break;
-		region = unit->region;
-		if (READ_ONCE(unit->referenced))
-			WRITE_ONCE(unit->referenced, false);
-		else if (!kz_unit_drop(unit))
-			freed += kz_region_pages(region);
-		kz_unit_put(unit);
-		kz_region_put(region);
+		if (!READ_ONCE(unit->referenced) && !kz_unit_drop(unit))
+			freed += kz_region_pages(unit->region);
+		unit_put(unit);
 	}
 	return freed;
 }

@@ -15,20 +15,25 @@ struct kz_unit;
 /**
  * struct kz_reclaim - the droppable units of an instance, oldest first
  * @lock: protects the rest; inside a unit's lock
- * @units: struct kz_unit by @lru
- * @pages: machine pages they have
+ * @active: struct kz_unit by @lru
+ * @inactive: the same, of those that go next unless they are used again
+ * @pages: machine pages of both
+ * @inactive_pages: and of @inactive
  * @pressure: jiffies, when khd may be told again that frames are short
  */
 struct kz_reclaim {
 	spinlock_t lock;	/* inside a unit's */
-	struct list_head units;
+	struct list_head active;
+	struct list_head inactive;
 	unsigned long pages;
+	unsigned long inactive_pages;
 	unsigned long pressure;
 };
 
 void kz_reclaim_init(struct kz_reclaim *reclaim);
 void kz_reclaim_update(struct kz_unit *unit);
 void kz_reclaim_forget(struct kz_unit *unit);
+void kz_reclaim_age(struct kz_instance *instance);
 unsigned long kz_reclaim_run(struct kz_instance *instance, unsigned long pages);
 int kz_shrinker_init(void);
 void kz_shrinker_exit(void);

@@ -254,7 +254,7 @@ static void tell_pressure(struct kz_unit *unit, bool waits)
 /* Nobody waits yet, but soon somebody will, unless khd does something. */
 static bool frames_short(const struct kz_instance *instance)
 {
-	return kz_frames_few(&instance->frames) &&
+	return kz_frames_few(&instance->frames, 1) &&
 	       READ_ONCE(instance->reclaim.pages) < READ_ONCE(instance->frames.max) / KZ_FEW_PART;
 }
 
@@ -276,6 +276,8 @@ struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit, const void __user *da
 	for (;;) {
 		frame = kz_frame_alloc(&instance->frames, unit, data);
 		if (PTR_ERR_OR_ZERO(frame) != -ENOSPC) {
+			if (kz_frames_few(&instance->frames, 1))
+				kz_reclaim_age(instance);
 			if (frames_short(instance))
 				tell_pressure(unit, false);
 			return frame;

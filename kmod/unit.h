@@ -46,6 +46,7 @@ enum kz_unit_request {
  * @resident_ns: no revoke before; under @lock
  * @fresh: granted to somebody who waits and has not got it yet; under @lock
  * @referenced: used since reclaim looked last
+ * @inactive: which reclaim list it is in, under that one's lock
  * @mark: khd wants to hear when somebody gets to it; a hint
  * @fail_seq: counts failures; under @lock
  * @error: negative errno of the last failure; under @lock
@@ -60,6 +61,7 @@ struct kz_unit {
 	spinlock_t lock;	/* inside page locks */
 	bool fresh;
 	bool referenced;
+	bool inactive;
 	bool mark;
 	struct mutex mutex;	/* outside page locks */
 	struct kz_region *region;

@@ -379,6 +379,34 @@ static void dropped_copies_make_room(struct __test_metadata *_metadata, struct k
 	close(fd);
 }
 
+/* What is used through the page tables is in use, whatever else passes through the frames. */
+static void what_is_used_stays(struct __test_metadata *_metadata, struct kzd *d)
+{
+	const struct khazana_addr start = KZT_ADDR(0x40000000);
+	struct khazana_cmd first, last = {};
+	uint64_t units = 3 * FRAMES, unit;
+	volatile uint64_t *p;
+	int region, fd;
+
+	region = kzd_region(d, start, units * KZT_PAGE, KZT_SHIFT, NULL);
+	ASSERT_LE(0, region);
+	fd = kzt_attach(start, 0, 0);
+	ASSERT_LE(0, fd);
+	p = kzt_map(fd, units * KZT_PAGE, PROT_READ);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(KZD_PATTERN_WORD(0, 7), p[7]);
+	ASSERT_EQ(0, kzd_unit(d, region, 0, &first));
+	for (unit = 1; unit < units; unit++) {
+		ASSERT_EQ(KZD_PATTERN_WORD(unit, 7), p[unit * 512 + 7]);
+		ASSERT_EQ(KZD_PATTERN_WORD(0, 7), p[7]);
+	}
+	ASSERT_EQ(0, kzd_unit(d, region, 0, &last));
+	EXPECT_EQ(first.token, last.token);
+	/* and what was used once is gone */
+	EXPECT_EQ(-ENOENT, kzd_unit(d, region, 1, &last));
+	close(fd);
+}
+
 static void frames_that_cannot_be_dropped(struct __test_metadata *_metadata, struct kzd *d)
 {
 	struct khazana_cmd attributes = { .wait_ms = 1000 };
@@ -423,10 +451,12 @@ static void frames_that_cannot_be_dropped(struct __test_metadata *_metadata, str
 
 TEST_F_TIMEOUT(frames, limit, 90)
 {
-	if (variant->flags & KZD_PATTERN)
+	if (variant->flags & KZD_PATTERN) {
+		what_is_used_stays(_metadata, self->d);
 		dropped_copies_make_room(_metadata, self->d);
-	else
+	} else {
 		frames_that_cannot_be_dropped(_metadata, self->d);
+	}
 }
 
 TEST_HARNESS_MAIN
