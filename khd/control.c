@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/netlink.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -365,6 +366,28 @@ static int open_netlink(struct khd_control *control, uint32_t *port)
 	return fd;
 }
 
+/* The last component of the directory that the socket is in: /run is empty after a boot. */
+static bool make_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[sizeof(((struct khd_config *)0)->socket)];
+	mode_t mask;
+	int ret;
+
+	if (slash == path)
+		return true;
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
+	mask = umask(022);
+	ret = mkdir(dir, 0755);
+	umask(mask);
+	if (!ret || errno == EEXIST) /* what else it may be, bind() tells */
+		return true;
+	khd_log(KHD_ERR, "%s, the directory of the socket, cannot be made: %s", dir,
+		strerror(errno));
+	return false;
+}
+
+/* Return: -1 after an error, which was logged. */
 static int open_socket(struct khd_control *control, const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -373,18 +396,22 @@ static int open_socket(struct khd_control *control, const char *path)
 	mode_t mask;
 	int fd, ret;
 
+	if (!make_directory(path))
+		return -1;
 	strcpy(addr.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	while (fd >= 0 && !connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
 		close(fd);
 		if (!khd_address_wait(&tries)) {
-			errno = EADDRINUSE;
+			khd_log(KHD_ERR, "%s: another khd answers there", path);
 			return -1;
 		}
 		fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	}
-	if (fd < 0)
+	if (fd < 0) {
+		khd_log(KHD_ERR, "%s: %s", path, strerror(errno));
 		return -1;
+	}
 	unlink(path);
 	mask = umask(0117);
 	ret = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
@@ -392,6 +419,7 @@ static int open_socket(struct khd_control *control, const char *path)
 	if (!ret && group && chown(path, -1, group->gr_gid) < 0)
 		khd_log(KHD_WARN, "%s: cannot be given to group khazana", path);
 	if (ret < 0 || listen(fd, 16) < 0) {
+		khd_log(KHD_ERR, "%s: %s", path, strerror(errno));
 		close(fd);
 		return -1;
 	}
@@ -418,10 +446,8 @@ struct khd_control *khd_control_open(struct khd *khd, uint32_t *netlink_port)
 	}
 	if (config->socket[0]) {
 		control->listen_fd = open_socket(control, config->socket);
-		if (control->listen_fd < 0) {
-			khd_log(KHD_ERR, "%s: %s", config->socket, strerror(errno));
+		if (control->listen_fd < 0)
 			goto fail;
-		}
 	}
 	return control;
 fail:
