@@ -19,6 +19,9 @@ KO := build
 MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 DESTDIR ?=
+UDEVDIR ?= /usr/lib/udev/rules.d
+SYSUSERSDIR ?= /usr/lib/sysusers.d
+UNITDIR ?= $(or $(shell pkg-config --variable=systemdsystemunitdir systemd 2>/dev/null),$(wildcard /lib/systemd/system))
 KHAZANA_CACHE ?= $(if $(HOME),$(HOME),/root)/.cache/khazana
 export O SAN KHAZANA_CACHE
 
@@ -93,7 +96,13 @@ style-kmod:
 	scripts/checkpatch $$(git ls-files 'kmod/*.c' 'kmod/*.h' 'uapi/*.h')
 	$(MAKE) kmod-sparse
 
-install: all install-user install-kmod	## install below DESTDIR and PREFIX
+install: all install-user install-kmod	## install below DESTDIR and PREFIX; khd.service into UNITDIR, if there is systemd
+
+# What has PREFIX in it is made again when that changes.
+.PHONY: kh_always
+$(O)/prefix: kh_always
+	@mkdir -p $(@D)
+	@echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' >$@
 
 .PHONY: install-user install-kmod
 install-user: user

@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# khadm, its fake khd for tests, its manual page.
+# khadm and its fake khd for tests.
 
 $(eval $(call kh_prog,khadm,$(wildcard khadm/*.c),khstore ctl khazana,jansson sqlite3))
 $(eval $(call kh_test,selftests/khadm/fake-khd,selftests/khadm/fake_khd.c,ctl khazana,))
 
 $(eval $(call kh_test,selftests/khadm/netlink_test,selftests/khadm/netlink_test.c,ctl khazana,))
-
-$(O)/man/khadm.8: Documentation/khadm.8.scd
-	@mkdir -p $(@D)
-	$(kh_say) MAN $@
-	$(kh_q)scdoc <$< >$@
-
-user: $(O)/man/khadm.8
 
 check-unit: check-unit-khadm
 .PHONY: check-unit-khadm
@@ -29,8 +22,3 @@ check-guest: check-guest-khadm
 .PHONY: check-guest-khadm
 check-guest-khadm: user
 	scripts/tap khadm-cluster -- selftests/vm/run --nodes 3 -- $(CURDIR)/selftests/khadm/cluster
-
-.PHONY: install-khadm
-install-user: install-khadm
-install-khadm: $(O)/man/khadm.8
-	install -D -m 644 $(O)/man/khadm.8 $(DESTDIR)$(PREFIX)/share/man/man8/khadm.8

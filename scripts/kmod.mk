@@ -55,8 +55,13 @@ check-guest-plants: $(patsubst %,$(KO)/kmod/%-plants/khazana.ko,$(lastword $(fil
 
 kmod-sparse: $(KVERS:%=kmod-sparse-%)
 
+# For kernels of this machine, not those of the cache, which are the guests'; or what KVERS= says.
+kh_install_kvers := $(if $(filter file,$(origin KVERS)),$(foreach v,$(KVERS),$(if \
+	$(wildcard /lib/modules/$(v)/build/Makefile),$(v))),$(filter-out uml debug,$(KVERS)))
+
 install-kmod: kmod
-	$(foreach v,$(filter-out uml debug,$(KVERS)),install -D -m 644 $(KO)/kmod/$(v)/khazana.ko $(DESTDIR)/lib/modules/$(v)/updates/khazana.ko$(newline))
-	$(if $(DESTDIR),,depmod -a)
+	@test -n "$(kh_install_kvers)" || { echo 'no headers of an installed kernel: apt-get install linux-headers-amd64, or name kernels: KVERS=...' >&2; exit 1; }
+	$(foreach v,$(kh_install_kvers),install -D -m 644 $(KO)/kmod/$(v)/khazana.ko $(DESTDIR)/lib/modules/$(v)/updates/khazana.ko$(newline))
+	$(if $(DESTDIR),,$(foreach v,$(kh_install_kvers),PATH=$$PATH:/sbin:/usr/sbin depmod $(v)$(newline)))
 
 -include $(kh_objects:.o=.d)

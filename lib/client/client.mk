@@ -16,7 +16,7 @@ $(O)/lib/$(KHAZANA_SO): $(O)/lib/libkhazana.a lib/client/khazana.map
 		-Wl,--whole-archive $(O)/lib/libkhazana.a -Wl,--no-whole-archive
 	$(kh_q)ln -sf $(KHAZANA_SO) $(O)/lib/libkhazana.so
 
-$(O)/lib/khazana.pc: lib/client/khazana.pc.in
+$(O)/lib/khazana.pc: lib/client/khazana.pc.in $(O)/prefix
 	@mkdir -p $(@D)
 	$(kh_q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(KHAZANA_VERSION)|' $< >$@
 
@@ -31,3 +31,4 @@ install-libkhazana: user
 	install -m 755 $(O)/lib/$(KHAZANA_SO) $(DESTDIR)$(PREFIX)/lib
 	ln -sf $(KHAZANA_SO) $(DESTDIR)$(PREFIX)/lib/libkhazana.so
 	install -m 644 $(O)/lib/khazana.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	$(if $(DESTDIR),,PATH=$$PATH:/sbin:/usr/sbin ldconfig)
