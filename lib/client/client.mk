@@ -22,6 +22,13 @@ $(O)/lib/khazana.pc: lib/client/khazana.pc.in $(O)/prefix
 
 user: $(O)/lib/$(KHAZANA_SO) $(O)/lib/khazana.pc
 
+$(eval $(call kh_test,selftests/client/strerror_test,selftests/client/strerror_test.c,khazana,cmocka))
+
+check-unit: check-unit-strerror
+.PHONY: check-unit-strerror
+check-unit-strerror: $(O)/selftests/client/strerror_test
+	CMOCKA_MESSAGE_OUTPUT=TAP scripts/tap strerror -- $<
+
 .PHONY: install-libkhazana
 install-user: install-libkhazana
 install-libkhazana: user

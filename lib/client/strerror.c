@@ -3,9 +3,6 @@
  * strerror.c - the errno dictionary of <linux/khazana.h>, as sentences
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include <khazana.h>
 
 static const struct {
@@ -36,15 +33,18 @@ static const struct {
 	{ EALREADY, "nothing to do any more" },
 	{ EOPNOTSUPP, "this version cannot do that" },
 	{ EINTR, "interrupted by a signal" },
+	{ EPROTO, "the answer of khd cannot be understood: it is of another version" },
+	{ ENAMETOOLONG, "the path of khd's socket is too long" },
+	{ EMFILE, "this process can open no more files" },
+	{ ENFILE, "this machine can open no more files" },
 };
 
 const char *kh_strerror(int error)
 {
 	unsigned int i;
 
-	error = abs(error);
 	for (i = 0; i < sizeof(dictionary) / sizeof(dictionary[0]); i++)
-		if (dictionary[i].error == error)
+		if (dictionary[i].error == error || -dictionary[i].error == error)
 			return dictionary[i].text;
 	return "an error that Khazana does not define";
 }

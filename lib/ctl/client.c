@@ -143,7 +143,9 @@ static int ctl_send(struct kh_ctl *ctl, const void *msg, size_t len)
 	ctl->broken = true;
 	if (sent >= 0)
 		return -EPROTO;
-	return errno == EPERM || errno == ENOBUFS || errno == ENOMEM ? -errno : -ENODEV;
+	if (errno == ENOBUFS)
+		return -ENOMEM;
+	return errno == EPERM || errno == ENOMEM ? -errno : -ENODEV;
 }
 
 /*

@@ -167,7 +167,7 @@ struct kh_ctl;
  * @path: its socket; NULL means $KHAZANA_SOCKET, else KH_CTL_SOCKET
  * @ctl: out
  *
- * Return: 0, -ENODEV (nobody listens there), -EACCES, -ENAMETOOLONG, -ENOMEM.
+ * Return: 0, -ENODEV (nobody listens there), -EACCES, -ENAMETOOLONG, -EMFILE, -ENFILE, -ENOMEM.
  */
 int kh_ctl_open(const char *path, struct kh_ctl **ctl);
 

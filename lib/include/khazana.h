@@ -10,11 +10,16 @@
  *   - under locks: kh_lock(), kh_read(), kh_write(), kh_unlock().
  *
  * Every function that can fail returns 0 or a negative errno of the dictionary
- * in <linux/khazana.h>; kh_strerror() explains it.  A struct kh_client may be
- * used by several threads at once; a struct kh_lock belongs to whoever took it
- * and must not be used by two threads at the same time.  Nothing here prints,
- * exits, or installs a signal handler: a mapped access that cannot be satisfied
- * raises SIGBUS, as with any file mapping that has lost its store.
+ * in <linux/khazana.h>; kh_strerror() explains it.  Beside those that are named with
+ * a function, each that has a client can return -EACCES (this process may not use
+ * khd's socket or the device), -ENOMEM, -EMFILE, -ENFILE, -ESHUTDOWN (the network
+ * namespace is gone) and -EPROTO (khd is of another version).  After -EPROTO, -ENODEV
+ * and -ETIMEDOUT khd may have done what it was asked.
+ *
+ * A struct kh_client may be used by several threads at once; a struct kh_lock belongs
+ * to whoever took it and must not be used by two threads at the same time.  Nothing
+ * here prints, exits, or installs a signal handler: a mapped access that cannot be
+ * satisfied raises SIGBUS, as with any file mapping that has lost its store.
  */
 #ifndef KHAZANA_H
 #define KHAZANA_H
@@ -100,7 +105,7 @@ struct kh_lock;
  * The device is opened when it is first needed.  A connection that drops, since khd was
  * restarted, is made again by the next call.
  *
- * Return: 0, -ENODEV (no khd answers), -ENOMEM.
+ * Return: 0, -ENODEV (no khd answers), -ENAMETOOLONG (@socket), or as every function above.
  */
 int kh_client_open(const char *socket, const char *device, struct kh_client **client);
 
@@ -212,7 +217,8 @@ enum kh_lock_mode {
  * itself: unlock first.
  *
  * Return: 0, -EINVAL, -ERANGE, -ENOENT, -ENXIO (not allocated), -EKEYREJECTED, -EAGAIN, -ETIMEDOUT,
- * -EIO, -ENODEV, -EINTR, -ENOMEM.
+ * -EDEADLK (it would close a cycle of locks that wait for each other on this node), -EIO, -ESTALE
+ * (the lease ended meanwhile, with stores unsaved: lock again), -ENODEV, -EINTR, -ENOMEM.
  */
 int kh_lock(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 	    enum kh_lock_mode mode, uint32_t flags, uint32_t timeout_ms, const struct kh_key *key,
@@ -262,7 +268,8 @@ int kh_flush(struct kh_client *client, struct khazana_addr addr, uint64_t length
 /**
  * kh_read() - copy bytes of the locked range out of the region
  *
- * Return: 0, -ERANGE (outside the lock), -EIO, -ESTALE, -ETIMEDOUT, -EFAULT, -EINTR.
+ * Return: 0, -ERANGE (outside the lock), -EIO, -ESTALE, -ETIMEDOUT, -EFAULT, -EINTR, -ENODEV,
+ * -ENOENT (the region was given back by force), -ENXIO, -ENOMEM.
  */
 int kh_read(struct kh_lock *lock, struct khazana_addr addr, void *buf, size_t length);
 

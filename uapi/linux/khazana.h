@@ -31,17 +31,25 @@
  *   EAGAIN     TRY was asked for and the right is not free, or nothing to read
  *   ETIMEDOUT  the deadline passed
  *   EDEADLK    the wait would close a cycle; a khd touches a user's view
- *   EIO        the only current copy of a unit is lost (for now)
+ *   EIO        the only current copy of a unit is lost (for now), or a disk failed
  *   ESTALE     poisoned: dirty data of this attachment lost its right; also a
  *              token below the floor or of an old epoch
- *   ENODEV     no khd is registered, or it has gone
+ *   ENODEV     no khd is registered, or it has gone, or no module is loaded
  *   ESHUTDOWN  the namespace of the instance is gone
  *   ENOMEM     no memory, or the limit of frames is reached
+ *   ENOSPC     no address space or no storage is left; a write at the window's end
+ *   EINTR      a signal came first; ask again
  *   EINPROGRESS a REVOKE goes on; KHAZANA_REQ_REVOKED will report its end
  *   EALREADY   a command that has nothing to do any more (not an error)
  *   EOPNOTSUPP this kernel or this kind of region cannot do that
  *
- * A fault that ends in one of these is SIGBUS.
+ * A fault that ends in one of these is SIGBUS.  What asks khd without the
+ * module, libkhazana and khadm, has four more:
+ *
+ *   EPROTO     the answer of khd cannot be understood: it is of another version
+ *   ENAMETOOLONG the path of khd's socket is longer than a socket's can be
+ *   EMFILE     this process can open no more files
+ *   ENFILE     this machine can open no more files
  */
 #ifndef _UAPI_LINUX_KHAZANA_H
 #define _UAPI_LINUX_KHAZANA_H
