@@ -5,7 +5,8 @@
  *   fake-khd SOCKET COMMAND ARGS...
  *
  * Listens on SOCKET, runs COMMAND with KHAZANA_SOCKET set to it, and ends with its exit
- * status.  It speaks the server side of lib/ctl.  Some addresses are refused, each in its way:
+ * status.  COMMAND gets no netlink socket: it sees no module, whatever this machine has loaded.
+ * The fake speaks the server side of lib/ctl.  Some addresses are refused, each in its way:
  *
  *   f:1  EKEYREJECTED    f:2  EBUSY     f:3  never answered     f:4  the connection is closed
  *   f:5  a malformed answer             f:6  EIO
@@ -15,11 +16,16 @@
  * and 200 more.
  */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -332,6 +338,23 @@ static void listen_forever(int listener)
 	}
 }
 
+/* socket(AF_NETLINK, ...) fails from now on. Return: 0, or -1. */
+static int no_module(void)
+{
+	static struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	static const struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ?:
+		       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -356,6 +379,10 @@ int main(int argc, char **argv)
 		listen_forever(listener);
 	command = fork();
 	if (!command) {
+		if (no_module()) {
+			perror("fake-khd: seccomp");
+			_exit(126);
+		}
 		execvp(argv[2], argv + 2);
 		_exit(127);
 	}
