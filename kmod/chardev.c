@@ -130,9 +130,9 @@ static int ioctl_netns(struct kz_file *kf, int __user *user)
 	return err;
 }
 
-/* Ask khd for the region; on success it has a reference. */
+/* Ask khd for the region; on success it has a reference. @key_serial: of the key presented. */
 static int attach_call(struct kz_instance *instance, const struct khazana_attach *arg,
-		       struct kz_region **region)
+		       struct kz_region **region, u64 *key_serial)
 {
 	struct kz_call *call = kz_call_new(KHAZANA_REQ_ATTACH);
 	int err;
@@ -143,8 +143,10 @@ static int attach_call(struct kz_instance *instance, const struct khazana_attach
 	call->notice.req.length = arg->length;
 	memcpy(call->notice.req.key, arg->key, sizeof(arg->key));
 	err = kz_call_run(instance, call, arg->timeout_ms ?: KZ_ATTACH_MS_DEFAULT);
-	if (!err)
+	if (!err) {
 		swap(*region, call->region);
+		*key_serial = call->key_serial;
+	}
 	kz_call_put(call);
 	return err;
 }
@@ -153,6 +155,7 @@ static int attach(struct kz_file *kf, struct file *file, struct khazana_attach *
 {
 	struct kz_attachment *attachment;
 	struct kz_region *region = NULL;
+	u64 key_serial;
 	int err;
 
 	lockdep_assert_held(&kf->lock);
@@ -170,7 +173,7 @@ static int attach(struct kz_file *kf, struct file *file, struct khazana_attach *
 		return -EACCES;
 	if (!(file->f_mode & FMODE_WRITE))
 		arg->flags |= KHAZANA_ATTACH_READONLY;
-	err = attach_call(kf->instance, arg, &region);
+	err = attach_call(kf->instance, arg, &region, &key_serial);
 	if (err)
 		return err;
 	err = kz_attachment_new(region, arg, &attachment);
@@ -178,6 +181,7 @@ static int attach(struct kz_file *kf, struct file *file, struct khazana_attach *
 		kz_region_put(region);
 		return err;
 	}
+	attachment->key_serial = key_serial;
 	/* Both linking and unlinking a mapping go through f_mapping: set it once, before any. */
 	file->f_mapping = region->inode->i_mapping;
 	/* Pairs with the acquire in kz_file_attachment(). */
@@ -264,8 +268,11 @@ static int ioctl_range(struct kz_attachment *attachment, void __user *user, bool
 
 	if (err)
 		return err;
-	if (arg.flags)
+	if (arg.flags & ~(flush ? KHAZANA_FLUSH_KEYED : 0))
 		return -EINVAL;
+	err = arg.flags & KHAZANA_FLUSH_KEYED ? kz_attachment_key(attachment) : 0;
+	if (err)
+		return err;
 	return flush ? kz_range_flush(attachment, arg.offset, arg.length) :
 		       kz_range_prefetch(attachment, arg.offset, arg.length);
 }

@@ -90,7 +90,7 @@ static int attach_done(struct kz_instance *instance, struct kz_region *region,
 	int err;
 
 	kz_region_get(region);
-	err = kz_call_answer(instance, cmd->request, 0, region);
+	err = kz_call_answer(instance, cmd->request, 0, region, cmd->version);
 	if (err)
 		kz_region_put(region);
 	return err;
@@ -288,9 +288,9 @@ static int fail(struct kz_instance *instance, struct kz_region *region,
 	if (cmd->error)
 		kz_stat_inc(instance, KZ_STAT_FAILED);
 	if (!region)
-		return kz_call_answer(instance, cmd->request, -(int)cmd->error, NULL);
+		return kz_call_answer(instance, cmd->request, -(int)cmd->error, NULL, 0);
 	if (cmd->request) {
-		err = kz_call_answer(instance, cmd->request, -(int)cmd->error, NULL);
+		err = kz_call_answer(instance, cmd->request, -(int)cmd->error, NULL, 0);
 		if (err != -ENOENT)
 			return err;
 	}
@@ -456,6 +456,7 @@ static int region_get(struct kz_instance *instance, struct kz_region *unused,
 	cmd->residency_us = div_u64(READ_ONCE(region->residency_ns), NSEC_PER_USEC);
 	cmd->flags = READ_ONCE(region->flags);
 	cmd->floor = READ_ONCE(region->floor);
+	cmd->version = READ_ONCE(region->key_serial);
 	cmd->count = kz_region_attachments(region);
 	kz_region_put(region);
 	return 0;

@@ -317,6 +317,12 @@ static int units_pin(struct lock *lock, u32 req_flags, unsigned long limit)
 			units_unpin(lock, i);
 		cond_resched();
 	}
+	if (err)
+		return err;
+	/* The key may have been changed while it waited. */
+	err = kz_attachment_key(lock->attachment);
+	if (err)
+		units_unpin(lock, count);
 	if (err || lock->mode != KHAZANA_LOCK_OVERWRITE)
 		return err;
 	for (i = 0; i < count; i++)
@@ -373,7 +379,7 @@ int kz_lock(struct kz_attachment *attachment, struct khazana_lock *arg)
 	struct lock *lock;
 	int err;
 
-	err = lock_check(attachment, arg);
+	err = lock_check(attachment, arg) ?: kz_attachment_key(attachment);
 	if (err)
 		return err;
 	if (arg->mode == KHAZANA_LOCK_OVERWRITE)

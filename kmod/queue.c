@@ -321,10 +321,12 @@ int kz_call_run(struct kz_instance *instance, struct kz_call *call, u32 timeout_
  * @id: of the request
  * @error: negative errno, or 0
  * @region: answer of an ATTACH, whose reference is taken over; or NULL
+ * @key_serial: of the key that the ATTACH presented
  *
  * Return: 0, or ENOENT if nobody waits for @id.
  */
-int kz_call_answer(struct kz_instance *instance, u64 id, int error, struct kz_region *region)
+int kz_call_answer(struct kz_instance *instance, u64 id, int error, struct kz_region *region,
+		   u64 key_serial)
 {
 	struct kz_queue *queue = &instance->queue;
 	struct kz_notice *notice, *found = NULL;
@@ -345,6 +347,7 @@ int kz_call_answer(struct kz_instance *instance, u64 id, int error, struct kz_re
 	if (found->req.op == KHAZANA_REQ_ATTACH && !error && !region)
 		found->call->error = -EIO;
 	found->call->region = region;
+	found->call->key_serial = key_serial;
 	complete(&found->call->done);
 	kz_call_put(found->call);
 	return 0;

@@ -41,6 +41,7 @@ struct kz_notice {
  * @done: completed with the answer
  * @error: negative errno of the answer
  * @region: answer of an ATTACH, with a reference
+ * @key_serial: of the key that the ATTACH presented
  */
 struct kz_call {
 	struct kref ref;
@@ -48,6 +49,7 @@ struct kz_call {
 	struct completion done;
 	int error;
 	struct kz_region *region;
+	u64 key_serial;
 };
 
 /* A FETCH slot: empty, or a command that waits for a descriptor. */
@@ -129,7 +131,8 @@ void kz_notice_cancel(struct kz_unit *unit);
 
 struct kz_call *kz_call_new(u32 op);
 int kz_call_run(struct kz_instance *instance, struct kz_call *call, u32 timeout_ms);
-int kz_call_answer(struct kz_instance *instance, u64 id, int error, struct kz_region *region);
+int kz_call_answer(struct kz_instance *instance, u64 id, int error, struct kz_region *region,
+		   u64 key_serial);
 void kz_call_put(struct kz_call *call);
 
 bool kz_queue_pop(struct kz_daemon *daemon, struct khazana_request *req);

@@ -226,7 +226,7 @@ static void calls(struct kunit *test)
 	struct khazana_request req;
 
 	KUNIT_ASSERT_NOT_NULL(test, call);
-	KUNIT_EXPECT_EQ(test, -ENOENT, kz_call_answer(f->instance, 1, 0, NULL));
+	KUNIT_EXPECT_EQ(test, -ENOENT, kz_call_answer(f->instance, 1, 0, NULL, 0));
 	/* Nobody answers: the call is forgotten, and khd is told. */
 	KUNIT_EXPECT_EQ(test, -ETIMEDOUT, kz_call_run(f->instance, call, 1));
 	KUNIT_EXPECT_FALSE(test, kz_queue_pop(&kz_test_khd, &req));

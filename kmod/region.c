@@ -62,6 +62,8 @@ static void attributes_take(struct kz_region *region, const struct khazana_cmd *
 	WRITE_ONCE(region->wait_ms, cmd->wait_ms ?: KZ_WAIT_MS_DEFAULT);
 	WRITE_ONCE(region->residency_ns, (u64)cmd->residency_us * NSEC_PER_USEC);
 	WRITE_ONCE(region->flags, cmd->flags);
+	/* What is late must not let an older key in again. */
+	WRITE_ONCE(region->key_serial, max(region->key_serial, cmd->version));
 }
 
 static int attributes_lease(struct kz_instance *instance, u32 id, struct kz_lease **lease)
@@ -251,7 +253,7 @@ out:
 /**
  * kz_region_set() - REGION_SET
  * @region: the region
- * @cmd: flags, lease, wait_ms, residency_us
+ * @cmd: flags, lease, wait_ms, residency_us, version (the key's serial number)
  *
  * Return: 0, EINVAL, ENOMEM.
  */
@@ -488,4 +490,17 @@ int kz_attachment_check(const struct kz_attachment *attachment)
 	if (unlikely(READ_ONCE(instance->queue.tgid) == current->tgid))
 		return -EDEADLK;
 	return 0;
+}
+
+/**
+ * kz_attachment_key() - is the key that it was attached with still the region's?
+ * @attachment: the attachment
+ *
+ * Return: 0, EKEYREJECTED.
+ */
+int kz_attachment_key(const struct kz_attachment *attachment)
+{
+	const struct kz_region *region = attachment->region;
+
+	return attachment->key_serial < READ_ONCE(region->key_serial) ? -EKEYREJECTED : 0;
 }

@@ -43,6 +43,7 @@ struct kz_unit;
  * @floor: lowest token of the home's epoch; changed under the lock of @units
  * @wait_ms: limit of a wait for khd
  * @residency_ns: minimum residency, 0 is the module's choice
+ * @key_serial: of the key that opens it now; only rises
  * @flags: KHAZANA_CMDF_NOPOISON, KHAZANA_CMDF_EIO
  * @dead: deleted; nobody may wait for it any more
  * @lock: protects @attachments
@@ -67,6 +68,7 @@ struct kz_region {
 	u64 floor;
 	u32 wait_ms;
 	u64 residency_ns;
+	u64 key_serial;
 	u32 flags;
 	bool dead;
 	struct mutex lock;	/* of @attachments */
@@ -80,6 +82,7 @@ struct kz_region {
  * @first: first unit of the window
  * @length: bytes of the window
  * @flags: KHAZANA_ATTACH_*
+ * @key_serial: of the key that it was attached with
  * @pid: process that attached, for events
  * @poisoned: dirty data that it could have seen is lost
  * @lock_id: id of the last range lock
@@ -92,6 +95,7 @@ struct kz_attachment {
 	u64 first;
 	u64 length;
 	u32 flags;
+	u64 key_serial;
 	pid_t pid;
 	bool poisoned;
 	atomic64_t lock_id;
@@ -145,5 +149,6 @@ int kz_attachment_new(struct kz_region *region, const struct khazana_attach *arg
 		      struct kz_attachment **out);
 void kz_attachment_free(struct kz_attachment *attachment);
 int kz_attachment_check(const struct kz_attachment *attachment);
+int kz_attachment_key(const struct kz_attachment *attachment);
 
 #endif /* KZ_REGION_H */

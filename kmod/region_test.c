@@ -275,6 +275,30 @@ static void leases(struct kunit *test)
 	kz_test_region_end(region);
 }
 
+static void keys(struct kunit *test)
+{
+	struct kz_instance *instance = test->priv;
+	struct kz_region *region = kz_test_region(test, instance, 1 << 20, 4, 12);
+	struct kz_attachment *old, *new;
+	struct khazana_cmd cmd = { .version = 3 };
+
+	KUNIT_ASSERT_EQ(test, 0, window(region, 7, 1 << 20, 0, &old));
+	KUNIT_EXPECT_EQ(test, 0, kz_attachment_key(old));
+	KUNIT_EXPECT_EQ(test, 0, kz_region_set(region, &cmd));
+	KUNIT_EXPECT_EQ(test, -EKEYREJECTED, kz_attachment_key(old));
+	KUNIT_EXPECT_EQ(test, 0, kz_attachment_check(old));
+	KUNIT_ASSERT_EQ(test, 0, window(region, 7, 1 << 20, 0, &new));
+	new->key_serial = 3;
+	KUNIT_EXPECT_EQ(test, 0, kz_attachment_key(new));
+	cmd.version = 2;
+	KUNIT_EXPECT_EQ(test, 0, kz_region_set(region, &cmd));
+	KUNIT_EXPECT_EQ(test, 3, region->key_serial);
+	KUNIT_EXPECT_EQ(test, -EKEYREJECTED, kz_attachment_key(old));
+	kz_attachment_free(new);
+	kz_attachment_free(old);
+	kz_test_region_end(region);
+}
+
 static struct kunit_case region_cases[] = {
 	KUNIT_CASE(shapes),
 	KUNIT_CASE(known_and_overlapping),
@@ -284,6 +308,7 @@ static struct kunit_case region_cases[] = {
 	KUNIT_CASE(records_go),
 	KUNIT_CASE(small_region_has_its_own_floors),
 	KUNIT_CASE(leases),
+	KUNIT_CASE(keys),
 	{}
 };
 

@@ -195,7 +195,11 @@ TEST_F(error, prefetch_and_flush)
 	EXPECT_EQ(0, fsync(fd));
 	EXPECT_EQ(0, msync(self->t.map, KZT_PAGE, MS_SYNC));
 	EXPECT_LE(1, kzd_seen(self->t.d, KHAZANA_REQ_FLUSH));
-	r.flags = 1;
+	r.flags = KHAZANA_FLUSH_KEYED;
+	EXPECT_EQ(0, ioctl(fd, KHAZANA_IOC_FLUSH, &r));
+	EXPECT_EQ(-1, ioctl(fd, KHAZANA_IOC_PREFETCH, &r));
+	EXPECT_EQ(EINVAL, errno);
+	r.flags = KHAZANA_FLUSH_KEYED << 1;
 	EXPECT_EQ(-1, ioctl(fd, KHAZANA_IOC_FLUSH, &r));
 	EXPECT_EQ(EINVAL, errno);
 	r.flags = 0;

@@ -67,11 +67,13 @@ struct kzd_dev {
 /**
  * struct kzd_region - a region that the server knows
  * @generation: 0 until the test adds it
+ * @key_serial: of the key that the server finds right
  */
 struct kzd_region {
 	struct khazana_addr addr;
 	uint64_t length;
 	uint64_t generation;
+	uint64_t key_serial;
 	uint32_t shift;
 	uint32_t handle;
 	uint8_t key[KHAZANA_KEY_SIZE];

@@ -89,6 +89,7 @@ static void serve_attach(struct server *s, const struct khazana_request *q)
 	} else {
 		c.op = KHAZANA_CMD_ATTACH_DONE;
 		c.region = r->handle;
+		c.version = r->key_serial;
 	}
 	kzd_dev_cmd(s->v, &c);
 }

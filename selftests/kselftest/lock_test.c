@@ -348,4 +348,86 @@ TEST_F_TIMEOUT(lock, threads_of_two_contexts_count, 300)
 	EXPECT_EQ(1200, *kzt_word(&self->t, 1));
 }
 
+static int rekey(struct kzt *t, uint64_t serial)
+{
+	struct khazana_cmd set = {
+		.op = KHAZANA_CMD_REGION_SET,
+		.region = t->region,
+		.lease = KZD_LEASE,
+		.residency_us = 1,
+		.version = serial,
+	};
+
+	t->d->sh->region[0].key_serial = serial;
+	return kzd_cmd(t->d, &set);
+}
+
+static int flush_keyed(int fd)
+{
+	struct khazana_range r = { .size = sizeof(r), .flags = KHAZANA_FLUSH_KEYED };
+
+	return ioctl(fd, KHAZANA_IOC_FLUSH, &r) ? -errno : 0;
+}
+
+TEST_F(lock, another_key_refuses_locks)
+{
+	struct khazana_cmd get = { .op = KHAZANA_CMD_REGION_GET, .region = self->t.region };
+	int a = self->t.fd, fresh;
+	struct khazana_lock held, lock;
+	uint64_t word = 5;
+
+	*kzt_word(&self->t, 0) = 1;
+	ASSERT_EQ(0, kzt_lock(a, 0, KZT_PAGE, LOCK_W, 0, 0, &held));
+	ASSERT_EQ(0, rekey(&self->t, 1));
+	EXPECT_EQ(-EKEYREJECTED, kzt_lock(a, KZT_PAGE, KZT_PAGE, LOCK_R, 0, 0, NULL));
+	EXPECT_EQ(-EKEYREJECTED,
+		  kzt_lock(self->other, 0, KZT_PAGE, LOCK_R, KHAZANA_LOCK_TRY, 0, NULL));
+	EXPECT_EQ(-EKEYREJECTED, flush_keyed(a));
+	/* What is held, mapped or open goes on. */
+	EXPECT_EQ(8, pwrite(a, &word, 8, 8));
+	EXPECT_EQ(0, fsync(a));
+	EXPECT_EQ(0, kzt_unlock(a, held.id));
+	EXPECT_EQ(0, kzt_store(kzt_word(&self->t, 3), 7));
+	EXPECT_EQ(0, kzt_load(kzt_word(&self->t, 0), &word));
+	EXPECT_EQ(1, word);
+	fresh = kzt_attach(KZT_START, 0, 0);
+	ASSERT_LE(0, fresh);
+	EXPECT_EQ(0, kzt_lock(fresh, 0, KZT_PAGE, LOCK_W, 0, 0, &lock));
+	EXPECT_EQ(0, kzt_unlock(fresh, lock.id));
+	EXPECT_EQ(0, flush_keyed(fresh));
+	/* What is late, or of a khd that does not know, lets nobody in again. */
+	ASSERT_EQ(0, rekey(&self->t, 0));
+	EXPECT_EQ(-EKEYREJECTED, kzt_lock(a, 0, KZT_PAGE, LOCK_R, 0, 0, NULL));
+	EXPECT_EQ(0, kzt_lock(fresh, 0, KZT_PAGE, LOCK_R, 0, 0, &lock));
+	ASSERT_EQ(0, kzd_cmd(self->t.d, &get));
+	EXPECT_EQ(1, get.version);
+	/* An ATTACH that was proven before and is answered late. */
+	close(fresh);
+	fresh = kzt_attach(KZT_START, 0, 0);
+	ASSERT_LE(0, fresh);
+	EXPECT_EQ(-EKEYREJECTED, kzt_lock(fresh, 0, KZT_PAGE, LOCK_R, 0, 0, NULL));
+	close(fresh);
+}
+
+TEST_F(lock, another_key_refuses_who_waits)
+{
+	struct locker l = { .fd = self->other, .length = KZT_PAGE, .mode = KHAZANA_LOCK_OVERWRITE };
+	struct khazana_lock held;
+	uint64_t word;
+
+	*kzt_word(&self->t, 0) = 1;
+	ASSERT_EQ(0, kzt_lock(self->t.fd, 0, KZT_PAGE, LOCK_W, 0, 0, &held));
+	pthread_create(&l.thread, NULL, locker_main, &l);
+	EXPECT_FALSE(locker_wait(&l, 50));
+	ASSERT_EQ(0, rekey(&self->t, 1));
+	EXPECT_EQ(0, kzt_unlock(self->t.fd, held.id));
+	EXPECT_TRUE(locker_wait(&l, KZT_SOON_MS));
+	pthread_join(l.thread, NULL);
+	EXPECT_EQ(-EKEYREJECTED, l.result);
+	/* It zeroed nothing, and its pins are gone. */
+	EXPECT_EQ(0, kzt_load(kzt_word(&self->t, 0), &word));
+	EXPECT_EQ(1, word);
+	EXPECT_EQ(0, kzd_revoke(self->t.d, self->t.region, 0, KHAZANA_RIGHT_NONE, 0));
+}
+
 TEST_HARNESS_MAIN

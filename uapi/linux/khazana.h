@@ -24,7 +24,7 @@
  *   ENOENT     no such region, unit or request
  *   ENXIO      the range is reserved, but no storage is allocated for it
  *   ERANGE     the window or range leaves the region
- *   EKEYREJECTED the region key is wrong
+ *   EKEYREJECTED the region key is wrong, or another one since this file was attached
  *   EPERM      the caller lacks CAP_NET_ADMIN in the instance's namespace
  *   EACCES     the file was opened without the right that the call needs
  *   EBUSY      in use: second ATTACH, region mapped or locked, second khd
@@ -57,7 +57,7 @@
 #include <linux/types.h>
 #include <linux/ioctl.h>
 
-#define KHAZANA_ABI_VERSION	4
+#define KHAZANA_ABI_VERSION	5
 #define KHAZANA_KEY_SIZE	16
 #define KHAZANA_UNIT_SHIFT_MIN	12	/* of a mappable region */
 #define KHAZANA_UNIT_SHIFT_MAX	21
@@ -120,8 +120,10 @@ enum khazana_state {
  * @region_length: out: bytes in the region
  *
  * Sleeps, killable.  Afterwards mmap, read, write, pread, pwrite, lseek and
- * fsync work on the window, offset 0 being @start.  Errors: EINVAL, EBUSY
- * (bound already), ENOENT, ERANGE, EKEYREJECTED, ENODEV, ETIMEDOUT, ENOMEM.
+ * fsync work on the window, offset 0 being @start.  When the region's key is changed they
+ * go on working, but LOCK through this file is EKEYREJECTED from then on: attach
+ * another file, with the new key.  Errors: EINVAL, EBUSY (bound already),
+ * ENOENT, ERANGE, EKEYREJECTED, ENODEV, ETIMEDOUT, ENOMEM.
  */
 struct khazana_attach {
 	__u32 size;
@@ -157,9 +159,10 @@ enum khazana_lock_mode {
  * @id: out of LOCK, in of UNLOCK: names the lock among those of this file
  *
  * The context that holds a lock is the open file.  Locks of one file never
- * conflict among themselves.  Closing the file releases them.  Errors of LOCK:
+ * conflict among themselves.  Closing the file releases them.  A lock that is held when
+ * the region's key is changed stays; one that waits then is refused.  Errors of LOCK:
  * EINVAL, ERANGE, EACCES, EAGAIN, ETIMEDOUT, EDEADLK, ENXIO, EIO, ESTALE, ENODEV,
- * EINTR, ENOMEM; of UNLOCK: ENOENT, ESTALE (released, but the lease had ended before).
+ * EKEYREJECTED, EINTR, ENOMEM; of UNLOCK: ENOENT, ESTALE (released, but the lease had ended before).
  */
 struct khazana_lock {
 	__u32 size;
@@ -172,10 +175,13 @@ struct khazana_lock {
 	__u64 id;
 };
 
+/* FLUSH flags */
+#define KHAZANA_FLUSH_KEYED	(1u << 0) /* EKEYREJECTED if the key is not that of ATTACH any more */
+
 /**
  * struct khazana_range - KHAZANA_IOC_PREFETCH and KHAZANA_IOC_FLUSH
  * @size: sizeof(struct khazana_range)
- * @flags: 0
+ * @flags: KHAZANA_FLUSH_*; 0 for PREFETCH
  * @offset: first byte in the window
  * @length: bytes; 0 means to the end of the window
  *
@@ -295,7 +301,7 @@ enum khazana_cmd_op {
 	KHAZANA_CMD_REGION_ADD	= 1, /* region attributes in; handle out; EALREADY: known, same handle */
 	KHAZANA_CMD_REGION_SET	= 2, /* change region's attributes */
 	KHAZANA_CMD_REGION_DEL	= 3, /* EBUSY while attached, unless F_FORCE: then attachments get ENOENT/SIGBUS */
-	KHAZANA_CMD_ATTACH_DONE	= 4, /* request, region: the ATTACH succeeds */
+	KHAZANA_CMD_ATTACH_DONE	= 4, /* request, region, version: the ATTACH succeeds */
 	KHAZANA_CMD_COMMIT	= 5, /* region, unit, right, token, version, flags */
 	KHAZANA_CMD_REVOKE	= 6, /* region, unit, count, token, right = what may remain, flags */
 	KHAZANA_CMD_RELEASE	= 7, /* region, unit, token: the HANDOFF frame (token <= this) may go */
@@ -341,7 +347,9 @@ enum khazana_cmd_op {
  * @unit: first unit; out of INVENTORY: the unit found
  * @count: units; 0 means 1; out of REGION_GET: attached files
  * @token: the grant's; out of UNIT_GET, INVENTORY: the unit's; out of REVOKE: the one before
- * @version: COMMIT: what the unit will be at; out: of the current frame
+ * @version: COMMIT: what the unit will be at; out: of the current frame;
+ *	REGION_ADD, REGION_SET, REGION_GET: serial number of the region's key, which only
+ *	rises (a lower one is ignored); ATTACH_DONE: of the key that was presented
  * @version_held: COMMIT HELD: version of the frame to use; COMMIT ZERO: version that
  *	the zeros replace, 0 or %KHAZANA_VERSION_NONE: none; out: of the HANDOFF frame
  * @token_handoff: out: token of the HANDOFF frame
