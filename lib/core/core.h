@@ -184,6 +184,7 @@ struct kh_region {
 	uint64_t units;
 	uint32_t unit_shift;
 	struct kh_attr attr; /* defaults filled in */
+	uint32_t key_serial; /* of its key, as known here; only rises */
 	kh_node_id home_id; /* 0: not known */
 	uint64_t epoch; /* of the home, as known here */
 	struct kh_home *home; /* if it is this node */
@@ -602,6 +603,8 @@ struct kh_served;
 void kh_served_flushed(struct kh_node *node, struct kh_served *served, uint32_t error);
 void kh_served_tick(struct kh_node *node);
 void kh_served_drop(struct kh_node *node, struct kh_peer *peer);
+void kh_served_tell(struct kh_node *node);
+void kh_served_synced(struct kh_node *node, struct kh_peer *peer);
 void kh_served_free(struct kh_node *node);
 kh_handler kh_on_call, kh_on_proof;
 

@@ -381,6 +381,7 @@ void kh_home_expired(struct kh_node *node, kh_node_id party, uint32_t lease_ms)
 		}
 	}
 	kh_served_go(node);
+	kh_served_tell(node);
 }
 
 /* Is the busy request served from somewhere else than @owner? */

@@ -75,6 +75,8 @@ static void on_sync(struct kh_node *node, struct kh_peer *from, const struct kh_
 {
 	struct kh_lease *lease;
 
+	/* Before anything else that is said to it: it may have missed that a key was changed. */
+	kh_served_synced(node, from);
 	kh_list_each (lease, &node->leases, node)
 		if (lease->home == from->id)
 			kh_lease_renew(node, lease);

@@ -63,8 +63,9 @@ static void run_free(struct kh_node *node, struct kh_run *run)
 	free(run);
 }
 
+/* @key_serial: of the key that was proven. */
 static void attach_answer(struct kh_node *node, struct kh_run *run, uint32_t error,
-			  struct kh_region *region)
+			  struct kh_region *region, uint32_t key_serial)
 {
 	struct khazana_cmd cmd = { .op = KHAZANA_CMD_FAIL, .request = run->attach };
 
@@ -73,6 +74,7 @@ static void attach_answer(struct kh_node *node, struct kh_run *run, uint32_t err
 		if (!error) {
 			cmd.op = KHAZANA_CMD_ATTACH_DONE;
 			cmd.region = region->handle;
+			cmd.version = key_serial;
 			region->attached = true;
 		}
 	}
@@ -94,7 +96,7 @@ static void run_end(struct kh_node *node, struct kh_run *run, uint32_t error)
 	struct kh_op_result result = { 0 };
 
 	if (run->attach) {
-		attach_answer(node, run, error ? error : EIO, NULL);
+		attach_answer(node, run, error ? error : EIO, NULL, 0);
 		run_free(node, run);
 	} else if (run->flush) {
 		run->flush->error = error;
@@ -232,7 +234,7 @@ static void attach_done(struct kh_node *node, struct kh_run *run, const struct k
 {
 	struct kh_region *region = kh_region_learn(node, desc);
 
-	attach_answer(node, run, region ? 0 : ENOENT, region);
+	attach_answer(node, run, region ? 0 : ENOENT, region, desc->key_serial);
 	run_free(node, run);
 }
 
@@ -270,6 +272,14 @@ static void answered(struct kh_node *node, void *context, const struct kh_wire_r
 	/* What was sent before the connection broke had been done. */
 	if (result->error == ENOENT && run->sent && run->op.code == KH_OP_UNRESERVE) {
 		run_end(node, run, 0);
+		return;
+	}
+	/* The same of a key that was changed: then the new one holds. */
+	if (result->error == EKEYREJECTED && run->sent && run->op.code == KH_OP_SETATTR &&
+	    run->op.attr_mask & KH_ATTR_KEY) {
+		memcpy(run->op.key, run->op.new_key, sizeof(run->op.key));
+		run->sent = false;
+		run_again(node, run);
 		return;
 	}
 	if (result->error) {

@@ -143,6 +143,7 @@ void kh_region_describe(const struct kh_region *region, struct kh_wire_region *d
 		.min_replicas = region->attr.min_replicas,
 		.durability = region->attr.durability,
 		.flags = region->attr.flags,
+		.key_serial = region->key_serial,
 	};
 	memcpy(desc->protocol, region->attr.protocol, sizeof(desc->protocol));
 }
@@ -207,6 +208,7 @@ void kh_region_set_module(struct kh_region *region)
 	cmd.lease = region->lease->id;
 	cmd.wait_ms = region->attr.wait_ms;
 	cmd.flags = region->attr.flags;
+	cmd.version = region->key_serial;
 	kh_command(node, &cmd);
 	region->lease_set = cmd.lease;
 	module_epoch(region);
@@ -229,6 +231,7 @@ int kh_region_to_module(struct kh_region *region)
 	cmd.lease = region->lease->id;
 	cmd.wait_ms = region->attr.wait_ms;
 	cmd.flags = region->attr.flags;
+	cmd.version = region->key_serial;
 	err = kh_command(node, &cmd);
 	if (err && err != -EALREADY)
 		return err;
@@ -256,6 +259,8 @@ struct kh_region *kh_region_learn(struct kh_node *node, const struct kh_wire_reg
 	moved = region->home_id != desc->home;
 	region->home_id = desc->home;
 	region->attr = attr;
+	if (desc->key_serial > region->key_serial)
+		region->key_serial = desc->key_serial;
 	kh_region_set_module(region);
 	if (desc->epoch > region->epoch)
 		kh_region_epoch(region, desc->epoch);
@@ -398,6 +403,7 @@ int kh_region_restore(struct kh_node *node, const char *key, const void *blob, s
 	attr_of(&b->desc, &attr);
 	region = kh_region_new(node, (struct khazana_addr){ b->desc.start_hi, b->desc.start_lo },
 			       b->desc.length, b->desc.generation, &attr);
+	region->key_serial = b->desc.key_serial;
 	kh_region_home(region, b->verifier);
 	region_sets(region->home, sets);
 	for (set = 0, item = b->items; set < REGION_SETS; set++)

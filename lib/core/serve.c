@@ -5,8 +5,9 @@
  *   CALL kh_on_call() -> needs no key: executed, RESULT
  *                     -> CHALLENGE ... PROOF kh_on_proof() -> executed, RESULT
  *
- * Some calls take longer: those of space.c, and FLUSH until its range is durable
- * (kh_served_flushed()).
+ * Some calls take longer: those of space.c, FLUSH until its range is durable
+ * (kh_served_flushed()), and SETATTR of the key until no node grants a lock by the old one: a node
+ * that has a lease is told, or its lease ends (R32).
  */
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include "serve.h"
 
+#define KH_TELL_MS 1000u /* then a node is asked again whether it has heard */
 #define KH_SERVE_MS 30000u /* a caller that does not prove its key, or cannot begin, is forgotten */
 #define KH_ATTR_FLAGS_KNOWN (KHAZANA_CMDF_NOPOISON | KHAZANA_CMDF_EIO)
 
@@ -80,12 +82,81 @@ static uint32_t check_attr(const struct kh_region *region, const struct kh_wire_
 	return 0;
 }
 
+static void describe_to(const struct kh_region *region, struct kh_peer *peer)
+{
+	struct kh_wire_head head = kh_head(region);
+
+	kh_region_describe(region, kh_out(region->owner, peer, KH_WIRE_HERE, &head));
+}
+
+static void tell_next(struct kh_node *node, struct kh_served *served);
+
+/* The answer came behind our HERE. */
+static void told(struct kh_node *node, void *context, const struct kh_wire_result *result,
+		 const void *data, size_t len)
+{
+	struct kh_served *served = context;
+
+	if (!result->error)
+		served->untold &= ~(1ull << served->telling);
+	served->telling = 0;
+	tell_next(node, served);
+}
+
+/*
+ * Ask one node that may grant locks by the old key; without a lease it cannot, and before it gets
+ * one again it is told (kh_served_synced()).
+ */
+static void tell_next(struct kh_node *node, struct kh_served *served)
+{
+	const struct kh_wire_call null = { .code = KH_OP_NULL };
+	unsigned int i;
+
+	for (i = 1; i < node->peer_count && !served->telling; i++) {
+		struct kh_peer *peer = &node->peers[i];
+
+		if (!kh_grantee_valid(node, served->region, peer->id))
+			served->untold &= ~(1ull << i);
+		if (!(served->untold >> i & 1) || !kh_peer_up(peer))
+			continue;
+		served->telling = i;
+		describe_to(served->region, peer);
+		kh_call(node, peer->id, NULL, &null, NULL, NULL, node->now + KH_TELL_MS * KH_MS,
+			told, served);
+	}
+	if (!served->untold)
+		kh_served_end(node, served, 0);
+}
+
+/* A lease is over, or a node is back: SETATTRs of keys may go on. */
+void kh_served_tell(struct kh_node *node)
+{
+	struct kh_served *served, *tmp;
+	unsigned int i;
+
+	for (i = 0; i < node->peer_count; i++)
+		kh_list_each_safe (served, tmp, &node->peers[i].calls, node)
+			if (served->stage == KH_SERVED_TELLING && !served->telling)
+				tell_next(node, served);
+}
+
+/* @peer is back: what it missed it hears before it gets a lease. */
+void kh_served_synced(struct kh_node *node, struct kh_peer *peer)
+{
+	struct kh_region *region;
+
+	kh_list_each (region, &node->regions, node)
+		if (region->home && !region->home->going && region->key_serial)
+			describe_to(region, peer);
+	kh_served_tell(node);
+}
+
 static uint32_t serve_setattr(struct kh_node *node, struct kh_region *region,
 			      const struct kh_wire_call *call, const uint8_t *new_verifier)
 {
 	struct kh_attr old = region->attr;
 	uint8_t old_verifier[KH_VERIFIER_SIZE];
-	struct kh_wire_head head = kh_head(region);
+	bool new_key = call->attr_mask & KH_ATTR_KEY;
 	uint32_t error = check_attr(region, call);
 	unsigned int i;
 
@@ -100,18 +171,19 @@ static uint32_t serve_setattr(struct kh_node *node, struct kh_region *region,
 		region->attr.durability = call->durability;
 	if (call->attr_mask & KH_ATTR_FLAGS)
 		region->attr.flags = call->attr_flags;
-	if (call->attr_mask & KH_ATTR_KEY)
+	if (new_key)
 		memcpy(region->home->verifier, new_verifier, KH_VERIFIER_SIZE);
+	region->key_serial += new_key;
 	if (kh_region_persist(region)) {
 		region->attr = old;
 		memcpy(region->home->verifier, old_verifier, sizeof(old_verifier));
+		region->key_serial -= new_key;
 		return EIO;
 	}
 	kh_region_set_module(region);
 	for (i = 1; i < node->peer_count; i++)
 		if (node->peers[i].connected)
-			kh_region_describe(region,
-					   kh_out(node, &node->peers[i], KH_WIRE_HERE, &head));
+			describe_to(region, &node->peers[i]);
 	return 0;
 }
 
@@ -257,6 +329,8 @@ static void serve_keyed(struct kh_node *node, struct kh_served *served, const ui
 {
 	struct kh_region *region = served->region;
 	struct kh_wire_region desc;
+	unsigned int i;
+	uint32_t error;
 
 	switch (served->call.code) {
 	case KH_CALL_ATTACH:
@@ -276,8 +350,15 @@ static void serve_keyed(struct kh_node *node, struct kh_served *served, const ui
 		kh_serve_unreserve(node, served);
 		return;
 	default:
-		kh_served_end(node, served,
-			      serve_setattr(node, region, &served->call, new_verifier));
+		error = serve_setattr(node, region, &served->call, new_verifier);
+		if (error || !(served->call.attr_mask & KH_ATTR_KEY)) {
+			kh_served_end(node, served, error);
+			return;
+		}
+		served->stage = KH_SERVED_TELLING;
+		for (i = 1; i < node->peer_count; i++)
+			served->untold |= 1ull << i;
+		tell_next(node, served);
 	}
 }
 

@@ -13,6 +13,7 @@ enum kh_served_stage {
 	KH_SERVED_ASKING, /* waits for @pending nodes */
 	KH_SERVED_PLACING, /* waits for @pending answers of stores */
 	KH_SERVED_FLUSHING, /* waits until its range is durable */
+	KH_SERVED_TELLING, /* SETATTR of the key: until all of @untold know it */
 };
 
 /**
@@ -30,6 +31,8 @@ enum kh_served_stage {
  * @first: FREE, ALLOCATE, FLUSH: first unit
  * @end: first unit behind
  * @before: ALLOCATE: what was allocated
+ * @untold: SETATTR of the key, bits: peers that may still grant locks by the old one
+ * @telling: peer that is asked whether it has heard, 0: none
  */
 struct kh_served {
 	struct kh_list node;
@@ -49,6 +52,8 @@ struct kh_served {
 	size_t unit_count;
 	uint64_t first, end;
 	struct kh_intervals before;
+	uint64_t untold;
+	unsigned int telling;
 };
 
 /* serve.c */

@@ -320,7 +320,7 @@ struct kh_wire_region {
 	uint32_t min_replicas;
 	uint32_t durability;
 	uint32_t flags;
-	uint32_t reserved;
+	uint32_t key_serial; /* counts the changes of its key */
 	char protocol[KH_NAME_MAX];
 };
 

@@ -186,7 +186,13 @@ int kh_getattr(struct kh_client *client, struct khazana_addr addr, struct kh_reg
  * @attr: the values; may be NULL when @mask is KH_ATTR_KEY alone
  * @new_key: with KH_ATTR_KEY: the key from now on
  *
- * Return: 0, -EINVAL, -EOPNOTSUPP, -ENOENT, -EKEYREJECTED, -ENODEV, -ETIMEDOUT.
+ * When the key was changed, locks that are held and what is mapped stay; no kh_lock() or kh_flush()
+ * with the old key succeeds on any node any more.  That is waited for: a node out of reach may go
+ * on by the old one until its lease ends.  -ETIMEDOUT: a change may have been made, or will be in a
+ * moment.
+ *
+ * Return: 0, -EINVAL, -EOPNOTSUPP, -ENOENT, -EKEYREJECTED, -ENODEV, -EIO (the home could not write
+ * it down: nothing is changed), -ETIMEDOUT.
  */
 int kh_setattr(struct kh_client *client, struct khazana_addr addr, const struct kh_key *key,
 	       uint32_t mask, const struct kh_attr *attr, const struct kh_key *new_key);
@@ -208,7 +214,7 @@ enum kh_lock_mode {
  * @mode: enum kh_lock_mode
  * @flags: KH_LOCK_TRY: -EAGAIN instead of waiting for another holder
  * @timeout_ms: 0 means the region's wait_ms
- * @key: the region's key
+ * @key: the region's key; the one of this moment, however often a lock was had with an older one
  * @lock: out: the lock; kh_unlock() frees it
  *
  * Each lock is a context of its own: two locks conflict even when one thread took both.

@@ -143,11 +143,18 @@ static void fill(const struct unit *u, struct khazana_cmd *cmd)
 	cmd->state = u->page.state;
 }
 
+static void key_learn(struct host *h, const struct khazana_cmd *cmd)
+{
+	if (cmd->version > h->key_serial)
+		h->key_serial = cmd->version;
+}
+
 static void region_add(struct host *h, struct khazana_cmd *cmd)
 {
 	unsigned int i;
 
 	cmd->region = 1;
+	key_learn(h, cmd);
 	if (h->region) {
 		cmd->result = -EALREADY;
 		return;
@@ -209,6 +216,7 @@ static void unit_command(struct host *h, struct khazana_cmd *cmd)
 static void lease(struct host *h, const struct khazana_cmd *cmd)
 {
 	h->lease_end = cmd->time_ns;
+	h->lease_serial = h->key_serial;
 }
 
 static void command(struct host *h, struct khazana_cmd *cmd)
@@ -222,6 +230,7 @@ static void command(struct host *h, struct khazana_cmd *cmd)
 		region_add(h, cmd);
 		break;
 	case KHAZANA_CMD_REGION_SET:
+		key_learn(h, cmd);
 		break;
 	case KHAZANA_CMD_POISON:
 		h->told++;
@@ -235,6 +244,7 @@ static void command(struct host *h, struct khazana_cmd *cmd)
 		break;
 	case KHAZANA_CMD_ATTACH_DONE:
 		h->attach_error = 0;
+		h->attach_serial = cmd->version;
 		h->attached++;
 		break;
 	case KHAZANA_CMD_EPOCH:
@@ -264,6 +274,7 @@ static void command(struct host *h, struct khazana_cmd *cmd)
 		cmd->result = 0;
 		cmd->region = 1;
 		cmd->count = h->attached;
+		cmd->version = h->key_serial;
 		break;
 	case KHAZANA_CMD_FAIL:
 		if (!cmd->region) {
@@ -509,6 +520,7 @@ void host_start(struct host *h, bool new_module)
 		h->config.boot += 100;
 		h->region = false;
 		h->attached = 0;
+		h->key_serial = 0;
 		memset(h->used, 0, sizeof(h->used));
 	}
 	h->node = kh_node_create(&h->config, &ops, h, c->now);

@@ -46,6 +46,9 @@ struct host {
 	unsigned int attached;
 	struct khazana_cmd add;
 	uint64_t lease_end;
+	uint64_t key_serial; /* of the region */
+	uint64_t attach_serial; /* of the key of the last ATTACH_DONE */
+	uint64_t lease_serial; /* key_serial when the lease was extended last */
 	uint64_t floor;
 	struct unit units[UNITS];
 	uint8_t memory[FRAMES][UNIT];

@@ -15,6 +15,7 @@ int main(void)
 	failed += test_crew();
 	failed += test_lease();
 	failed += test_loss();
+	failed += test_key();
 	failed += test_keep();
 	failed += test_place();
 	failed += test_flush();
