@@ -174,6 +174,7 @@ int kh_setattr(struct kh_client *client, struct khazana_addr addr, const struct 
 	       uint32_t mask, const struct kh_attr *attr, const struct kh_key *new_key)
 {
 	struct kh_op op = { .code = KH_OP_SETATTR, .addr = addr, .attr_mask = mask };
+	int err;
 
 	if (!mask || (!attr && mask != KH_ATTR_KEY) || (mask & KH_ATTR_KEY && !new_key))
 		return -EINVAL;
@@ -181,25 +182,42 @@ int kh_setattr(struct kh_client *client, struct khazana_addr addr, const struct 
 		op.attr = *attr;
 	op_key(op.key, key);
 	op_key(op.new_key, new_key);
-	return client_call(client, &op, NULL, NULL);
+	err = client_call(client, &op, NULL, NULL);
+	/* What idle files were told of the region is old. */
+	kh_file_forget(client, addr);
+	return err;
+}
+
+static int flush_once(struct kh_client *client, struct khazana_addr addr, uint64_t length,
+		      const struct kh_key *key, unsigned int *tries, bool *again)
+{
+	struct kh_file *file;
+	uint64_t offset;
+	int err = kh_file_get(client, addr, length, key, &file);
+
+	*again = false;
+	if (err)
+		return err;
+	err = kh_file_offset(file, addr, length, &offset);
+	if (!err)
+		err = kh_file_flush(file, KHAZANA_FLUSH_KEYED, offset, length);
+	file->poisoned = err == -ESTALE;
+	*again = kh_file_rejected(client, file, err, tries);
+	kh_file_put(client, file);
+	return err;
 }
 
 int kh_flush(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 	     const struct kh_key *key)
 {
-	struct kh_file *file;
-	uint64_t offset;
+	unsigned int tries = 0;
+	bool again;
 	int err;
 
 	if (!length)
 		return -EINVAL;
-	err = kh_file_get(client, addr, length, key, &file);
-	if (err)
-		return err;
-	err = kh_file_offset(file, addr, length, &offset);
-	if (!err)
-		err = kh_file_flush(file, offset, length);
-	file->poisoned = err == -ESTALE;
-	kh_file_put(client, file);
+	do {
+		err = flush_once(client, addr, length, key, &tries, &again);
+	} while (again);
 	return err;
 }

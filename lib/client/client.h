@@ -19,6 +19,7 @@ struct kh_ctl;
  * struct kh_file - a file of /dev/khazana, attached to a window
  * @fd: the file
  * @poisoned: never goes back to the idle list
+ * @rekeyed: the region's key was changed since it was attached: nor does it then
  * @start: first address of the window
  * @length: bytes of the window
  * @region: first address of the region
@@ -30,6 +31,7 @@ struct kh_ctl;
 struct kh_file {
 	int fd;
 	bool poisoned;
+	bool rekeyed;
 	struct khazana_addr start;
 	uint64_t length;
 	struct khazana_addr region;
@@ -125,8 +127,13 @@ int kh_file_get(struct kh_client *client, struct khazana_addr addr, uint64_t len
 /* Offset of the range in the file's window. Return: 0 or -ERANGE. */
 int kh_file_offset(const struct kh_file *file, struct khazana_addr addr, uint64_t length,
 		   uint64_t *offset);
-/* A range of the window is durable. Return: 0, or what FLUSH says. */
-int kh_file_flush(const struct kh_file *file, uint64_t offset, uint64_t length);
+/* A range of the window is durable; KHAZANA_FLUSH_*. Return: 0, or what FLUSH says. */
+int kh_file_flush(const struct kh_file *file, uint32_t flags, uint64_t offset, uint64_t length);
+/*
+ * What a call through @file said: EKEYREJECTED from a file that lay idle is about the key it was
+ * attached with, not about the caller's.  Return: shall the caller try again, with another file?
+ */
+bool kh_file_rejected(struct kh_client *client, struct kh_file *file, int err, unsigned int *tries);
 /* Back to the idle list; the least recently used one is closed when there are too many. */
 void kh_file_put(struct kh_client *client, struct kh_file *file);
 /* Close the idle files of the region at @region. */

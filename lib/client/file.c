@@ -4,7 +4,9 @@
  *
  * Attaching asks the region's home for a proof of the key, which is a network
  * round trip; a client that locks and unlocks in a loop must not pay it each
- * time, so a few files stay attached after their lock is gone.
+ * time, so a few files stay attached after their lock is gone.  The module refuses a
+ * lock through a file that was attached with an older key; then the home judges the
+ * caller's key anew.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -110,15 +112,30 @@ int kh_file_offset(const struct kh_file *file, struct khazana_addr addr, uint64_
 		       -ERANGE;
 }
 
-int kh_file_flush(const struct kh_file *file, uint64_t offset, uint64_t length)
+int kh_file_flush(const struct kh_file *file, uint32_t flags, uint64_t offset, uint64_t length)
 {
-	struct khazana_range range = { .size = sizeof(range), .offset = offset, .length = length };
+	struct khazana_range range = {
+		.size = sizeof(range),
+		.flags = flags,
+		.offset = offset,
+		.length = length,
+	};
 	int ret;
 
 	do {
 		ret = ioctl(file->fd, KHAZANA_IOC_FLUSH, &range);
 	} while (ret < 0 && errno == EINTR);
 	return ret < 0 ? -errno : 0;
+}
+
+bool kh_file_rejected(struct kh_client *client, struct kh_file *file, int err, unsigned int *tries)
+{
+	if (err != -EKEYREJECTED)
+		return false;
+	file->rekeyed = true;
+	/* Those beside it are as old; a new one was judged by the home just now. */
+	kh_file_forget(client, file->region);
+	return !(*tries)++;
 }
 
 /* An idle file is about to be used again: what it was told of its region may be old. */
@@ -204,7 +221,7 @@ void kh_file_put(struct kh_client *client, struct kh_file *file)
 	struct kh_file *victim = NULL;
 	struct kh_file **link;
 
-	if (file->poisoned) {
+	if (file->poisoned || file->rekeyed) {
 		kh_file_close(file);
 		return;
 	}

@@ -32,6 +32,31 @@ static void lock_unlink(struct kh_client *client, struct kh_lock *lock)
 	pthread_mutex_unlock(&client->mutex);
 }
 
+/* Lock through an attached file, which is the lock's from then on. */
+static int lock_file(struct kh_client *client, struct kh_lock *lock, struct khazana_lock *req,
+		     const struct kh_key *key, unsigned int *tries, bool *again)
+{
+	struct kh_file *file;
+	uint64_t offset;
+	int err = kh_file_get(client, lock->addr, lock->length, key, &file);
+
+	*again = false;
+	if (err)
+		return err;
+	err = kh_file_offset(file, lock->addr, lock->length, &offset);
+	req->offset = err ? 0 : offset;
+	if (!err && ioctl(file->fd, KHAZANA_IOC_LOCK, req) < 0) {
+		err = -errno;
+		file->poisoned = err == -ESTALE;
+	}
+	*again = kh_file_rejected(client, file, err, tries);
+	if (err)
+		kh_file_put(client, file);
+	else
+		lock->file = file;
+	return err;
+}
+
 int kh_lock(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 	    enum kh_lock_mode mode, uint32_t flags, uint32_t timeout_ms, const struct kh_key *key,
 	    struct kh_lock **out)
@@ -43,8 +68,9 @@ int kh_lock(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 		.mode = mode,
 		.timeout_ms = timeout_ms,
 	};
+	unsigned int tries = 0;
 	struct kh_lock *lock;
-	uint64_t offset;
+	bool again;
 	int err;
 
 	if (!length || mode < KH_LOCK_READ || mode > KH_LOCK_OVERWRITE || (flags & ~KH_LOCK_TRY))
@@ -52,33 +78,22 @@ int kh_lock(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 	lock = calloc(1, sizeof(*lock));
 	if (!lock)
 		return -ENOMEM;
-	err = kh_file_get(client, addr, length, key, &lock->file);
-	if (err)
-		goto err_free;
-	err = kh_file_offset(lock->file, addr, length, &offset);
-	if (err)
-		goto err_put;
-	req.offset = offset;
-	if (ioctl(lock->file->fd, KHAZANA_IOC_LOCK, &req) < 0) {
-		err = -errno;
-		lock->file->poisoned = err == -ESTALE;
-		goto err_put;
-	}
 	lock->client = client;
 	lock->addr = addr;
 	lock->length = length;
 	lock->mode = mode;
+	do {
+		err = lock_file(client, lock, &req, key, &tries, &again);
+	} while (again);
+	if (err) {
+		free(lock);
+		return err;
+	}
 	lock->token = req.token;
 	lock->id = req.id;
 	lock_link(client, lock);
 	*out = lock;
 	return 0;
-
-err_put:
-	kh_file_put(client, lock->file);
-err_free:
-	free(lock);
-	return err;
 }
 
 uint64_t kh_lock_token(const struct kh_lock *lock)
@@ -95,7 +110,7 @@ static int lock_flush(const struct kh_lock *lock)
 	if (lock->mode == KH_LOCK_READ || !lock->file->sync)
 		return 0;
 	err = kh_file_offset(lock->file, lock->addr, lock->length, &offset);
-	return err ? err : kh_file_flush(lock->file, offset, lock->length);
+	return err ? err : kh_file_flush(lock->file, 0, offset, lock->length);
 }
 
 int kh_unlock(struct kh_lock *lock)

@@ -12,6 +12,8 @@
  *   client_test lock ADDR    the same with a WRITE lock
  *   client_test store ADDR   map, add one to the first byte
  *   client_test load ADDR    map, print the first byte
+ *   client_test rekey ADDR   change the key
+ *   client_test stale ADDR   map, lock and unlock, wait for a line, print what the key is good for
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -320,6 +322,51 @@ static void test_setattr(void)
 	EXPECT("unreserve", kh_unreserve(client, addr, &wrong), 0);
 }
 
+/* What was attached with the old key, by this client and by another one of this node. */
+static void test_rekey(void)
+{
+	struct khazana_addr addr = region_new(4 * PAGE, 12, true);
+	struct kh_lock *lock, *held;
+	struct kh_client *other;
+	char text[4], *mem;
+
+	need("second client", kh_client_open(NULL, NULL, &other));
+	need("map", kh_map(client, addr, 0, PROT_READ | PROT_WRITE, &key, (void **)&mem));
+	need("lock", kh_lock(other, addr, PAGE, KH_LOCK_READ, 0, 0, &key, &lock));
+	need("unlock", kh_unlock(lock));
+	need("lock", kh_lock(client, addr, PAGE, KH_LOCK_READ, 0, 0, &key, &lock));
+	need("lock",
+	     kh_lock(client, kh_addr_add(addr, PAGE), PAGE, KH_LOCK_WRITE, 0, 0, &key, &held));
+	need("unlock", kh_unlock(lock));
+	EXPECT("rekey", kh_setattr(client, addr, &key, KH_ATTR_KEY, NULL, &wrong), 0);
+	EXPECT("rekey: a lock with the old key",
+	       kh_lock(client, addr, PAGE, KH_LOCK_READ, 0, 0, &key, &lock), -EKEYREJECTED);
+	EXPECT("rekey: of another client",
+	       kh_lock(other, addr, PAGE, KH_LOCK_READ, 0, 0, &key, &lock), -EKEYREJECTED);
+	EXPECT("rekey: flush with the old key", kh_flush(other, addr, PAGE, &key), -EKEYREJECTED);
+	EXPECT("rekey: a lock that is held writes",
+	       kh_write(held, kh_addr_add(addr, PAGE), "abc", 4), 0);
+	EXPECT("rekey: and reads", kh_read(held, kh_addr_add(addr, PAGE), text, 4), 0);
+	EXPECT("rekey: unlock", kh_unlock(held), 0);
+	EXPECT("rekey: what is mapped goes on", strcmp(mem + PAGE, "abc"), 0);
+	mem[0] = 1;
+	EXPECT("rekey: also to the disk", msync(mem, PAGE, MS_SYNC), 0);
+	EXPECT("rekey: a lock with the new key",
+	       kh_lock(other, addr, PAGE, KH_LOCK_READ, 0, 0, &wrong, &lock), 0);
+	EXPECT("rekey: unlock", kh_unlock(lock), 0);
+	EXPECT("rekey: flush with the new key", kh_flush(other, addr, PAGE, &wrong), 0);
+	/* A file of @other lies idle under the new key: the same key again is right. */
+	EXPECT("rekey to the same key", kh_setattr(client, addr, &wrong, KH_ATTR_KEY, NULL, &wrong),
+	       0);
+	EXPECT("rekey: a lock with it",
+	       kh_lock(other, addr, PAGE, KH_LOCK_READ, 0, 0, &wrong, &lock), 0);
+	EXPECT("rekey: unlock", kh_unlock(lock), 0);
+	EXPECT("rekey: flush with it", kh_flush(other, addr, PAGE, &wrong), 0);
+	kh_client_close(other);
+	kh_unmap(client, mem);
+	EXPECT("unreserve", kh_unreserve(client, addr, &wrong), 0);
+}
+
 static void test_text(void)
 {
 	static const char *const bad[] = {
@@ -381,6 +428,41 @@ static int touch(const char *verb, const char *text)
 	return 0;
 }
 
+/* On another node: lock with a key that is changed meanwhile. */
+static int stale(const char *text)
+{
+	struct khazana_addr addr;
+	struct kh_lock *lock;
+	int old, flush, new;
+	char line[16];
+	char *mem;
+
+	need(text, kh_addr_parse(text, &addr));
+	need("map", kh_map(client, addr, 0, PROT_READ | PROT_WRITE, &key, (void **)&mem));
+	need("lock", kh_lock(client, addr, PAGE, KH_LOCK_WRITE, 0, 0, &key, &lock));
+	need("unlock", kh_unlock(lock));
+	printf("holding\n");
+	fflush(stdout);
+	if (!fgets(line, sizeof(line), stdin))
+		line[0] = 0;
+	old = kh_lock(client, addr, PAGE, KH_LOCK_WRITE, 0, 0, &key, &lock);
+	flush = kh_flush(client, addr, PAGE, &key);
+	new = kh_lock(client, addr, PAGE, KH_LOCK_WRITE, 0, 0, &wrong, &lock);
+	mem[0] = 9;
+	printf("old %s, flush %s, new %d, mapped %d\n", old == -EKEYREJECTED ? "refused" : "?",
+	       flush == -EKEYREJECTED ? "refused" : "?", new, mem[0]);
+	return 0;
+}
+
+static int rekey(const char *text)
+{
+	struct khazana_addr addr;
+
+	need(text, kh_addr_parse(text, &addr));
+	need("setattr", kh_setattr(client, addr, &key, KH_ATTR_KEY, NULL, &wrong));
+	return 0;
+}
+
 /* On another node: hold the region mapped, or locked, until told to go on. */
 static int hold(const char *verb, const char *text)
 {
@@ -411,6 +493,10 @@ int main(int argc, char **argv)
 	need("khd", kh_client_open(NULL, NULL, &client));
 	if (argc == 3 && (!strcmp(argv[1], "store") || !strcmp(argv[1], "load")))
 		return touch(argv[1], argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "rekey"))
+		return rekey(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "stale"))
+		return stale(argv[2]);
 	if (argc == 3)
 		return hold(argv[1], argv[2]);
 	test_text();
@@ -422,6 +508,7 @@ int main(int argc, char **argv)
 	test_locks(16);
 	test_map();
 	test_setattr();
+	test_rekey();
 	test_null();
 	kh_client_close(client);
 	printf("1..%u\n", count);
