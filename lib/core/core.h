@@ -186,6 +186,7 @@ struct kh_region {
 	struct kh_attr attr; /* defaults filled in */
 	uint32_t key_serial; /* of its key, as known here; only rises */
 	kh_node_id home_id; /* 0: not known */
+	kh_node_id hint; /* who may be, said by who is not: asked first, once */
 	uint64_t epoch; /* of the home, as known here */
 	struct kh_home *home; /* if it is this node */
 	uint32_t handle; /* the module's, 0: not there */
@@ -349,7 +350,7 @@ void kh_region_info(const struct kh_wire_region *desc, struct kh_region_info *in
 void kh_region_epoch(struct kh_region *region, uint64_t epoch);
 int kh_region_to_module(struct kh_region *region);
 void kh_region_set_module(struct kh_region *region);
-void kh_region_forget_home(struct kh_region *region);
+void kh_region_forget_home(struct kh_region *region, kh_node_id hint);
 void kh_region_home(struct kh_region *region, const uint8_t verifier[KH_VERIFIER_SIZE]);
 int kh_region_persist(struct kh_region *region);
 void kh_region_save(struct kh_region *region, const char *what);

@@ -2,9 +2,9 @@
 /*
  * directory.c - the region directory: who is home of an address
  *
- * What is known is a cache; a wrongly asked node says NOT_HOME.  What is not known is asked of
- * every peer (WHERE); it does not exist when all of them, being connected, say that they
- * are not its home.
+ * What is known is a cache; a wrongly asked node says NOT_HOME, and whom it takes for the home. What
+ * is not known is asked of that node first and then, or where there is no such hint, of every peer
+ * (WHERE); it does not exist when all of them, being connected, say that they are not its home.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +17,7 @@ struct lookup {
 	uint64_t deadline_ns;
 	uint64_t again_ns;
 	uint64_t answered; /* bits: peers that are not the home */
+	kh_node_id hint; /* only this one is asked now, 0: all are */
 	kh_found *found;
 	void *context;
 };
@@ -40,10 +41,25 @@ static void ask_peer(struct kh_node *node, const struct lookup *l, struct kh_pee
 	e->addr_lo = l->addr.lo;
 }
 
+/* Ask the one who was named, for a while; not this node, nor one out of reach. */
+static bool ask_hinted(struct kh_node *node, struct lookup *l, kh_node_id hint)
+{
+	struct kh_peer *peer = kh_peer_find(node, hint);
+
+	if (!peer || !peer->connected)
+		return false;
+	l->hint = hint;
+	ask_peer(node, l, peer);
+	l->again_ns = node->now + KH_LOOKUP_AGAIN;
+	kh_arm(node, l->again_ns);
+	return true;
+}
+
 static void ask_all(struct kh_node *node, struct lookup *l)
 {
 	unsigned int i;
 
+	l->hint = 0;
 	for (i = 1; i < node->peer_count; i++)
 		if (node->peers[i].connected && !(l->answered >> i & 1))
 			ask_peer(node, l, &node->peers[i]);
@@ -66,6 +82,7 @@ void kh_lookup(struct kh_node *node, struct khazana_addr addr, uint64_t deadline
 	       kh_found *found, void *context)
 {
 	struct kh_region *region = kh_region_at(node, addr);
+	kh_node_id hint = region ? region->hint : 0;
 	struct lookup *l;
 
 	if (region && region->home_id) {
@@ -85,7 +102,10 @@ void kh_lookup(struct kh_node *node, struct khazana_addr addr, uint64_t deadline
 	}
 	if (deadline_ns != KH_NEVER)
 		kh_arm(node, deadline_ns);
-	ask_all(node, l);
+	if (region)
+		region->hint = 0;
+	if (!ask_hinted(node, l, hint))
+		ask_all(node, l);
 }
 
 void kh_lookup_cancel(struct kh_node *node, void *context)
@@ -126,8 +146,10 @@ void kh_lookup_peer(struct kh_node *node, struct kh_peer *peer, bool up)
 
 	kh_list_each (l, &node->lookups, node) {
 		l->answered &= ~bit;
-		if (up)
+		if (up && !l->hint)
 			ask_peer(node, l, peer);
+		else if (!up && l->hint == peer->id)
+			ask_all(node, l);
 	}
 }
 
@@ -179,8 +201,7 @@ void kh_on_where(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 		return;
 	}
 	no = kh_out(node, from, KH_WIRE_NOT_HOME, &head);
-	no->hint = region ? region->home_id : 0;
-	no->kind = KH_WIRE_WHERE;
+	no->kind = KH_WIRE_WHERE; /* everybody will be asked */
 }
 
 static struct lookup *lookup_find(struct kh_node *node, uint64_t id)
@@ -223,7 +244,7 @@ void kh_on_not_home(struct kh_node *node, struct kh_peer *from, const struct kh_
 		if (e->kind == KH_WIRE_CALL)
 			kh_call_moved(node, h->request);
 		if (region && region->home_id == from->id)
-			kh_region_forget_home(region);
+			kh_region_forget_home(region, e->hint);
 		return;
 	}
 	l = lookup_find(node, h->request);
@@ -232,6 +253,8 @@ void kh_on_not_home(struct kh_node *node, struct kh_peer *from, const struct kh_
 	l->answered |= 1ull << (from - node->peers);
 	if (lookup_over(node, l))
 		lookup_end(node, l, NULL, ENOENT);
+	else if (l->hint == from->id)
+		ask_all(node, l);
 }
 
 void kh_on_gone(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,

@@ -333,7 +333,7 @@ void kh_on_req(struct kh_node *node, struct kh_peer *from, const struct kh_wire_
 		struct kh_wire_not_home *no = kh_out(node, from, KH_WIRE_NOT_HOME, &head);
 
 		no->kind = KH_WIRE_REQ;
-		no->hint = region ? region->home_id : 0;
+		no->hint = region && !region->home ? region->home_id : 0;
 		return;
 	}
 	for (i = 0; i < h->count; i++, e++)

@@ -269,12 +269,13 @@ struct kh_region *kh_region_learn(struct kh_node *node, const struct kh_wire_reg
 	return region;
 }
 
-/* The home that was asked says that it is not. */
-void kh_region_forget_home(struct kh_region *region)
+/* The home that was asked says that it is not, and perhaps who is. */
+void kh_region_forget_home(struct kh_region *region, kh_node_id hint)
 {
 	if (region->home)
 		return;
 	region->home_id = 0;
+	region->hint = hint;
 	kh_ask_again(region);
 	if (region->handle)
 		kh_resolve(region->owner, region);

@@ -325,7 +325,7 @@ struct kh_wire_region {
 };
 
 struct kh_wire_not_home {
-	uint32_t hint; /* node, 0: no idea */
+	uint32_t hint; /* REQ, CALL: who may be, 0: no idea */
 	uint32_t kind; /* of the message that came here */
 };
 

@@ -16,6 +16,7 @@ int main(void)
 	failed += test_lease();
 	failed += test_loss();
 	failed += test_key();
+	failed += test_home();
 	failed += test_keep();
 	failed += test_place();
 	failed += test_flush();

@@ -18,6 +18,7 @@ int test_crew(void);
 int test_lease(void);
 int test_loss(void);
 int test_key(void);
+int test_home(void);
 int test_keep(void);
 int test_place(void);
 int test_flush(void);
