@@ -19,6 +19,7 @@
 #define FRAMES 256
 #define UNIT 4096
 #define MS 1000000ull
+#define CLUSTER_LEASE_MS 300 /* of cluster_setup() */
 
 struct unit {
 	unsigned int framed; /* FRAMES of it */
@@ -103,6 +104,8 @@ struct cluster {
 	const char *protocol; /* of cluster_region(), NULL for the default */
 };
 
+extern const uint8_t cluster_key[KH_KEY_SIZE]; /* of cluster_region() */
+
 struct cluster *cluster_new(void);
 struct cluster *cluster_new_nodes(unsigned int nodes);
 struct cluster *cluster_new_stores(void); /* each node has a page store */
@@ -142,6 +145,10 @@ unsigned int host_reserved(const struct host *h);
 
 /* A region of @units units, allocated, homed at host @home, attached by all. */
 void cluster_region(struct cluster *c, unsigned int home, unsigned int units, uint32_t lease_ms);
+
+/* For cmocka: three nodes and a region of 8 units at host 0; and their end. */
+int cluster_setup(void **state);
+int cluster_teardown(void **state);
 
 int host_op(struct host *h, struct kh_op *op);
 int host_attach(struct host *h, struct khazana_addr addr, const uint8_t key[KH_KEY_SIZE]);

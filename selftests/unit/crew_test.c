@@ -31,12 +31,6 @@ static int setup_null(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	cluster_free(*state);
-	return 0;
-}
-
 static void a_new_unit_is_zero_and_needs_no_data(void **state)
 {
 	struct cluster *c = *state;
@@ -463,7 +457,7 @@ static void damaged_blobs_are_refused(void **state)
 	assert_int_equal(kh_node_restore(h->node, "unknown", h->blobs[0].bytes, 16), -EINVAL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
 
 int test_crew(void)
 {
@@ -484,9 +478,9 @@ int test_crew(void)
 		TEST(free_is_all_or_nothing),
 		TEST(free_of_a_dead_nodes_unit_frees_the_others_too),
 		cmocka_unit_test_setup_teardown(null_gives_the_owners_contents_of_the_moment,
-						setup_null, teardown),
+						setup_null, cluster_teardown),
 		cmocka_unit_test_setup_teardown(null_frees_copies_that_nobody_wrote_down,
-						setup_null, teardown),
+						setup_null, cluster_teardown),
 		TEST(bad_operations_have_their_errnos),
 		TEST(a_region_in_use_is_not_unreserved),
 		TEST(the_directory_is_shown),

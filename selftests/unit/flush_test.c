@@ -49,12 +49,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	cluster_free(*state);
-	return 0;
-}
-
 static void write_units(struct cluster *c, unsigned int host, uint64_t unit, uint64_t end)
 {
 	for (; unit < end; unit++) {
@@ -215,7 +209,7 @@ static void nothing_is_done_for_a_place_that_is_down(void **state)
 	assert_true(kh_node_deadline(c->hosts[HOME].node) > c->now + 500 * MS);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
 
 int test_flush(void)
 {

@@ -12,16 +12,7 @@
 
 #define READ KHAZANA_RIGHT_READ
 #define WRITE KHAZANA_RIGHT_WRITE
-#define LEASE_MS 300
-
-static int setup(void **state)
-{
-	struct cluster *c = cluster_new();
-
-	cluster_region(c, 0, 8, LEASE_MS);
-	*state = c;
-	return 0;
-}
+#define LEASE_MS CLUSTER_LEASE_MS
 
 static int setup_four(void **state)
 {
@@ -29,12 +20,6 @@ static int setup_four(void **state)
 
 	cluster_region(c, 0, 8, LEASE_MS);
 	*state = c;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	cluster_free(*state);
 	return 0;
 }
 
@@ -268,14 +253,14 @@ static void only_the_home_itself_can_say_that_it_is_not(void **state)
 	assert_int_equal(host_want(&c->hosts[2], 0, 1, READ, 0), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
 
 int test_home(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_request_finds_the_home_by_the_hint),
 		TEST(a_request_finds_the_home_without_a_hint),
-		cmocka_unit_test_setup_teardown(a_hint_may_be_as_old, setup_four, teardown),
+		cmocka_unit_test_setup_teardown(a_hint_may_be_as_old, setup_four, cluster_teardown),
 		TEST(who_is_named_may_be_out_of_reach),
 		TEST(who_is_named_may_go_or_be_silent),
 		TEST(who_is_named_may_drop_the_connection),

@@ -35,12 +35,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	cluster_free(*state);
-	return 0;
-}
-
 static struct host *keeper(struct cluster *c)
 {
 	return &c->hosts[KEEPER - 1];
@@ -295,7 +289,7 @@ static void a_fence_outlives_other_regions(void **state)
 	assert_int_equal(c->last_error, EAGAIN);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
 
 int test_keep(void)
 {

@@ -26,12 +26,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	cluster_free(*state);
-	return 0;
-}
-
 static struct kh_op rekey(const struct cluster *c)
 {
 	struct kh_op op = { .code = KH_OP_SETATTR, .addr = c->addr, .attr_mask = KH_ATTR_KEY };
@@ -222,7 +216,7 @@ static void an_attach_that_is_answered_late_was_with_the_old_key(void **state)
 	assert_int_equal(c->hosts[1].result.error, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
 
 int test_key(void)
 {

@@ -9,23 +9,7 @@
 
 #define READ KHAZANA_RIGHT_READ
 #define WRITE KHAZANA_RIGHT_WRITE
-#define LEASE_MS 300
-
-static int setup(void **state)
-{
-	struct cluster *c = cluster_new();
-
-	cluster_region(c, 0, 8, LEASE_MS);
-	cluster_forget(c);
-	*state = c;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	cluster_free(*state);
-	return 0;
-}
+#define LEASE_MS CLUSTER_LEASE_MS
 
 static void renewals_keep_rights_for_ever(void **state)
 {
@@ -184,7 +168,7 @@ static void a_machine_that_restarts_holds_nothing(void **state)
 	assert_int_equal(host_load(&c->hosts[0], 0), 3);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
 
 int test_lease(void)
 {

@@ -9,17 +9,7 @@
 
 #define READ KHAZANA_RIGHT_READ
 #define WRITE KHAZANA_RIGHT_WRITE
-#define LEASE_MS 300
-
-static int setup(void **state)
-{
-	struct cluster *c = cluster_new();
-
-	cluster_region(c, 0, 8, LEASE_MS);
-	cluster_forget(c);
-	*state = c;
-	return 0;
-}
+#define LEASE_MS CLUSTER_LEASE_MS
 
 static int setup_stores(void **state)
 {
@@ -57,12 +47,6 @@ static int setup_place(void **state)
 	for (i = 0; i < c->nodes; i++)
 		assert_int_equal(host_attach(&c->hosts[i], c->addr, NULL), 0);
 	*state = c;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	cluster_free(*state);
 	return 0;
 }
 
@@ -655,7 +639,7 @@ static void a_listed_unit_that_is_handed_off_leaves_a_backup(void **state)
 	assert_int_equal(host_load(home, 0), 1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, cluster_setup, cluster_teardown)
 
 int test_loss(void)
 {
@@ -664,7 +648,7 @@ int test_loss(void)
 		TEST(a_copy_that_lost_its_owner_is_thin),
 		TEST(a_listed_unit_that_is_handed_off_leaves_a_backup),
 		cmocka_unit_test_setup_teardown(a_backup_that_lost_its_owner_is_thin, setup_four,
-						teardown),
+						cluster_teardown),
 		TEST(a_loss_amid_a_request_is_remembered),
 		TEST(a_loss_amid_a_request_outlives_the_home),
 		TEST(a_kept_copy_is_not_what_went_with_a_module),
@@ -672,20 +656,21 @@ int test_loss(void)
 		TEST(a_free_keeps_a_copy_within_reach),
 		TEST(a_free_takes_what_comes_back_meanwhile),
 		cmocka_unit_test_setup_teardown(who_has_seen_more_hears_of_it_after_the_home,
-						setup_four, teardown),
-		cmocka_unit_test_setup_teardown(
-			what_is_read_again_is_not_older_than_what_comes_back, setup_four, teardown),
+						setup_four, cluster_teardown),
+		cmocka_unit_test_setup_teardown(what_is_read_again_is_not_older_than_what_comes_back,
+						setup_four, cluster_teardown),
 		cmocka_unit_test_setup_teardown(a_backup_that_was_granted_the_unit_is_none,
-						setup_place, teardown),
-		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place, teardown),
+						setup_place, cluster_teardown),
+		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place,
+						cluster_teardown),
 		cmocka_unit_test_setup_teardown(a_copy_older_than_what_is_stored_goes, setup_stores,
-						teardown),
+						cluster_teardown),
 		cmocka_unit_test_setup_teardown(an_owner_without_a_right_gives_up_what_is_stored,
-						setup_stores, teardown),
+						setup_stores, cluster_teardown),
 		cmocka_unit_test_setup_teardown(a_place_that_is_back_is_asked_again, setup_place,
-						teardown),
+						cluster_teardown),
 		cmocka_unit_test_setup_teardown(who_must_hear_of_a_loss_survives_the_home,
-						setup_stores, teardown),
+						setup_stores, cluster_teardown),
 	};
 
 	return cmocka_run_group_tests_name("loss", tests, NULL, NULL);

@@ -23,12 +23,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	cluster_free(*state);
-	return 0;
-}
-
 static struct kh_op op_of(struct cluster *c, enum kh_op_code code, uint64_t unit, uint64_t units)
 {
 	struct kh_op op = { .code = code,
@@ -207,7 +201,7 @@ static void what_others_did_meanwhile_stays(void **state)
 	assert_int_equal(host_want(other, 12, 1, READ, 0), ENXIO);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
 
 int test_place(void)
 {
