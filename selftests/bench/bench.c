@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "ctl/ctl.h"
 
 uint64_t bench_now(void)
 {
@@ -62,8 +63,28 @@ double samples_us(struct samples *s, double q)
 	return (double)s->ns[(size_t)((double)(s->n - 1) * q)] / 1000.0;
 }
 
+uint64_t bench_messages(struct kh_ctl *ctl)
+{
+	struct kh_op op = { .code = KH_OP_STATS };
+	struct kh_op_result result;
+	uint64_t n = 0;
+	unsigned int i;
+	int err = kh_ctl_call(ctl, &op, &result, 0);
+
+	if (err || result.error)
+		bench_die("stats", err ? err : result.error);
+	for (i = 0; i < result.counter_count; i++) {
+		const char *name = result.counters[i].name;
+
+		if ((!strncmp(name, "sent_", 5) || !strncmp(name, "received_", 9)) &&
+		    !strstr(name, "_renew"))
+			n += result.counters[i].value;
+	}
+	return n;
+}
+
 void bench_print(const char *metric, struct samples *ours, struct samples *theirs, const char *to,
-		 bool inverse, double paper)
+		 bool inverse, double paper, double messages)
 {
 	double our_us = samples_us(ours, 0.5), their_us = samples_us(theirs, 0.5);
 
@@ -73,6 +94,8 @@ void bench_print(const char *metric, struct samples *ours, struct samples *their
 	       inverse ? their_us / our_us : our_us / their_us, to, their_us);
 	if (paper > 0)
 		printf(",\"paper_ratio\":%.2f", paper);
+	if (messages >= 0)
+		printf(",\"messages_per_op\":%.2f", messages);
 	printf("}\n");
 	fflush(stdout);
 }

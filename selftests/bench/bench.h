@@ -42,6 +42,13 @@ void samples_free(struct samples *s);
 /* The q-th quantile in microseconds, 0 <= q <= 1; sorts. */
 double samples_us(struct samples *s, double q);
 
+struct kh_ctl;
+
+/*
+ * Messages between this node's khd and others; not those that renew leases.
+ */
+uint64_t bench_messages(struct kh_ctl *ctl);
+
 /**
  * bench_print() - one JSON line
  * @ours: what was measured
@@ -49,9 +56,10 @@ double samples_us(struct samples *s, double q);
  * @to: name of that
  * @inverse: the ratio is theirs / ours (of throughputs)
  * @paper: the paper's ratio, 0 if it has none
+ * @messages: per operation, negative: on-cluster adds them
  */
 void bench_print(const char *metric, struct samples *ours, struct samples *theirs, const char *to,
-		 bool inverse, double paper);
+		 bool inverse, double paper, double messages);
 
 /* Map the whole region at @addr ("hi:lo") with the key in @keyfile. */
 void bench_map(struct bench_region *r, const char *addr, const char *keyfile, int prot);

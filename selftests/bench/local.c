@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "ctl/ctl.h"
 
 #define SETTLED_ROUNDS 40
 
@@ -36,11 +37,15 @@ int cmd_settled(int argc, char **argv)
 {
 	struct samples ours, shmem;
 	struct bench_region r;
+	struct kh_ctl *ctl;
 	uint32_t *order, n;
+	uint64_t messages;
 	char *mem;
 	int i, fd;
 
 	bench_map(&r, argv[2], argv[3], PROT_READ | PROT_WRITE);
+	if (kh_ctl_open(NULL, &ctl))
+		bench_die("khd", -ENODEV);
 	n = (uint32_t)(r.length / BENCH_PAGE);
 	order = bench_shuffled(n);
 	fd = memfd_create("bench", MFD_CLOEXEC);
@@ -54,11 +59,15 @@ int cmd_settled(int argc, char **argv)
 	memset(r.mem, 1, r.length);
 	samples_init(&ours, SETTLED_ROUNDS);
 	samples_init(&shmem, SETTLED_ROUNDS);
+	messages = bench_messages(ctl);
 	for (i = 0; i < SETTLED_ROUNDS; i++) {
 		samples_add(&ours, touch_all(r.mem, order, n));
 		samples_add(&shmem, touch_all(mem, order, n));
 	}
-	bench_print("settled_fault", &ours, &shmem, "shmem_minor_fault", false, 0);
+	messages = bench_messages(ctl) - messages;
+	kh_ctl_close(ctl);
+	bench_print("settled_fault", &ours, &shmem, "shmem_minor_fault", false, 0,
+		    (double)messages / (SETTLED_ROUNDS * (double)n));
 	samples_free(&ours);
 	samples_free(&shmem);
 	munmap(mem, r.length);
@@ -148,7 +157,7 @@ int cmd_round_trip(int argc, char **argv)
 	}
 	close(pipefd[1]);
 	pthread_join(thread, NULL);
-	bench_print("khd_round_trip", &ours, &theirs, "userfaultfd_copy", false, 0);
+	bench_print("khd_round_trip", &ours, &theirs, "userfaultfd_copy", false, 0, -1);
 	samples_free(&ours);
 	samples_free(&theirs);
 	close(pipefd[0]);

@@ -11,6 +11,8 @@
 
 #include "bench.h"
 
+#define DISJOINT_PER_SECOND 200000 /* more samples than that are not kept */
+
 int cmd_own(int argc, char **argv)
 {
 	struct bench_region r;
@@ -59,7 +61,7 @@ int cmd_miss(int argc, char **argv)
 		wire_round_trip(fd, BENCH_PAGE);
 		samples_add(&raw, bench_now() - start);
 	}
-	bench_print(argv[2], &ours, &raw, "raw_tcp_64_4096", false, 0);
+	bench_print(argv[2], &ours, &raw, "raw_tcp_64_4096", false, 0, -1);
 	samples_free(&ours);
 	samples_free(&raw);
 	free(order);
@@ -68,21 +70,41 @@ int cmd_miss(int argc, char **argv)
 	return 0;
 }
 
+/* One store to each of @parts' pages of @mem, this one's. */
+static uint64_t store_part(char *mem, uint64_t length, uint64_t part, uint64_t parts)
+{
+	uint64_t at, start = bench_now();
+
+	for (at = part * BENCH_PAGE; at < length; at += parts * BENCH_PAGE)
+		(*(volatile uint64_t *)(mem + at))++;
+	return bench_now() - start;
+}
+
+/* An operation is a store to each page of one's own; beside it, the same in memory that nobody
+ * shares. */
 int cmd_disjoint(int argc, char **argv)
 {
 	uint64_t part = strtoull(argv[4], NULL, 0), parts = strtoull(argv[5], NULL, 0);
-	uint64_t end = bench_now() + strtoull(argv[6], NULL, 0) * 1000000000ULL;
-	uint64_t at, stores = 0;
+	uint64_t seconds = strtoull(argv[6], NULL, 0);
+	uint64_t end = bench_now() + seconds * 1000000000ULL;
+	struct samples ours, plain;
 	struct bench_region r;
+	char *mem;
 
 	bench_map(&r, argv[2], argv[3], PROT_READ | PROT_WRITE);
+	mem = mmap(NULL, r.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (mem == MAP_FAILED)
+		bench_die("mmap", -errno);
+	samples_init(&ours, seconds * DISJOINT_PER_SECOND);
+	samples_init(&plain, seconds * DISJOINT_PER_SECOND);
 	do {
-		for (at = part * BENCH_PAGE; at < r.length; at += parts * BENCH_PAGE) {
-			(*(volatile uint64_t *)(r.mem + at))++;
-			stores++;
-		}
+		samples_add(&ours, store_part(r.mem, r.length, part, parts));
+		samples_add(&plain, store_part(mem, r.length, part, parts));
 	} while (bench_now() < end);
-	printf("%llu\n", (unsigned long long)stores);
+	bench_print("disjoint_pages", &ours, &plain, "shmem_stores", false, 0, -1);
+	samples_free(&ours);
+	samples_free(&plain);
+	munmap(mem, r.length);
 	bench_unmap(&r);
 	return 0;
 }

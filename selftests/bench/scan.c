@@ -31,7 +31,7 @@ int cmd_scan(int argc, char **argv)
 		wire_round_trip(fd, BENCH_STREAM);
 		samples_add(&raw, bench_now() - start);
 	}
-	bench_print("scan_64m", &ours, &raw, "tcp_stream", true, 0);
+	bench_print("scan_64m", &ours, &raw, "tcp_stream", true, 0, -1);
 	samples_free(&ours);
 	samples_free(&raw);
 	close(fd);

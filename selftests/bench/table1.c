@@ -7,6 +7,7 @@
  * One server: reserve and allocate concern this node's khd alone.  Two servers: allocate goes
  * to a home that is another node; reserve never needs a second server here (khd owns its range
  * of addresses), so that row is the same call beside the paper's higher figure.
+ * Messages per operation are those of some rounds more, whose time does not count.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "ctl/ctl.h"
 
 #define ROUNDS 30
+#define COUNTED 5 /* rounds more */
 #define PAPER_SEND_MS 1.101
 
 static const struct {
@@ -44,6 +46,44 @@ struct table {
 	struct samples raw;
 };
 
+/* An operation of which there are several: times, and messages of COUNTED more. */
+struct op {
+	struct samples s;
+	uint64_t messages, before;
+	uint64_t start;
+};
+
+static bool is_counted(int round)
+{
+	return round >= ROUNDS;
+}
+
+static void op_begin(struct table *t, struct op *op, int round)
+{
+	if (is_counted(round))
+		op->before = bench_messages(t->ctl);
+	op->start = bench_now();
+}
+
+static void op_end(struct table *t, struct op *op, int round)
+{
+	uint64_t end = bench_now();
+
+	if (!is_counted(round)) {
+		samples_add(&op->s, end - op->start);
+		return;
+	}
+	/* What confirms it may follow a little later. */
+	usleep(20000);
+	op->messages += bench_messages(t->ctl) - op->before;
+}
+
+static void op_init(struct op *op, size_t room)
+{
+	*op = (struct op){ 0 };
+	samples_init(&op->s, room);
+}
+
 static void raw(struct table *t)
 {
 	uint64_t start = bench_now();
@@ -52,8 +92,17 @@ static void raw(struct table *t)
 	samples_add(&t->raw, bench_now() - start);
 }
 
-static void row(struct table *t, const char *name, uint32_t pages, struct samples *s,
-		double paper_ms)
+static void raws(struct table *t)
+{
+	int n;
+
+	for (n = 0; n < ROUNDS; n++)
+		raw(t);
+}
+
+/* @counted: how many operations op->messages are of */
+static void row_of(struct table *t, const char *name, uint32_t pages, struct op *op,
+		   double paper_ms, unsigned int counted)
 {
 	char metric[64];
 
@@ -61,178 +110,188 @@ static void row(struct table *t, const char *name, uint32_t pages, struct sample
 		snprintf(metric, sizeof(metric), "table1_%s_%u", name, pages);
 	else
 		snprintf(metric, sizeof(metric), "table1_%s", name);
-	bench_print(metric, s, &t->raw, "raw_tcp_64_4096", false, paper_ms / PAPER_SEND_MS);
-	s->n = 0;
+	bench_print(metric, &op->s, &t->raw, "raw_tcp_64_4096", false, paper_ms / PAPER_SEND_MS,
+		    (double)op->messages / counted);
+	op->s.n = 0;
+	op->messages = 0;
 	t->raw.n = 0;
 }
 
-static void rpc(struct table *t, enum kh_op_code code, uint64_t length, struct samples *s)
+static void row(struct table *t, const char *name, uint32_t pages, struct op *op, double paper_ms)
 {
-	struct kh_op op = { .code = code, .node = t->node, .length = length };
-	struct kh_op_result result;
-	uint64_t start = bench_now();
-	int err = kh_ctl_call(t->ctl, &op, &result, 0);
+	row_of(t, name, pages, op, paper_ms, COUNTED);
+}
 
+static void rpc(struct table *t, enum kh_op_code code, uint64_t length, struct op *op, int round)
+{
+	struct kh_op call = { .code = code, .node = t->node, .length = length };
+	struct kh_op_result result;
+	int err;
+
+	op_begin(t, op, round);
+	err = kh_ctl_call(t->ctl, &call, &result, 0);
 	if (err || result.error)
 		bench_die("rpc", err ? err : result.error);
-	samples_add(s, bench_now() - start);
+	op_end(t, op, round);
 	raw(t);
 }
 
 static void rpcs(struct table *t)
 {
-	struct samples s;
+	struct op op;
 	size_t i;
 	int n;
 
-	samples_init(&s, ROUNDS);
-	for (n = 0; n < ROUNDS; n++)
-		rpc(t, KH_OP_NULL, 0, &s);
-	row(t, "null_rpc", 0, &s, PAPER_NULL_MS);
+	op_init(&op, ROUNDS);
+	for (n = 0; n < ROUNDS + COUNTED; n++)
+		rpc(t, KH_OP_NULL, 0, &op, n);
+	row(t, "null_rpc", 0, &op, PAPER_NULL_MS);
 	for (i = 0; i < SIZES; i++) {
-		for (n = 0; n < ROUNDS; n++)
-			rpc(t, KH_OP_ECHO, paper[i].pages * BENCH_PAGE, &s);
-		row(t, "send_page", paper[i].pages, &s, paper[i].send);
+		for (n = 0; n < ROUNDS + COUNTED; n++)
+			rpc(t, KH_OP_ECHO, paper[i].pages * BENCH_PAGE, &op, n);
+		row(t, "send_page", paper[i].pages, &op, paper[i].send);
 	}
-	samples_free(&s);
+	samples_free(&op.s);
+}
+
+static void space_once(struct table *t, uint64_t length, struct op *reserve, struct op *allocate,
+		       int round)
+{
+	struct khazana_addr addr;
+	int err;
+
+	op_begin(t, reserve, round);
+	err = kh_reserve(t->r.client, length, NULL, &t->r.key, &addr);
+	op_end(t, reserve, round);
+	op_begin(t, allocate, round);
+	if (!err)
+		err = kh_allocate(t->r.client, addr, length, &t->r.key);
+	op_end(t, allocate, round);
+	if (!err)
+		err = kh_unreserve(t->r.client, addr, &t->r.key);
+	if (err)
+		bench_die("space", err);
+	raw(t);
 }
 
 /* Reserve and allocate at this node's own khd: one server. */
 static void space(struct table *t)
 {
-	struct samples reserve, allocate;
+	struct op reserve, allocate;
 	size_t i;
 	int n;
 
-	samples_init(&reserve, ROUNDS * SIZES);
-	samples_init(&allocate, ROUNDS);
+	op_init(&reserve, ROUNDS * SIZES);
+	op_init(&allocate, ROUNDS);
 	for (i = 0; i < SIZES; i++) {
-		for (n = 0; n < ROUNDS; n++) {
-			uint64_t length = paper[i].pages * BENCH_PAGE;
-			struct khazana_addr addr;
-			uint64_t start = bench_now();
-			int err = kh_reserve(t->r.client, length, NULL, &t->r.key, &addr);
-
-			samples_add(&reserve, bench_now() - start);
-			start = bench_now();
-			if (!err)
-				err = kh_allocate(t->r.client, addr, length, &t->r.key);
-			samples_add(&allocate, bench_now() - start);
-			if (!err)
-				err = kh_unreserve(t->r.client, addr, &t->r.key);
-			if (err)
-				bench_die("space", err);
-			raw(t);
-		}
+		for (n = 0; n < ROUNDS + COUNTED; n++)
+			space_once(t, paper[i].pages * BENCH_PAGE, &reserve, &allocate, n);
 		row(t, "allocate", paper[i].pages, &allocate, paper[i].allocate);
-		for (n = 0; n < ROUNDS; n++)
-			raw(t);
+		raws(t);
 	}
-	row(t, "reserve", 0, &reserve, PAPER_RESERVE_MS);
-	samples_free(&reserve);
-	samples_free(&allocate);
+	row_of(t, "reserve", 0, &reserve, PAPER_RESERVE_MS, COUNTED * SIZES);
+	samples_free(&reserve.s);
+	samples_free(&allocate.s);
 }
 
-static void reserve_two(struct table *t, struct samples *s)
+static void reserve_two(struct table *t, struct op *op)
 {
 	int n;
 
-	for (n = 0; n < ROUNDS; n++) {
+	for (n = 0; n < ROUNDS + COUNTED; n++) {
 		struct khazana_addr addr;
-		uint64_t start = bench_now();
-		int err = kh_reserve(t->r.client, BENCH_PAGE, NULL, &t->r.key, &addr);
+		int err;
 
-		samples_add(s, bench_now() - start);
+		op_begin(t, op, n);
+		err = kh_reserve(t->r.client, BENCH_PAGE, NULL, &t->r.key, &addr);
+		op_end(t, op, n);
 		if (!err)
 			err = kh_unreserve(t->r.client, addr, &t->r.key);
 		if (err)
 			bench_die("reserve", err);
 		raw(t);
 	}
-	row(t, "two_servers_reserve", 0, s, PAPER_RESERVE_TWO_MS);
+	row(t, "two_servers_reserve", 0, op, PAPER_RESERVE_TWO_MS);
 }
 
 /* Allocate in a region whose home is the other node. */
 static void space_two(struct table *t)
 {
-	struct samples s;
+	struct op op;
 	size_t i;
 	int n;
 
-	samples_init(&s, ROUNDS);
-	reserve_two(t, &s);
+	op_init(&op, ROUNDS);
+	reserve_two(t, &op);
 	for (i = 0; i < SIZES; i++) {
-		for (n = 0; n < ROUNDS; n++) {
+		for (n = 0; n < ROUNDS + COUNTED; n++) {
 			uint64_t length = paper[i].pages * BENCH_PAGE;
 			struct khazana_addr addr = kh_addr_add(t->r.addr, t->r.length / 2);
-			uint64_t start;
 			int err = kh_free(t->r.client, addr, length, &t->r.key);
 
-			start = bench_now();
+			op_begin(t, &op, n);
 			if (!err)
 				err = kh_allocate(t->r.client, addr, length, &t->r.key);
 			if (err)
 				bench_die("allocate at the home", err);
-			samples_add(&s, bench_now() - start);
+			op_end(t, &op, n);
 			raw(t);
 		}
-		row(t, "two_servers_allocate", paper[i].pages, &s, paper[i].allocate_two);
+		row(t, "two_servers_allocate", paper[i].pages, &op, paper[i].allocate_two);
 	}
-	samples_free(&s);
+	samples_free(&op.s);
 }
 
-static uint64_t lock_once(struct table *t, struct khazana_addr addr, uint64_t length,
-			  struct samples *unlock)
+static void lock_once(struct table *t, struct khazana_addr addr, uint64_t length, struct op *fetch,
+		      struct op *unlock, int round)
 {
-	uint64_t start = bench_now(), taken;
 	struct kh_lock *lock;
-	int err = kh_lock(t->r.client, addr, length, KH_LOCK_READ, 0, 0, &t->r.key, &lock);
+	int err;
 
+	op_begin(t, fetch, round);
+	err = kh_lock(t->r.client, addr, length, KH_LOCK_READ, 0, 0, &t->r.key, &lock);
 	if (err)
 		bench_die("kh_lock", err);
-	taken = bench_now() - start;
-	start = bench_now();
+	op_end(t, fetch, round);
+	op_begin(t, unlock, round);
 	err = kh_unlock(lock);
 	if (err)
 		bench_die("kh_unlock", err);
-	samples_add(unlock, bench_now() - start);
-	return taken;
+	op_end(t, unlock, round);
 }
 
 static void fetches(struct table *t)
 {
-	struct samples cold, warm, unlock, unlock_warm;
+	struct op cold, warm, unlock, unlock_warm;
 	size_t i;
 	int n;
 
-	samples_init(&cold, ROUNDS);
-	samples_init(&warm, ROUNDS);
-	samples_init(&unlock, ROUNDS);
-	samples_init(&unlock_warm, ROUNDS);
+	op_init(&cold, ROUNDS);
+	op_init(&warm, ROUNDS);
+	op_init(&unlock, ROUNDS);
+	op_init(&unlock_warm, ROUNDS);
 	for (i = 0; i < SIZES; i++) {
-		for (n = 0; n < ROUNDS; n++) {
+		for (n = 0; n < ROUNDS + COUNTED; n++) {
 			uint64_t length = paper[i].pages * BENCH_PAGE;
 			struct khazana_addr addr = kh_addr_add(t->r.addr, t->next * BENCH_PAGE);
 
 			/* A gap, so that no prefetcher follows. */
 			t->next += paper[i].pages + 3;
-			samples_add(&cold, lock_once(t, addr, length, &unlock));
-			samples_add(&warm, lock_once(t, addr, length, &unlock_warm));
+			lock_once(t, addr, length, &cold, &unlock, n);
+			lock_once(t, addr, length, &warm, &unlock_warm, n);
 			raw(t);
 		}
 		row(t, "cold_fetch", paper[i].pages, &cold, paper[i].cold);
-		for (n = 0; n < ROUNDS; n++)
-			raw(t);
+		raws(t);
 		row(t, "warm_fetch", paper[i].pages, &warm, paper[i].warm);
-		for (n = 0; n < ROUNDS; n++)
-			raw(t);
+		raws(t);
 		row(t, "unlock", paper[i].pages, &unlock, paper[i].unlock);
-		unlock_warm.n = 0;
+		unlock_warm.s.n = 0;
 	}
-	samples_free(&cold);
-	samples_free(&warm);
-	samples_free(&unlock);
-	samples_free(&unlock_warm);
+	samples_free(&cold.s);
+	samples_free(&warm.s);
+	samples_free(&unlock.s);
+	samples_free(&unlock_warm.s);
 }
 
 int cmd_table1(int argc, char **argv)
@@ -245,7 +304,7 @@ int cmd_table1(int argc, char **argv)
 	err = kh_ctl_open(NULL, &t.ctl);
 	if (err)
 		bench_die("khd", err);
-	samples_init(&t.raw, ROUNDS * SIZES * 2);
+	samples_init(&t.raw, (ROUNDS + COUNTED) * SIZES * 2);
 	rpcs(&t);
 	space(&t);
 	fetches(&t);

@@ -5,5 +5,5 @@ $(eval $(call kh_test,selftests/client/client_test,selftests/client/client_test.
 .PHONY: check-guest-client
 check-guest: check-guest-client
 check-guest-client: $(O)/selftests/client/client_test
-	TAP_TIMEOUT=200 scripts/tap client -- selftests/vm/run --nodes 2 -- \
+	TAP_TIMEOUT=260 scripts/tap client -- selftests/vm/run --nodes 2 -- \
 		$(CURDIR)/selftests/client/on-cluster $(CURDIR)/$(O)/selftests/client/client_test
