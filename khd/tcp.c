@@ -191,7 +191,7 @@ static void on_received(struct khd_conn *conn)
 {
 	struct khd_tcp *tcp = conn->owner;
 
-	kh_node_received(tcp->khd->node, khd_now());
+	kh_node_received(tcp->khd->node);
 }
 
 static void set_option(int fd, int level, int name, int value)

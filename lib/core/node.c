@@ -365,11 +365,10 @@ int kh_node_message(struct kh_node *node, kh_node_id id, const void *msg, size_t
 	return 0;
 }
 
-void kh_node_received(struct kh_node *node, uint64_t now)
+void kh_node_received(struct kh_node *node)
 {
 	if (kh_list_empty(&node->borrowed))
 		return;
-	step_begin(node, now);
 	kh_ask_received(node);
 	step_end(node);
 }

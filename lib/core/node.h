@@ -276,9 +276,10 @@ int kh_node_message(struct kh_node *node, kh_node_id peer, const void *msg, size
 /**
  * kh_node_received() - the memory of all messages until now is needed for others
  *
- * To be called after the messages that came together, before any other event than a message.
+ * To be called after the messages that came together, before any other event than a message; it
+ * is still the time of the last of them.
  */
-void kh_node_received(struct kh_node *node, uint64_t now);
+void kh_node_received(struct kh_node *node);
 
 /* One request of the module. */
 void kh_node_request(struct kh_node *node, const struct khazana_request *req, uint64_t now);

@@ -259,7 +259,7 @@ int host_feed(struct host *h, unsigned int from, const void *bytes, size_t len)
 /* What was given to host_feed() goes. */
 void host_received(struct host *h)
 {
-	kh_node_received(h->node, host_clock(h));
+	kh_node_received(h->node);
 	host_leave(h);
 }
 

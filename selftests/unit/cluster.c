@@ -289,7 +289,7 @@ static void received(struct host *to, struct packet **kept)
 	struct packet *p;
 
 	if (*kept && to->node && !to->dying)
-		kh_node_received(to->node, to->cluster->now);
+		kh_node_received(to->node);
 	while ((p = *kept)) {
 		*kept = p->next;
 		memset(p->bytes, 0xdd, p->len);

@@ -610,7 +610,7 @@ static void renew_comes_late(struct cluster *c, unsigned int i)
 
 	kh_wire_swap(&m.head, true);
 	assert_int_equal(kh_node_message(c->hosts[0].node, i + 1, &m, sizeof(m), c->now), 0);
-	kh_node_received(c->hosts[0].node, c->now);
+	kh_node_received(c->hosts[0].node);
 	cluster_run(c);
 }
 
