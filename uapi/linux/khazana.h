@@ -36,7 +36,7 @@
  *              token below the floor or of an old epoch
  *   ENODEV     no khd is registered, or it has gone, or no module is loaded
  *   ESHUTDOWN  the namespace of the instance is gone
- *   ENOMEM     no memory, or the limit of frames is reached
+ *   ENOMEM     no memory (a load or store comes again then), or the limit of frames is reached
  *   ENOSPC     no address space or no storage is left; a write at the window's end
  *   EINTR      a signal came first; ask again
  *   EINPROGRESS a REVOKE goes on; KHAZANA_REQ_REVOKED will report its end
