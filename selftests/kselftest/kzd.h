@@ -169,6 +169,7 @@ int kzd_probe(struct kzd *d, int fd);
 uint64_t kzd_peek(struct kzd *d, uint32_t frame);
 int kzd_region(struct kzd *d, struct khazana_addr addr, uint64_t length, unsigned int shift,
 	       const struct khazana_cmd *attributes);
+int kzd_region_del(struct kzd *d, uint32_t region);
 int kzd_lease(struct kzd *d, uint32_t lease, int64_t end_ms);
 int kzd_commit(struct kzd *d, const struct khazana_request *req, uint32_t right, uint64_t token,
 	       uint32_t flags);

@@ -309,6 +309,25 @@ int kzd_region(struct kzd *d, struct khazana_addr addr, uint64_t length, unsigne
 }
 
 /**
+ * kzd_region_del - a region that nobody is attached to goes
+ * @d: the server
+ * @region: its handle
+ *
+ * Return: the command's result.
+ */
+int kzd_region_del(struct kzd *d, uint32_t region)
+{
+	struct khazana_cmd c = { .op = KHAZANA_CMD_REGION_DEL, .region = region };
+	int err = kzd_cmd(d, &c);
+	unsigned int i;
+
+	for (i = 0; !err && i < KZD_REGIONS; i++)
+		if (d->sh->region[i].generation && d->sh->region[i].handle == region)
+			d->sh->region[i].generation = 0;
+	return err;
+}
+
+/**
  * kzd_lease - set the end of a lease
  * @d: the server
  * @lease: its id

@@ -199,6 +199,66 @@ int kzt_set_parameter(const char *name, const char *value)
 }
 
 /**
+ * kzt_khadm - run khadm
+ * @words: its arguments
+ * @out: what it prints
+ * @size: of @out
+ *
+ * Return: its exit status, -1 if it did not run.
+ */
+int kzt_khadm(const char *words, char *out, size_t size)
+{
+	char line[200];
+	size_t len;
+	FILE *f;
+
+	snprintf(line, sizeof(line), "khadm %s 2>&1", words);
+	f = popen(line, "r");
+	if (!f)
+		return -1;
+	len = fread(out, 1, size - 1, f);
+	out[len] = 0;
+	return WEXITSTATUS(pclose(f));
+}
+
+/**
+ * kzt_stat - a counter of the module, in the instance of our namespace
+ * @name: of the counter
+ * @value: filled
+ *
+ * Return: 0, or a negative errno.
+ */
+int kzt_stat(const char *name, uint64_t *value)
+{
+	static char out[16384];
+	char want[64], *at;
+
+	/* khd's part fails, since there is none */
+	if (kzt_khadm("stats -j", out, sizeof(out)) < 0)
+		return -ENOENT;
+	snprintf(want, sizeof(want), "\"%s\": ", name);
+	at = strstr(out, want);
+	if (!at)
+		return -ENOENT;
+	at += strlen(want);
+	*value = strtoull(at + (*at == '"'), NULL, 0);
+	return 0;
+}
+
+/**
+ * kzt_frames_used - frames of the instance that are in use
+ * @d: the server
+ *
+ * Return: how many, ~0 when it cannot be said.
+ */
+uint64_t kzt_frames_used(struct kzd *d)
+{
+	struct khazana_cmd c = { .op = KHAZANA_CMD_STATE };
+
+	return kzd_cmd(d, &c) ? ~0ULL : c.count;
+}
+
+/**
  * kzt_slow - by how much this kernel is slower than a stock one
  *
  * KZT_SLOW says so, for a kernel with KASAN and lockdep.  Periods of a storm are

@@ -270,13 +270,6 @@ static int parked_drop(struct kzt *t, uint64_t id)
 	return kzd_cmd(t->d, &c);
 }
 
-static uint64_t frames_used(struct kzt *t)
-{
-	struct khazana_cmd c = { .op = KHAZANA_CMD_STATE };
-
-	return kzd_cmd(t->d, &c) ? ~0ULL : c.count;
-}
-
 TEST_F(lease, parked_frames_can_be_read_out)
 {
 	struct kzt *t = &self->t;
@@ -293,10 +286,10 @@ TEST_F(lease, parked_frames_can_be_read_out)
 	}
 	let_it_end(t);
 	kzd_lease(t->d, LEASE, 60000);
-	used = frames_used(t);
+	used = kzt_frames_used(t->d);
 	ASSERT_EQ(0, lose_unit(t, 2, 0));
 	ASSERT_EQ(0, lose_unit(t, 5, 0));
-	EXPECT_EQ(used, frames_used(t));
+	EXPECT_EQ(used, kzt_frames_used(t->d));
 
 	/* they outlive the daemon */
 	kzd_kill(t->d);
@@ -318,7 +311,7 @@ TEST_F(lease, parked_frames_can_be_read_out)
 	EXPECT_EQ(0, parked_drop(t, first.cookie));
 	EXPECT_EQ(-ENOENT, parked_drop(t, first.cookie));
 	EXPECT_EQ(-ENOENT, parked_drop(t, first.cookie + (1ULL << 32)));
-	EXPECT_EQ(used - 1, frames_used(t));
+	EXPECT_EQ(used - 1, kzt_frames_used(t->d));
 	ASSERT_EQ(0, parked(t, 0, &c));
 	EXPECT_EQ(5, c.unit);
 	/* and go with the region */
@@ -331,7 +324,7 @@ TEST_F(lease, parked_frames_can_be_read_out)
 				  .flags = KHAZANA_CMDF_FORCE };
 	EXPECT_EQ(0, kzd_cmd(t->d, &c));
 	EXPECT_EQ(-ENOENT, parked(t, 0, &c));
-	EXPECT_EQ(0, frames_used(t));
+	EXPECT_EQ(0, kzt_frames_used(t->d));
 }
 
 TEST_F(lease, parked_frames_have_a_limit)
@@ -344,37 +337,21 @@ TEST_F(lease, parked_frames_have_a_limit)
 		*kzt_word(t, i) = i;
 	let_it_end(t);
 	kzd_lease(t->d, LEASE, 60000);
-	used = frames_used(t);
+	used = kzt_frames_used(t->d);
 	ASSERT_EQ(0, kzt_set_parameter("parked_max", "2"));
 	for (i = 0; i < 3; i++)
 		EXPECT_EQ(0, lose_unit(t, i, 0));
 	EXPECT_EQ(0, kzt_set_parameter("parked_max", "0"));
-	EXPECT_EQ(used - 1, frames_used(t));
+	EXPECT_EQ(used - 1, kzt_frames_used(t->d));
 	/* without memory for the entry: the same */
 	ASSERT_EQ(0, kzt_set_parameter("inject_fail", "parked:1"));
 	EXPECT_EQ(0, lose_unit(t, 3, 0));
-	EXPECT_EQ(used - 2, frames_used(t));
+	EXPECT_EQ(used - 2, kzt_frames_used(t->d));
 	ASSERT_EQ(0, parked(t, 0, &c));
 	EXPECT_EQ(0, c.unit);
 	ASSERT_EQ(0, parked(t, c.cookie + 1, &c));
 	EXPECT_EQ(1, c.unit);
 	EXPECT_EQ(-ENOENT, parked(t, c.cookie + 1, &c));
-}
-
-/* Exit status of khadm; its standard output in @out. */
-static int khadm(const char *words, char *out, size_t size)
-{
-	char line[200];
-	size_t len;
-	FILE *f;
-
-	snprintf(line, sizeof(line), "khadm %s 2>&1", words);
-	f = popen(line, "r");
-	if (!f)
-		return -1;
-	len = fread(out, 1, size - 1, f);
-	out[len] = 0;
-	return WEXITSTATUS(pclose(f));
 }
 
 TEST_F(lease, parked_frames_by_khadm)
@@ -393,20 +370,20 @@ TEST_F(lease, parked_frames_by_khadm)
 	/* no daemon is needed */
 	kzd_kill(t->d);
 
-	ASSERT_EQ(0, khadm("parked list -j", out, sizeof(out)));
+	ASSERT_EQ(0, kzt_khadm("parked list -j", out, sizeof(out)));
 	EXPECT_NE(NULL, strstr(out, "\"schema\": \"khazana.parked-list/1\""));
 	EXPECT_NE(NULL, strstr(out, "\"addr\": \"6b68617a:10001000\""));
 	EXPECT_NE(NULL, strstr(out, "\"unit\": 4096"));
 	snprintf(words, sizeof(words), "\"token\": \"0x%llx\"", (unsigned long long)c.token);
 	EXPECT_NE(NULL, strstr(out, words));
 	snprintf(words, sizeof(words), "parked show -j %llu", (unsigned long long)c.cookie);
-	EXPECT_EQ(0, khadm(words, out, sizeof(out)));
+	EXPECT_EQ(0, kzt_khadm(words, out, sizeof(out)));
 	EXPECT_NE(NULL, strstr(out, "\"schema\": \"khazana.parked/1\""));
 
 	unlink(file);
 	snprintf(words, sizeof(words), "parked export %llu -o %s", (unsigned long long)c.cookie,
 		 file);
-	ASSERT_EQ(0, khadm(words, out, sizeof(out)));
+	ASSERT_EQ(0, kzt_khadm(words, out, sizeof(out)));
 	fd = open(file, O_RDONLY);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(8, read(fd, &word, 8));
@@ -414,13 +391,13 @@ TEST_F(lease, parked_frames_by_khadm)
 	EXPECT_EQ(KZT_PAGE, lseek(fd, 0, SEEK_END));
 	close(fd);
 	/* an existing file is not overwritten */
-	EXPECT_EQ(1, khadm(words, out, sizeof(out)));
+	EXPECT_EQ(1, kzt_khadm(words, out, sizeof(out)));
 	unlink(file);
 
 	snprintf(words, sizeof(words), "parked discard %llu", (unsigned long long)c.cookie);
-	EXPECT_EQ(0, khadm(words, out, sizeof(out)));
-	EXPECT_EQ(3, khadm(words, out, sizeof(out)));
-	EXPECT_EQ(0, khadm("parked list", out, sizeof(out)));
+	EXPECT_EQ(0, kzt_khadm(words, out, sizeof(out)));
+	EXPECT_EQ(3, kzt_khadm(words, out, sizeof(out)));
+	EXPECT_EQ(0, kzt_khadm("parked list", out, sizeof(out)));
 	EXPECT_EQ(NULL, strstr(out, "6b68617a"));
 }
 
