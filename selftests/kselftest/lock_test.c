@@ -136,6 +136,121 @@ TEST_F(lock, unlock_wakes_a_waiter)
 	EXPECT_LE(la.token, w.out.token);
 }
 
+static void locker_start(struct locker *l, int fd, uint64_t unit)
+{
+	*l = (struct locker){
+		.fd = fd,
+		.offset = unit * KZT_PAGE,
+		.length = KZT_PAGE,
+		.mode = LOCK_W,
+		.timeout_ms = 60000,
+	};
+	pthread_create(&l->thread, NULL, locker_main, l);
+}
+
+/* How many waits were refused because they would have closed a ring. */
+static uint64_t deadlocks(struct __test_metadata *_metadata)
+{
+	uint64_t n = 0;
+
+	ASSERT_EQ(0, kzt_stat("deadlocks", &n));
+	return n;
+}
+
+/* Opposite order: who comes last gets EDEADLK at once, the other goes on when the first lock is
+ * back. */
+TEST_F(lock, two_contexts_in_opposite_order)
+{
+	int a = self->t.fd, b = self->other;
+	uint64_t before = deadlocks(_metadata), start;
+	struct khazana_lock la, lb;
+	struct locker w;
+
+	ASSERT_EQ(0, kzt_lock(a, 0, KZT_PAGE, LOCK_W, 0, 0, &la));
+	ASSERT_EQ(0, kzt_lock(b, KZT_PAGE, KZT_PAGE, LOCK_W, 0, 0, &lb));
+	locker_start(&w, a, 1);
+	EXPECT_FALSE(locker_wait(&w, KZT_QUIET_MS));
+	start = kzd_now_ns();
+	EXPECT_EQ(-EDEADLK, kzt_lock(b, 0, KZT_PAGE, LOCK_W, 0, 60000, NULL));
+	EXPECT_GE(KZT_SOON_MS, (kzd_now_ns() - start) / 1000000);
+	EXPECT_EQ(before + 1, deadlocks(_metadata));
+	/* one that only tries waits for nobody: no cycle */
+	EXPECT_EQ(-EAGAIN, kzt_lock(b, 0, KZT_PAGE, LOCK_W, KHAZANA_LOCK_TRY, 0, NULL));
+	EXPECT_EQ(before + 1, deadlocks(_metadata));
+	/* the refused one holds what it held, and the other waits for it */
+	EXPECT_FALSE(locker_wait(&w, KZT_QUIET_MS));
+	EXPECT_EQ(0, kzt_unlock(b, lb.id));
+	EXPECT_TRUE(locker_wait(&w, KZT_SOON_MS));
+	EXPECT_EQ(0, w.result);
+	EXPECT_EQ(0, kzt_unlock(a, w.out.id));
+	EXPECT_EQ(0, kzt_unlock(a, la.id));
+	/* and nothing of the refused one is left in the table */
+	EXPECT_EQ(0, kzt_lock(b, 0, 2 * KZT_PAGE, LOCK_W, KHAZANA_LOCK_TRY, 0, &lb));
+	EXPECT_EQ(0, kzt_unlock(b, lb.id));
+}
+
+/* Whoever waits is found also behind another who waits: a third context closes the ring. */
+TEST_F(lock, ring_of_three_contexts)
+{
+	int fd[3] = { self->t.fd, self->other, kzt_attach(KZT_START, 0, 0) };
+	uint64_t before = deadlocks(_metadata);
+	struct khazana_lock own[3];
+	struct locker w[2];
+	unsigned int i;
+
+	ASSERT_LE(0, fd[2]);
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(0, kzt_lock(fd[i], i * KZT_PAGE, KZT_PAGE, LOCK_W, 0, 0, &own[i]));
+	/* 0 waits for 1, and 1 for 2 */
+	for (i = 0; i < 2; i++) {
+		locker_start(&w[i], fd[i], i + 1);
+		EXPECT_FALSE(locker_wait(&w[i], KZT_QUIET_MS));
+	}
+	EXPECT_EQ(before, deadlocks(_metadata));
+	EXPECT_EQ(-EDEADLK, kzt_lock(fd[2], 0, KZT_PAGE, LOCK_W, 0, 60000, NULL));
+	EXPECT_EQ(-EDEADLK, kzt_lock(fd[2], 0, KZT_PAGE, LOCK_R, 0, 60000, NULL));
+	EXPECT_EQ(before + 2, deadlocks(_metadata));
+	/* it unwinds from its end */
+	EXPECT_FALSE(w[0].done || w[1].done);
+	EXPECT_EQ(0, kzt_unlock(fd[2], own[2].id));
+	EXPECT_TRUE(locker_wait(&w[1], KZT_SOON_MS));
+	EXPECT_EQ(0, w[1].result);
+	EXPECT_FALSE(locker_wait(&w[0], KZT_QUIET_MS));
+	EXPECT_EQ(0, kzt_unlock(fd[1], own[1].id));
+	EXPECT_TRUE(locker_wait(&w[0], KZT_SOON_MS));
+	EXPECT_EQ(0, w[0].result);
+	close(fd[2]);
+}
+
+/* A chain is no ring, and contexts that read together wait for nobody. */
+TEST_F(lock, chain_is_no_deadlock)
+{
+	int a = self->t.fd, b = self->other, c = kzt_attach(KZT_START, 0, 0);
+	uint64_t before = deadlocks(_metadata);
+	struct khazana_lock la, lb, lc;
+	struct locker w[2];
+
+	ASSERT_LE(0, c);
+	ASSERT_EQ(0, kzt_lock(a, 0, KZT_PAGE, LOCK_R, 0, 0, &la));
+	ASSERT_EQ(0, kzt_lock(b, KZT_PAGE, KZT_PAGE, LOCK_W, 0, 0, &lb));
+	/* a waits for b, who may read beside a all the same */
+	locker_start(&w[0], a, 1);
+	EXPECT_FALSE(locker_wait(&w[0], KZT_QUIET_MS));
+	EXPECT_EQ(0, kzt_lock(b, 0, KZT_PAGE, LOCK_R, 0, 60000, &lc));
+	EXPECT_EQ(0, kzt_unlock(b, lc.id));
+	/* c waits for a, and nobody for c */
+	locker_start(&w[1], c, 0);
+	EXPECT_FALSE(locker_wait(&w[1], KZT_QUIET_MS));
+	EXPECT_EQ(before, deadlocks(_metadata));
+	EXPECT_EQ(0, kzt_unlock(b, lb.id));
+	EXPECT_TRUE(locker_wait(&w[0], KZT_SOON_MS));
+	EXPECT_EQ(0, w[0].result);
+	EXPECT_EQ(0, kzt_unlock(a, la.id));
+	EXPECT_TRUE(locker_wait(&w[1], KZT_SOON_MS));
+	EXPECT_EQ(0, w[1].result);
+	close(c);
+}
+
 TEST_F(lock, close_releases)
 {
 	struct locker w = { .fd = self->other, .length = KZT_LENGTH, .mode = LOCK_W };
