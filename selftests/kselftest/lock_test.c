@@ -336,12 +336,25 @@ TEST_F(lock, overwrite_reads_as_zero)
 
 TEST_F(lock, range_is_one_request)
 {
+	/* A slow kernel may take longer for its units than the server, which looks now and then,
+	 * waits. */
+	unsigned int tries = kzt_slow() > 1 ? 5 : 1;
 	struct khazana_request req;
 	struct khazana_lock l;
 	struct khazana_cmd unit;
 
-	ASSERT_EQ(0, kzt_lock(self->t.fd, 5 * KZT_PAGE + 17, 35 * KZT_PAGE - 17, LOCK_W, 0, 0, &l));
-	ASSERT_TRUE(kzd_wait(self->t.d, KHAZANA_REQ_FAULT, KZT_SOON_MS, &req));
+	for (;;) {
+		kzd_skip(self->t.d, KHAZANA_REQ_FAULT);
+		ASSERT_EQ(0, kzt_lock(self->t.fd, 5 * KZT_PAGE + 17, 35 * KZT_PAGE - 17, LOCK_W, 0,
+				      0, &l));
+		ASSERT_TRUE(kzd_wait(self->t.d, KHAZANA_REQ_FAULT, KZT_SOON_MS, &req));
+		if (req.count == 35 || !--tries)
+			break;
+		ASSERT_EQ(0, kzt_unlock(self->t.fd, l.id));
+		for (req.unit = 5; req.unit < 40; req.unit++)
+			ASSERT_EQ(0,
+				  kzd_revoke(self->t.d, self->t.region, req.unit, RIGHT_NONE, 0));
+	}
 	EXPECT_EQ(5, req.unit);
 	EXPECT_EQ(35, req.count);
 	EXPECT_EQ(RIGHT_WRITE, req.want);

@@ -449,7 +449,7 @@ static void frames_that_cannot_be_dropped(struct __test_metadata *_metadata, str
 	close(fd);
 }
 
-TEST_F_TIMEOUT(frames, limit, 90)
+TEST_F_TIMEOUT(frames, limit, 180)
 {
 	if (variant->flags & KZD_PATTERN) {
 		what_is_used_stays(_metadata, self->d);

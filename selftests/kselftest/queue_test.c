@@ -728,7 +728,7 @@ TEST_F_TIMEOUT(takeover, often_under_load, 120)
 		t->d->sh->storm_region = t->region;
 		t->d->sh->storm_units = 2;
 		t->d->sh->storm_right = RIGHT_WRITE;
-		t->d->sh->storm_us = 400;
+		t->d->sh->storm_us = 400 * kzt_slow();
 		kzt_sleep_ms(100 + i * 7);
 		kzd_kill(t->d);
 		ASSERT_EQ(0, kzd_restart(t->d));
