@@ -199,6 +199,21 @@ int kzt_set_parameter(const char *name, const char *value)
 }
 
 /**
+ * kzt_fired - has the visit that inject_fail names failed?
+ *
+ * Return: whether it has, or nothing is to fail.
+ */
+bool kzt_fired(void)
+{
+	int fd = open("/sys/module/khazana/parameters/inject_fail", O_RDONLY);
+	char now[32] = "";
+	ssize_t n = read(fd, now, sizeof(now) - 1);
+
+	close(fd);
+	return n > 0 && !strcmp(now, "off\n");
+}
+
+/**
  * kzt_khadm - run khadm
  * @words: its arguments
  * @out: what it prints

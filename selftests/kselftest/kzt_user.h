@@ -44,6 +44,7 @@ int kzt_set_parameter(const char *name, const char *value);
 int kzt_khadm(const char *words, char *out, size_t size);
 int kzt_stat(const char *name, uint64_t *value);
 uint64_t kzt_frames_used(struct kzd *d);
+bool kzt_fired(void);
 unsigned int kzt_slow(void);
 int kzt_end(pid_t pid, int timeout_ms);
 int kzt_reap(pid_t pid, int timeout_ms);

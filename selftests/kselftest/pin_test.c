@@ -135,17 +135,66 @@ static uint64_t revoke_spliced(struct __test_metadata *_metadata, struct kzt *t,
 	return (kzd_now_ns() - start) / 1000000;
 }
 
+/* A line of what khadm tells, or "" after @ms. */
+static void watch_line(FILE *watch, char *line, int size, int ms)
+{
+	struct pollfd fd = { .fd = fileno(watch), .events = POLLIN };
+
+	line[0] = 0;
+	if (poll(&fd, 1, ms) == 1 && !fgets(line, size, watch))
+		line[0] = 0;
+}
+
+/* Events of the module, one a line; begins when khadm has subscribed, which it shows by the first. */
+static FILE *watch_events(struct kzt *t)
+{
+	FILE *watch = popen("exec khadm event watch -j --timeout 20000 2>/dev/null", "r");
+	char line[512] = "";
+	int region, i;
+
+	setvbuf(watch, NULL, _IONBF, 0);
+	for (i = 0; i < 100 && !line[0]; i++) {
+		region = kzd_region(t->d, KZT_ADDR(0x20000000), KZT_LENGTH, KZT_SHIFT, NULL);
+		if (region < 0 || kzd_region_del(t->d, region))
+			break;
+		watch_line(watch, line, sizeof(line), 100);
+	}
+	return watch;
+}
+
+/* An event of this name, at this address? */
+static bool watch_find(FILE *watch, const char *name, const char *addr, int ms)
+{
+	char line[512];
+
+	do {
+		watch_line(watch, line, sizeof(line), ms);
+		if (strstr(line, name) && strstr(line, addr))
+			return true;
+	} while (line[0]);
+	return false;
+}
+
 TEST_F(pin, undrained_vmsplice_is_orphaned)
 {
 	struct kzt *t = &self->t;
+	uint64_t ms, before, now;
 	char buf[KZT_PAGE];
 	int pipes[2];
-	uint64_t ms;
+	FILE *watch;
 
 	ASSERT_EQ(0, pipe(pipes));
+	ASSERT_EQ(0, kzt_stat("orphaned", &before));
+	watch = watch_events(t);
 	ms = revoke_spliced(_metadata, t, pipes, 0, NULL);
 	EXPECT_LE(500, ms);
 	EXPECT_GE(1900, ms);
+	/* counted, and told where */
+	EXPECT_TRUE(watch_find(watch, "\"frame-orphaned\"", "\"6b68617a:10000000\"", KZT_SOON_MS));
+	EXPECT_FALSE(watch_find(watch, "\"frame-orphaned\"", "", KZT_QUIET_MS));
+	pclose(watch);
+	ASSERT_EQ(0, kzt_stat("orphaned", &now));
+	EXPECT_EQ(before + 1, now);
 	/* the region goes on with a copy, the old frame stays with the pipe */
 	EXPECT_EQ('a', t->map[0]);
 	EXPECT_EQ('a', t->map[KZT_PAGE - 1]);
@@ -157,15 +206,37 @@ TEST_F(pin, undrained_vmsplice_is_orphaned)
 	EXPECT_EQ('b', t->map[0]);
 }
 
-TEST_F(pin, drained_vmsplice_is_not)
+/* Without memory for the copy the unit waits on, and is let go when there is some. */
+TEST_F(pin, orphan_waits_for_memory)
 {
 	struct kzt *t = &self->t;
 	char buf[KZT_PAGE];
 	int pipes[2];
-	uint64_t ms;
 
 	ASSERT_EQ(0, pipe(pipes));
+	memset(t->map, 'x', KZT_PAGE);
+	ASSERT_EQ(0, kzt_set_parameter("inject_fail", "frame:1"));
+	revoke_spliced(_metadata, t, pipes, 0, NULL);
+	EXPECT_TRUE(kzt_fired());
+	kzt_set_parameter("inject_fail", "off");
+	EXPECT_EQ('a', t->map[0]);
+	EXPECT_EQ('a', t->map[KZT_PAGE - 1]);
+	ASSERT_EQ(KZT_PAGE, read(pipes[0], buf, KZT_PAGE));
+	EXPECT_EQ('a', buf[0]);
+}
+
+TEST_F(pin, drained_vmsplice_is_not)
+{
+	struct kzt *t = &self->t;
+	uint64_t ms, before, now;
+	char buf[KZT_PAGE];
+	int pipes[2];
+
+	ASSERT_EQ(0, pipe(pipes));
+	ASSERT_EQ(0, kzt_stat("orphaned", &before));
 	ms = revoke_spliced(_metadata, t, pipes, 200, buf);
+	ASSERT_EQ(0, kzt_stat("orphaned", &now));
+	EXPECT_EQ(before, now);
 	EXPECT_LE(200, ms);
 	EXPECT_GE(900, ms);
 	EXPECT_EQ('a', buf[0]);
