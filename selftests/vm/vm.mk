@@ -51,5 +51,7 @@ check-long-newest:
 
 # What runs in guests needs programs, tools and the module, also when it is asked for alone.
 guest_checks := client cluster-6.1 cluster-6.12 cluster-quick demo durable frames full khadm khd-replay kselftest-6.1 \
-	kselftest-6.12 kselftest-debug netlink-6.1 netlink-6.12 nodes parked planted plants replay run shell slow store-replay
-$(guest_checks:%=check-guest-%) check-long-durable check-long-khd-replay check-long-store-replay: user tests kmod
+	kselftest-6.12 kselftest-debug netlink-6.1 netlink-6.12 nodes nodes-6.12 nodes-debug parked planted plants replay run \
+	shell slow store-replay
+long_checks := durable khd-replay kselftest-debug nodes-6.12 nodes-debug store-replay
+$(guest_checks:%=check-guest-%) $(long_checks:%=check-long-%): user tests kmod
