@@ -63,7 +63,7 @@ check-kunit:		## KUnit tests of the module, in a user mode kernel
 check-model:		## the protocol models, in spin
 	@scripts/tap --summary
 check-sim:		## simulated clusters (SEEDS=n SEED0=s)
-	@scripts/tap --summary
+	@scripts/tap --summary; status=$$?; sed -n 's/^# total: //p' $(O)/tap/sim.log; exit $$status
 check-store:		## the page store on simulated disks (SEED0=s)
 	@scripts/tap --summary; status=$$?; \
 	sed -n 's/^# \([0-9]* crash points.*\)/\1/p' $(O)/tap/store.log; exit $$status
