@@ -23,15 +23,16 @@ enum form {
 	FLUSH,
 	NOTICE, /* one that may be lost is, and counted */
 	AT_ONCE, /* a REVOKE does not wait for the residency */
+	COMMAND, /* of the server: ENOMEM, and it tries again */
 	AGAIN, /* not at all: a load or store comes again */
 	FORMS
 };
 
 #define FORM(f) (1u << (f))
 
-static const char *const form_name[FORMS] = { "add",	"attach",	  "lock",
-					      "pwrite", "pread",	  "flush",
-					      "notice", "revoke at once", "fault again" };
+static const char *const form_name[FORMS] = { "add",	 "attach",     "lock",	 "pwrite",
+					      "pread",	 "flush",      "notice", "revoke at once",
+					      "command", "fault again" };
 
 struct work {
 	struct kzt t;
@@ -54,7 +55,7 @@ FIXTURE_VARIANT(inject)
 
 FIXTURE_VARIANT_ADD(inject, frame){
 	.point = "frame",
-	.forms = FORM(LOCK) | FORM(PWRITE) | FORM(PREAD) | FORM(AGAIN),
+	.forms = FORM(COMMAND),
 };
 
 FIXTURE_VARIANT_ADD(inject, unit){
@@ -262,6 +263,8 @@ static void untold(struct work *w, uint64_t lost)
 	CHECK(w, !kzt_stat("notices-lost", &now), -ENOENT);
 	if (now != lost)
 		failed(w, NOTICE);
+	else if (w->t.d->sh->last_error == ENOMEM)
+		failed(w, COMMAND);
 	else if (!w->failures)
 		failed(w, AGAIN);
 }
@@ -275,6 +278,7 @@ static bool fail_once(struct __test_metadata *_metadata, struct work *w, const c
 	bool fired;
 
 	w->forms = w->failures = w->wrong = 0;
+	w->t.d->sh->last_error = 0;
 	ASSERT_EQ(0, kzt_stat("notices-lost", &lost));
 	snprintf(text, sizeof(text), "%s:%u", point, n);
 	ASSERT_EQ(0, kzt_set_parameter("inject_fail", text));
