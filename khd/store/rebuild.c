@@ -37,6 +37,15 @@ static bool counts(const struct rebuild *r, uint64_t lsn)
 	return lsn <= r->limit && !khd_history_has(r->walk.store, lsn);
 }
 
+/*
+ * The log knows better than a segment's own block which class it is; then what lies there is of
+ * before, and free.
+ */
+static bool stale(const struct rebuild *r, uint32_t segment, const struct khd_block *block)
+{
+	return r->walk.store->segments.at[segment].class != block->head.class;
+}
+
 /* ---------------------------------------------------------------- ranges */
 
 static int find_descriptor(struct khd_walk *walk, uint32_t segment, uint64_t at,
@@ -46,7 +55,7 @@ static int find_descriptor(struct khd_walk *walk, uint32_t segment, uint64_t at,
 	const struct khd_block_slot *s = &block->slot;
 	struct descriptor *d;
 
-	if (block->head.kind != KHD_BLOCK_RANGE)
+	if (block->head.kind != KHD_BLOCK_RANGE || stale(r, segment, block))
 		return 0;
 	d = khd_push(&r->descriptors);
 	if (!d)
@@ -231,7 +240,7 @@ static int find_unit(struct khd_walk *walk, uint32_t segment, uint64_t at,
 	};
 	struct khd_parked_unit *p;
 
-	if (!data || !counts(r, row.lsn))
+	if (!data || !counts(r, row.lsn) || stale(r, segment, block))
 		return 0;
 	if (khd_crc32c(0, data, 1ull << s->shift) != row.crc) {
 		r->damaged++;
@@ -287,18 +296,23 @@ static int replay_units(struct rebuild *r)
 
 /* ---------------------------------------------------------------- segments */
 
-static int set_live(struct khd_store *store, uint64_t slot, unsigned int class)
+/* A slot of @class, or, if it is of a segment of that one, of @other. */
+static int set_live(struct khd_store *store, uint64_t slot, unsigned int class, unsigned int other)
 {
-	int segment = khd_space_segment_of(store, slot);
+	int number = khd_space_segment_of(store, slot);
+	struct khd_segment *seg = number < 0 ? NULL : &store->segments.at[number];
 
-	if (segment < 0)
-		return -EBADMSG;
-	if (store->segments.at[segment].class == KHD_CLASS_NONE) {
+	if (seg && seg->class == KHD_CLASS_NONE) {
 		/* its block is damaged, or it was never written: the log knows its class */
-		store->segments.at[segment].class = (uint8_t) class;
-		store->segments.at[segment].headless = true;
-		if (khd_space_alloc_bits(store, (uint32_t)segment))
+		seg->class = (uint8_t) class;
+		seg->headless = true;
+		if (khd_space_alloc_bits(store, (uint32_t)number))
 			return -ENOMEM;
+	}
+	/* at the right place among slots of the wrong size it would be in their midst */
+	if (!seg || (seg->class != class && seg->class != other)) {
+		khd_store_damage(store, "slots", slot, NULL, "in a segment of another class");
+		return -EBADMSG;
 	}
 	khd_space_live(store, slot);
 	return -store->error;
@@ -331,7 +345,7 @@ static void classes_by_log(struct rebuild *r)
 		else if (rec->type == KHD_RECORD_RESERVE)
 			class_by_record(store, rec->slot, KHD_CLASS_META);
 		else if (rec->type == KHD_RECORD_RELEASE)
-			class_by_record(store, rec->token, KHD_CLASS_META);
+			class_by_record(store, rec->token, rec->data_crc);
 	}
 }
 
@@ -366,15 +380,18 @@ static int find_live(struct rebuild *r)
 	do {
 		n = khd_index_scan(store->index, NULL, r->units ? &after : NULL, r->rows, 256);
 		for (k = 0; k < n && !ret; k++)
-			ret = set_live(store, r->rows[k].slot, r->rows[k].key.shift);
+			ret = set_live(store, r->rows[k].slot, r->rows[k].key.shift,
+				       r->rows[k].key.shift);
 		if (n > 0)
 			after = r->rows[n - 1].key;
 		r->units += n > 0 ? (uint64_t)n : 0;
 	} while (n > 0 && !ret);
 	for (i = 0; i < store->ranges.count && !ret && n >= 0; i++)
-		ret = set_live(store, store->ranges.at[i].slot, KHD_CLASS_META);
+		ret = set_live(store, store->ranges.at[i].slot, KHD_CLASS_META,
+			       store->ranges.at[i].shift); /* class 8 was full */
 	for (i = 0; i < store->parked.count && !ret && n >= 0; i++)
 		ret = set_live(store, store->parked.at[i].slot,
+			       store->parked.at[i].parked.key.shift,
 			       store->parked.at[i].parked.key.shift);
 	return n < 0 ? n : ret;
 }
@@ -441,6 +458,45 @@ static int store_segments(struct khd_store *store)
 
 /* ---------------------------------------------------------------- all of it */
 
+/* Does it name slots, each of a class in which one can lie there? */
+static bool fits(const struct khd_store *store, const struct khd_record *rec)
+{
+	bool own;
+
+	switch (rec->type) {
+	case KHD_RECORD_PUT:
+	case KHD_RECORD_PARK:
+		return khd_space_fits(store, rec->slot, rec->shift);
+	case KHD_RECORD_RESERVE:
+		return khd_space_fits(store, rec->slot, KHD_CLASS_META);
+	case KHD_RECORD_RELEASE:
+		own = rec->data_crc == KHD_CLASS_META || rec->data_crc == rec->shift;
+		return (khd_space_fits(store, rec->slot, KHD_CLASS_META) ||
+			khd_space_fits(store, rec->slot, rec->shift)) &&
+		       (!rec->token || (own && khd_space_fits(store, rec->token, rec->data_crc)));
+	default:
+		return true;
+	}
+}
+
+/* A record that no store wrote must not say what a segment is. */
+static void drop_misfits(struct rebuild *r)
+{
+	struct khd_store *store = r->walk.store;
+	size_t i, kept = 0;
+
+	for (i = 0; i < r->scan.records.count; i++) {
+		const struct khd_record *rec = &r->scan.records.at[i];
+
+		if (fits(store, rec))
+			r->scan.records.at[kept++] = *rec;
+		else
+			khd_store_damage(store, "slots", rec->slot, NULL,
+					 "record of the log names no slot");
+	}
+	r->scan.records.count = kept;
+}
+
 /* What the log has; what it misses is reported, and the rest is used. */
 static int read_log(struct rebuild *r)
 {
@@ -455,6 +511,7 @@ static int read_log(struct rebuild *r)
 		ret = khd_log_cut(store, &r->scan, &r->limit);
 	if (r->limit < r->scan.durable)
 		r->limit = r->scan.durable;
+	drop_misfits(r);
 	return ret;
 }
 

@@ -273,6 +273,8 @@ static int replay_release(struct khd_store *store, const struct khd_record *rec)
 	if (rec->token) {
 		unsigned int class = rec->data_crc;
 
+		if (class != KHD_CLASS_META && class != rec->shift)
+			return -EBADMSG;
 		ret = replay_live(store, rec->token, class);
 		if (!ret)
 			store->class[class].units++;

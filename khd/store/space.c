@@ -69,22 +69,38 @@ int khd_space_segment_of(const struct khd_store *store, uint64_t slot)
 	return segment < store->segments.count ? (int)segment : -1;
 }
 
-/* The segment, and which slot of it: -1 if there is none there. */
-int khd_space_index_of(const struct khd_store *store, uint64_t slot, uint32_t *index)
+/* The segment, and which of its slots of @class that would be: -1 if it cannot be one. */
+static int slot_of_class(const struct khd_store *store, uint64_t slot, unsigned int class,
+			 uint32_t *index)
 {
 	int segment = khd_space_segment_of(store, slot);
-	const struct khd_class *c;
+	const struct khd_class *c = &store->class[class];
 	uint64_t at;
 
-	if (segment < 0)
+	if (segment < 0 || !c->slots)
 		return -1;
-	c = &store->class[store->segments.at[segment].class];
 	at = slot - khd_space_segment_at(store, (uint32_t)segment);
-	if (!c->slots || at < store->sector || (at - store->sector) % c->slot_bytes ||
+	if (at < store->sector || (at - store->sector) % c->slot_bytes ||
 	    (at - store->sector) / c->slot_bytes >= c->slots)
 		return -1;
 	*index = (uint32_t)((at - store->sector) / c->slot_bytes);
 	return segment;
+}
+
+/* The segment, and which slot of it: -1 if there is none there. */
+int khd_space_index_of(const struct khd_store *store, uint64_t slot, uint32_t *index)
+{
+	int segment = khd_space_segment_of(store, slot);
+
+	return segment < 0 ? -1 :
+			     slot_of_class(store, slot, store->segments.at[segment].class, index);
+}
+
+bool khd_space_fits(const struct khd_store *store, uint64_t slot, unsigned int class)
+{
+	uint32_t index;
+
+	return class < KHD_CLASSES && slot_of_class(store, slot, class, &index) >= 0;
 }
 
 /* ---------------------------------------------------------------- promises */

@@ -440,6 +440,8 @@ void khd_space_live(struct khd_store *store, uint64_t slot);
 void khd_space_dead(struct khd_store *store, uint64_t slot, bool tomb);
 bool khd_space_is_live(struct khd_store *store, uint64_t slot);
 int khd_space_index_of(const struct khd_store *store, uint64_t slot, uint32_t *index);
+/* Is there a slot at @slot when its segment is of @class, which may be any number? */
+bool khd_space_fits(const struct khd_store *store, uint64_t slot, unsigned int class);
 bool khd_space_load(struct khd_store *store, uint32_t segment); /* true: it is */
 int khd_space_alloc_bits(struct khd_store *store, uint32_t segment);
 void khd_space_clear_live(struct khd_store *store, uint64_t slot);
