@@ -96,6 +96,8 @@ int khadm_store_check(const struct khadm_args *args)
 		return code;
 	check.list = json_array();
 	ret = khd_store_check(disk, damage, &check);
+	if (!ret)
+		ret = khd_store_vouch(disk);
 	khd_disk_dir_close(disk);
 	if (ret < 0) {
 		code = khadm_fail(args, ret, args->dir, text_of(ret));

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * claim.c - whose a page store is
+ * claim.c - whose a page store is, and whether its disk failed
  *
  *   STATE/store   "new ID" before a store is made, "has ID" when it is made and may be served
  *   DIR/owner     "ID"
+ *   STATE/store-failed  "N REASON" when its disk failed; it had been found whole N times, or "-"
  *
  * With "new" nothing was ever served from DIR: what a crash left there is made anew.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -19,6 +22,7 @@
 #include "khd/log.h"
 
 #define NOTE "store"
+#define FAILED "store-failed"
 #define ID_LEN 32
 #define WORD_LEN 4 /* "new ", "has " */
 
@@ -170,4 +174,41 @@ bool khd_claim_exists(struct khd_state *state)
 	bool has;
 
 	return !note_read(state, &has, id) && has;
+}
+
+void khd_claim_failed(struct khd_state *state, uint64_t checks, int error)
+{
+	char line[96], times[24] = "-";
+	int ret;
+
+	if (checks != UINT64_MAX)
+		snprintf(times, sizeof(times), "%" PRIu64, checks);
+	snprintf(line, sizeof(line), "%s %s", times, strerror(error));
+	ret = khd_state_note(state, FAILED, line);
+	if (ret)
+		khd_log(KHD_ERR,
+			"cannot note that the store's disk failed: %s; verify the store before "
+			"khd is started again",
+			strerror(-ret));
+}
+
+void khd_claim_mended(struct khd_state *state)
+{
+	int ret = khd_state_forget(state, FAILED);
+
+	if (ret)
+		khd_log(KHD_WARN, "cannot forget that the store's disk failed: %s", strerror(-ret));
+}
+
+uint64_t khd_claim_checks(struct khd_state *state)
+{
+	unsigned long long checks;
+	char line[128], *end;
+	int ret = khd_state_noted(state, FAILED, line, sizeof(line));
+
+	if (ret == -ENOENT)
+		return 0;
+	errno = 0;
+	checks = ret || line[0] < '0' || line[0] > '9' ? ULLONG_MAX : strtoull(line, &end, 10);
+	return errno || checks == ULLONG_MAX ? UINT64_MAX : checks + 1;
 }

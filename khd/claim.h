@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * claim.h - whose a page store is
+ * claim.h - whose a page store is, and whether its disk failed
  *
  * A store and the state directory of its node belong together: either alone would make pages come
  * back that were given up, or read as zero what was stored.  So both know the store's id, DIR/owner
  * and STATE/store. A directory that is empty because nothing is mounted there, or another node's,
  * is refused.
+ *
+ * The engine marks a store whose disk failed on that disk, which may fail as well; so the state
+ * directory knows it, too.
  */
 #ifndef KHD_CLAIM_H
 #define KHD_CLAIM_H
@@ -29,6 +32,21 @@ enum khd_claim khd_claim_look(struct khd_state *state, const char *dir, bool the
 
 /* The new store in @dir is made, durably. False after an error, which was logged. */
 bool khd_claim_made(struct khd_state *state, const char *dir);
+
+/**
+ * khd_claim_failed() - the store's disk failed: it must be found whole before it is served again
+ * @checks: how often it was, until now; UINT64_MAX: not known
+ * @error: a positive errno, for those who look
+ *
+ * Durable; an error is logged, since there is nobody else to tell.
+ */
+void khd_claim_failed(struct khd_state *state, uint64_t checks, int error);
+
+/* It was found whole, and is open. */
+void khd_claim_mended(struct khd_state *state);
+
+/* For struct khd_store_config: 0 if it did not fail, UINT64_MAX if the note does not say. */
+uint64_t khd_claim_checks(struct khd_state *state);
 
 /* Whether this node had a store once. */
 bool khd_claim_exists(struct khd_state *state);

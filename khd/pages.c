@@ -341,8 +341,10 @@ static void notice_failure(struct khd_pages *pages)
 	khd_store_stats(pages->store, &stats);
 	if (!stats.error)
 		return;
-	snprintf(pages->reason, sizeof(pages->reason), "the disk failed: %s",
-		 strerror(stats.error));
+	snprintf(pages->reason, sizeof(pages->reason), "%s: %s",
+		 stats.error == ENOMEM ? "no memory" : "the disk failed", strerror(stats.error));
+	if (stats.error != ENOMEM)
+		khd_claim_failed(pages->khd->state, pages->recovery.checks, stats.error);
 	khd_event(pages->khd, "store-out", "%s is out of service: %s; see khadm health",
 		  pages->khd->config.store.dir, pages->reason);
 	kh_list_each_safe (op, tmp, &pages->puts, link) {
@@ -406,6 +408,7 @@ static bool make(struct khd_pages *pages, bool there)
 
 	khd_log(KHD_INFO, "%s: making a store of %llu bytes", options->dir,
 		(unsigned long long)options->size);
+	khd_claim_mended(pages->khd->state); /* one that is no more */
 	if (!ret)
 		ret = khd_store_format(pages->disk, &config);
 	if (ret) {
@@ -420,6 +423,7 @@ static bool recover(struct khd_pages *pages)
 {
 	const struct khd_store_options *options = &pages->khd->config.store;
 	const struct khd_store_config config = { .cache = options->cache,
+						 .checks = khd_claim_checks(pages->khd->state),
 						 .plant = khd_plant(true) };
 	int error = 0;
 
@@ -430,15 +434,21 @@ static bool recover(struct khd_pages *pages)
 		khd_log(KHD_ERR, "%s: %s", options->dir, strerror(error));
 		return false;
 	}
+	/* an error of the device, or a note that cannot tell whether it was found whole since */
+	if (!pages->store && (error == EIO || (error == EUCLEAN && config.checks == UINT64_MAX)))
+		khd_claim_failed(pages->khd->state, pages->recovery.checks, error);
 	if (!pages->store) {
 		snprintf(pages->reason, sizeof(pages->reason), "it cannot be opened: %s",
 			 error == EBADMSG	  ? "it is damaged" :
 			 error == EPROTONOSUPPORT ? "its format is of another version" :
-			 error == ENOENT	  ? "its slots are gone" :
-						    strerror(error));
+			 error == EUCLEAN ? "its disk failed, and it was not verified since" :
+			 error == ENOENT  ? "its slots are gone" :
+					    strerror(error));
 		khd_log(KHD_ERR, "%s is out of service: %s", options->dir, pages->reason);
 		return true;
 	}
+	if (config.checks)
+		khd_claim_mended(pages->khd->state);
 	khd_log(KHD_INFO, "%s: recovered in %llu us, %llu log records taken, %llu left",
 		options->dir, (unsigned long long)pages->recovery.nanoseconds / 1000,
 		(unsigned long long)pages->recovery.replayed,
@@ -533,6 +543,7 @@ void khd_pages_stop(struct khd_pages *pages)
 		if (khd_loop_wait(pages->khd->loop, end - now) < 0)
 			break;
 	tell_events(pages);
+	notice_failure(pages);
 	if (!pages->stopped)
 		khd_log(KHD_WARN, "the store did not end in time; the next start recovers it");
 }

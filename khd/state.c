@@ -6,7 +6,8 @@
  *   DIR/incarnation   decimal, greater at each start
  *   DIR/spare         space that is given up when the file system is full: what is there already
  *                     can still be replaced
- *   DIR/store         whether the node has a page store, and its id (pages.c)
+ *   DIR/store         whether the node has a page store, and its id (claim.c)
+ *   DIR/store-failed  its disk failed, and it was not seen to be found whole since (claim.c)
  *   DIR/blobs/KEY     one blob each; ".new" beside it is a write that a crash cut short
  */
 #include <dirent.h>
@@ -237,6 +238,13 @@ int khd_state_noted(struct khd_state *state, const char *name, char *text, size_
 	}
 	free(buf);
 	return ret;
+}
+
+int khd_state_forget(struct khd_state *state, const char *name)
+{
+	if (unlinkat(state->dir, name, 0) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return fsync(state->dir) < 0 ? -errno : 0;
 }
 
 static int visible(const struct dirent *entry)

@@ -46,6 +46,9 @@ int khd_state_note(struct khd_state *state, const char *name, const char *text);
  */
 int khd_state_noted(struct khd_state *state, const char *name, char *text, size_t size);
 
+/* Forget the line under @name, durably.  0, also if there is none, or a negative errno. */
+int khd_state_forget(struct khd_state *state, const char *name);
+
 /**
  * khd_state_each() - call @fn for every blob, in the order of keys
  *

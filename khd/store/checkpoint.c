@@ -60,6 +60,7 @@ struct khd_frozen {
 	size_t at;
 	struct khd_key after;
 	bool has_after, busy, clean, super_first;
+	bool super_out; /* a superblock is being written */
 	unsigned int blocks; /* under way */
 	int ret, found;
 	struct khd_row scanned[ROWS_A_JOB];
@@ -74,6 +75,11 @@ bool khd_checkpoint_gate(const struct khd_store *store, enum khd_op_kind kind)
 {
 	return store->ckpt == KHD_CKPT_DRAINING ||
 	       (store->ckpt == KHD_CKPT_PURGING && kind == KHD_OP_RELEASE);
+}
+
+bool khd_checkpoint_writes_super(const struct khd_store *store)
+{
+	return store->frozen && store->frozen->super_out;
 }
 
 static void out_of_memory(struct khd_store *store)
@@ -581,15 +587,19 @@ void khd_super_fill(struct khd_store *store, struct khd_block *block, bool clean
 		.tail_previous = htole32(store->log.tail_previous),
 		.sector = htole32(store->sector),
 		.clean = htole32(clean),
+		.failed = htole32(store->failed),
+		.checks = htole64(store->checks),
 	};
 	khd_block_seal(store, block, KHD_BLOCK_SUPER, 0, at, store->lsn_checkpoint);
 }
 
 static void super_done(struct khd_store *store, struct khd_raw *raw, bool ok)
 {
-	store->frozen->busy = false;
-	if (ok)
+	store->frozen->busy = store->frozen->super_out = false;
+	if (ok && !store->error)
 		flush(store);
+	else
+		khd_super_mark(store);
 }
 
 /* The store's own fields become the new ones; the ring is only released when they are durable. */
@@ -607,7 +617,7 @@ static void write_super(struct khd_store *store)
 	store->log.tail_previous = f->meta.previous;
 	if (block)
 		khd_super_fill(store, block, f->clean);
-	f->busy = true;
+	f->busy = f->super_out = true;
 	khd_raw_write(store, (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE, block,
 		      store->sector, 0, super_done);
 }

@@ -490,6 +490,26 @@ static int open_files(struct disk_dir *dd)
 	return err;
 }
 
+/*
+ * What a process that is gone wrote to a cache becomes durable, or every flush fails from now on;
+ * and it is read from the disk, if the file system lets go of it: a page that writeback lost stays
+ * in the cache as if it were there.
+ */
+static void past_the_cache(struct disk_dir *dd)
+{
+	unsigned int i;
+
+	for (i = 0; i < KHD_FILES; i++) {
+		int fd = dd->files[i].fds[SIDE_SYNC];
+
+		if (i == KHD_FILE_SLOTS && dd->direct)
+			continue;
+		if (fdatasync(fd) < 0)
+			flush_failed(dd, i, errno);
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	}
+}
+
 /* The names must last: the directory, and, if it is new, its own. */
 static int open_dir(struct disk_dir *dd)
 {
@@ -514,6 +534,8 @@ static int open_dir(struct disk_dir *dd)
 		err = open_files(dd);
 	if (!err && fsync(dd->dir) < 0)
 		err = errno;
+	if (!err)
+		past_the_cache(dd);
 	return err;
 }
 

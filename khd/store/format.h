@@ -73,7 +73,9 @@ struct khd_block_super {
 	uint32_t tail_previous; /* CRC of the block before the tail */
 	uint32_t sector; /* bytes of the device's sector when the store was made */
 	uint32_t clean; /* 1: closed in order; head.lsn is the last there was */
-	uint32_t zero[91];
+	uint32_t failed; /* 1: its disk did, and nobody has found it whole since */
+	uint64_t checks; /* how often it was found whole */
+	uint32_t zero[88];
 };
 
 /* Numbers that were given out and never acknowledged, as first and last. */

@@ -609,6 +609,8 @@ static int rebuild(struct rebuild *r)
 	if (!ret)
 		ret = find_live(r);
 	store->epoch++;
+	store->failed = false; /* everything was read from the disk, and the index is new */
+	store->checks++;
 	if (!ret)
 		ret = write_rest(r);
 	if (!ret)

@@ -453,6 +453,11 @@ static int recover(struct khd_store *store, struct khd_store_recovery *report)
 	bool clean = false;
 	int ret = khd_recover(store, &scan, &clean, &bad, &discarded);
 
+	if (!ret && (store->failed || store->checks < store->config.checks)) {
+		khd_store_say(store, "store",
+			      "its disk failed, and nobody has found it whole since: verify it");
+		ret = -EUCLEAN;
+	}
 	if (!ret)
 		ret = begin_epoch(store, &scan, clean, bad);
 	if (!ret && report) {
@@ -472,7 +477,7 @@ struct khd_store *khd_store_open(struct khd_disk *disk, const struct khd_store_c
 	int ret;
 
 	if (report)
-		memset(report, 0, sizeof(*report));
+		*report = (struct khd_store_recovery){ .checks = UINT64_MAX };
 	if (!store) {
 		*error = config && config->plant ? EINVAL : ENOMEM;
 		return NULL;
@@ -480,11 +485,14 @@ struct khd_store *khd_store_open(struct khd_disk *disk, const struct khd_store_c
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	ret = recover(store, report);
 	clock_gettime(CLOCK_MONOTONIC, &to);
+	if (report && store->super_sequence)
+		report->checks = store->checks;
 	if (report)
 		report->nanoseconds = (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000ull +
 				      (uint64_t)to.tv_nsec - (uint64_t)from.tv_nsec;
 	*error = -ret;
 	store->lsn_first = store->lsn_next;
+	store->serving = !ret;
 	if (!ret)
 		return store;
 	khd_store_free(store);

@@ -102,6 +102,7 @@ void khd_store_fail(struct khd_store *store, int err, const char *what, uint64_t
 	kh_list_each_safe (op, tmp, &store->order, link)
 		if (op->written)
 			khd_op_finish(op, EIO);
+	khd_super_mark(store);
 }
 
 /* ---------------------------------------------------------------- an operation */

@@ -10,7 +10,7 @@
  * Contract: one thread calls; every asynchronous call ends in exactly one call of its `done`, from
  * the disk's loop and never from within the call; nothing is acknowledged before it is durable
  * (KHD_STORE_SYNC) or written (without).  After the first error of the device every call answers
- * EIO until khd is started again and the store was checked.
+ * EIO, and nobody opens the store before it was found whole or rebuilt: khd_store_vouch().
  */
 #ifndef KHD_STORE_STORE_H
 #define KHD_STORE_STORE_H
@@ -71,6 +71,7 @@ struct khd_meta {
  * @segment: bytes of a segment when the store is made, 0: chosen from @capacity
  * @log: bytes of the redo log when the store is made, 0: chosen
  * @cache: bytes of SQLite's cache, 0: 8 MiB
+ * @checks: khd_store_open(): it must have been found whole so often; see khd_store_vouch()
  * @plant: name of a planted bug, NULL: none
  * @uuid: of the store when it is made; all zero: random
  */
@@ -79,6 +80,7 @@ struct khd_store_config {
 	uint64_t segment;
 	uint64_t log;
 	uint64_t cache;
+	uint64_t checks;
 	const char *plant;
 	uint8_t uuid[16];
 };
@@ -99,12 +101,14 @@ int khd_store_format(struct khd_disk *disk, const struct khd_store_config *confi
  *
  * Replays the redo log; its time depends on the log's length, not on the store's size.
  * Return: NULL and @error: ENOENT no store; EBADMSG damaged (text names file and offset;
- * khd_store_rebuild() may help); EPROTONOSUPPORT another format version; EIO; ENOMEM; EINVAL.
+ * khd_store_rebuild() may help); EPROTONOSUPPORT another format version; EUCLEAN its disk failed,
+ * and it was not found whole since; EIO; ENOMEM; EINVAL.
  */
 struct khd_store_recovery {
 	uint64_t replayed; /* log records */
 	uint64_t discarded; /* at the tail: never acknowledged */
 	uint64_t nanoseconds;
+	uint64_t checks; /* how often it was found whole; UINT64_MAX: no superblock was read */
 };
 struct khd_store *khd_store_open(struct khd_disk *disk, const struct khd_store_config *config,
 				 khd_store_event *event, void *arg, int *error,
@@ -257,6 +261,18 @@ int64_t khd_store_check(struct khd_disk *disk,
 			void (*found)(void *arg, const char *file, uint64_t offset,
 				      const char *what),
 			void *arg);
+
+/**
+ * khd_store_vouch() - what khd_store_check() has found whole may be served, although its disk failed
+ *
+ * When a store goes out of service because of its disk, it says so in a superblock if it still can;
+ * its user notes it elsewhere, with the number of times that it was found whole until then
+ * (struct khd_store_recovery), and asks for one more when it opens it (struct khd_store_config).
+ * This takes the mark away and adds one to that number.  A rebuild does so, too.
+ *
+ * Offline.  Return: 0 or a negative errno.
+ */
+int khd_store_vouch(struct khd_disk *disk);
 
 /* Make the index anew from the slots (and the log) alone, offline.  0 or a negative errno. */
 int khd_store_rebuild(struct khd_disk *disk, khd_store_event *event, void *arg);

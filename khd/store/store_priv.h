@@ -272,6 +272,11 @@ struct khd_store {
 	void *found_arg; /* offline: told of each damage */
 	enum khd_plant plant;
 	int error;
+	bool serving; /* it was opened */
+	bool failed; /* superblocks say that its disk did */
+	bool marked; /* that was written, or is on its way */
+	struct khd_disk_io mark;
+	uint64_t checks; /* how often it was found whole */
 
 	uint8_t uuid[16];
 	uint32_t sector;
@@ -506,6 +511,7 @@ void khd_checkpoint_want(struct khd_store *store);
 void khd_checkpoint_step(struct khd_store *store);
 bool khd_checkpoint_gate(const struct khd_store *store, enum khd_op_kind kind); /* closed */
 void khd_checkpoint_abandon(struct khd_store *store);
+bool khd_checkpoint_writes_super(const struct khd_store *store); /* right now */
 void khd_super_fill(struct khd_store *store, struct khd_block *block, bool clean);
 
 /* ---------------------------------------------------------------- index.c */
@@ -623,6 +629,7 @@ int khd_block_write_now(struct khd_store *store, uint64_t at, const struct khd_b
 bool khd_geometry_valid(const struct khd_store *store);
 int khd_super_load(struct khd_store *store, struct khd_block *super, unsigned int *bad);
 int khd_super_write(struct khd_store *store, bool clean);
+void khd_super_mark(struct khd_store *store); /* that its disk failed, as far as that goes */
 int khd_history_load(struct khd_store *store, uint64_t count, bool lenient);
 int khd_history_add(struct khd_store *store, uint64_t first, uint64_t last);
 bool khd_history_has(const struct khd_store *store, uint64_t lsn);

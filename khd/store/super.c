@@ -70,6 +70,8 @@ static void take_super(struct khd_store *store, const struct khd_block *super)
 	store->log.tail = le64toh(s->tail_at);
 	store->log.tail_sequence = le64toh(s->tail_sequence);
 	store->log.tail_previous = le32toh(s->tail_previous);
+	store->failed = le32toh(s->failed);
+	store->checks = le64toh(s->checks);
 	store->log.block = (uint32_t)(store->log_bytes / 16 / KHD_SUPER_STRIDE * KHD_SUPER_STRIDE);
 	if (store->log.block > BLOCK_MAX)
 		store->log.block = BLOCK_MAX;
@@ -126,6 +128,73 @@ int khd_super_write(struct khd_store *store, bool clean)
 	ret = khd_block_write_now(store, (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE,
 				  &block);
 	return ret ? ret : store->disk->ops->flush(store->disk);
+}
+
+/* ---------------------------------------------------------------- a disk that failed */
+
+static void mark_flushed(struct khd_disk_io *io, int64_t res)
+{
+	struct khd_store *store = kh_container(io, struct khd_store, mark);
+
+	khd_store_enter(store);
+	store->ios--;
+	khd_store_leave(store);
+}
+
+static void mark_written(struct khd_store *store, struct khd_raw *raw, bool ok)
+{
+	store->mark = (struct khd_disk_io){ .op = KHD_DISK_FLUSH,
+					    .file = KHD_FILE_SLOTS,
+					    .done = mark_flushed };
+	if (ok)
+		khd_io(store, &store->mark);
+}
+
+/*
+ * The store is out of service because of its disk, and the next process must know: it might read
+ * from a cache what never was written.  Nobody waits for it, and nothing is done if it fails, too.
+ *
+ * The superblock says what it said; a checkpoint's that is not yet durable is written once more,
+ * with the mark, where it lies: the other one must stay.
+ */
+void khd_super_mark(struct khd_store *store)
+{
+	struct khd_block *block;
+
+	if (!store->serving || store->error == ENOMEM || store->marked ||
+	    khd_checkpoint_writes_super(store))
+		return;
+	store->marked = store->failed = true;
+	block = khd_buffer(store->sector);
+	if (!block)
+		return;
+	if (store->ckpt != KHD_CKPT_SUPER)
+		store->super_sequence++;
+	khd_super_fill(store, block, false);
+	khd_raw_write(store, (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE, block,
+		      store->sector, 0, mark_written);
+}
+
+int khd_store_vouch(struct khd_disk *disk)
+{
+	struct khd_store *store = khd_store_alloc(disk, NULL, NULL, NULL);
+	struct khd_block super;
+	unsigned int bad;
+	uint64_t at;
+	int ret = store ? khd_super_load(store, &super, &bad) : -ENOMEM;
+
+	if (!ret) {
+		super.super.sequence = htole64(++store->super_sequence);
+		super.super.failed = 0;
+		super.super.checks = htole64(store->checks + 1);
+		at = (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE;
+		khd_block_seal(store, &super, KHD_BLOCK_SUPER, 0, at, store->lsn_checkpoint);
+		ret = khd_block_write_now(store, at, &super);
+	}
+	if (!ret)
+		ret = disk->ops->flush(disk);
+	khd_store_free(store);
+	return ret;
 }
 
 /* ---------------------------------------------------------------- history */

@@ -20,6 +20,7 @@
 #include "khd/pages.h"
 #include "khd/pages_priv.h"
 #include "khd/state.h"
+#include "khd/store/disk_dir.h"
 
 #define ENDS_MAX 65536
 
@@ -412,6 +413,53 @@ static void stopping_in_the_middle(void **state)
 	finish();
 }
 
+/* What khadm store check does when it finds nothing. */
+static void found_whole(void)
+{
+	char path[128];
+	struct khd_disk *disk;
+	int error;
+
+	snprintf(path, sizeof(path), "%s/store", dir);
+	disk = khd_disk_dir_open(NULL, path, &error);
+	assert_non_null(disk);
+	assert_int_equal(khd_store_check(disk, NULL, NULL), 0);
+	assert_int_equal(khd_store_vouch(disk), 0);
+	khd_disk_dir_close(disk);
+}
+
+/* khd runs, and its store does not; @note is what the state directory has. */
+static void not_served(const char *note)
+{
+	char line[128];
+	uint64_t look;
+
+	begin(8 << 20, false);
+	assert_non_null(khd.pages);
+	assert_null(khd.pages->store);
+	assert_non_null(strstr(khd.pages->reason, "was not verified since"));
+	look = give(cmd(KH_STORE_LOOK, 0, 12));
+	settle();
+	assert_int_equal(ends[look].error, EIO);
+	assert_int_equal(khd_state_noted(khd.state, "store-failed", line, sizeof(line)), 0);
+	assert_int_equal(strncmp(line, note, strlen(note)), 0);
+	finish();
+}
+
+static void served_again(void)
+{
+	char line[128];
+	uint64_t look;
+
+	begin(8 << 20, false);
+	assert_non_null(khd.pages);
+	assert_non_null(khd.pages->store);
+	look = give(cmd(KH_STORE_LOOK, 0, 12));
+	settle();
+	assert_true(!ends[look].error && ends[look].version >= 1);
+	assert_int_equal(khd_state_noted(khd.state, "store-failed", line, sizeof(line)), -ENOENT);
+}
+
 /* Nothing is acknowledged that is not safe, and nothing hangs. */
 static void a_failed_flush_ends_service(void **state)
 {
@@ -450,11 +498,21 @@ static void a_failed_flush_ends_service(void **state)
 	finish();
 	assert_true(khd_now() < end);
 
-	begin(8 << 20, false);
-	assert_non_null(khd.pages);
-	look = give(cmd(KH_STORE_LOOK, 0, 12));
-	settle();
-	assert_true(!ends[look].error && ends[look].version >= 1);
+	not_served("0 "); /* the disk has the mark, and the state directory its note */
+	not_served("0 ");
+	found_whole();
+	served_again();
+	/* now the note alone, as when the disk took no mark */
+	assert_int_equal(khd_state_note(khd.state, "store-failed", "1 of a test"), 0);
+	finish();
+	not_served("1 ");
+	found_whole();
+	served_again();
+	assert_int_equal(khd_state_note(khd.state, "store-failed", "- of a test"), 0);
+	finish();
+	not_served("2 "); /* it was not known how often, and is now */
+	found_whole();
+	served_again();
 	finish();
 }
 

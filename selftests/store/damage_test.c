@@ -67,8 +67,68 @@ static void the_first_error_is_the_last(void **state)
 	assert_int_equal(f->events, 1);
 	assert_non_null(strstr(f->event, "out of service: flush"));
 	assert_int_equal(stop(f), EIO);
-	assert_int_equal(crash(f, DISK_LOST), 0); /* khd is started again */
+	assert_int_equal(f->recovery.checks, 0);
+	/* khd is started again: the disk did not take the mark, but it knows */
+	f->config.checks = f->recovery.checks + 1;
+	assert_int_equal(crash(f, DISK_LOST), EUCLEAN);
+	assert_int_equal(f->recovery.checks, 0);
+	f->config.checks = 0;
+	assert_int_equal(open_store(f), 0);
 	assert_int_equal(get(f, &r, 0), 1);
+	reopen(f);
+}
+
+/* A store whose disk failed is not served again before it was found whole, or rebuilt. */
+static void a_failed_store_is_not_taken_as_clean(void **state)
+{
+	struct khd_range r = range_of(0, 64, 12, 1);
+	unsigned int nth, failed = 0;
+	enum disk_fault fault;
+	bool rebuild;
+
+	for (fault = DISK_EIO_READ; fault < DISK_FAULTS; fault++)
+		for (nth = 1; nth < 60; nth++) {
+			struct khd_store_stats stats;
+			uint64_t unit, durable = 0, checks;
+			struct fixture *f;
+
+			assert_int_equal(setup(state), 0);
+			f = *state;
+			assert_int_equal(reserve(f, &r), 0);
+			disk_sim_fail(f->sim, fault, nth, 1);
+			for (unit = 0; unit < 20; unit++) {
+				durable += !put(f, &r, unit, 1);
+				get(f, &r, unit);
+			}
+			tick(f, 40); /* a checkpoint */
+			khd_store_stats(f->store, &stats);
+			if (stats.error) {
+				failed++;
+				rebuild = nth % 2;
+				checks = f->recovery.checks;
+				assert_int_equal(crash(f, DISK_ALL), EUCLEAN);
+				assert_non_null(strstr(f->event, "verify it"));
+				assert_int_equal(open_store(f), EUCLEAN); /* and again */
+				damages = 0;
+				if (!rebuild)
+					assert_int_equal(khd_store_check(&f->sim->base, found, f),
+							 0);
+				assert_int_equal(rebuild ? khd_store_rebuild(&f->sim->base, heard,
+									     f) :
+							   khd_store_vouch(&f->sim->base),
+						 0);
+				f->config.checks = checks + 1;
+				assert_int_equal(open_store(f), 0);
+				assert_int_equal(f->recovery.checks, checks + 1);
+				for (unit = 0; unit < durable; unit++)
+					assert_int_equal(get(f, &r, unit), 1);
+				assert_int_equal(put(f, &r, 63, 1), 0);
+				reopen(f);
+				assert_int_equal(f->recovery.checks, checks + 1);
+			}
+			assert_int_equal(teardown(state), 0);
+		}
+	assert_in_range(failed, 100, 6 * 60);
 }
 
 /* Whatever was under way when the device failed, the store can be stopped. */
@@ -508,6 +568,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(damage_is_named_and_not_served, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_first_error_is_the_last, setup, teardown),
 		cmocka_unit_test(a_failed_store_stops),
+		cmocka_unit_test(a_failed_store_is_not_taken_as_clean),
 		cmocka_unit_test_setup_teardown(stores_that_are_none_are_told_apart, setup,
 						teardown),
 		cmocka_unit_test(what_a_recovery_did_not_count_never_counts),

@@ -10,12 +10,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -250,6 +254,55 @@ static void one_process_has_it(void **state)
 	khd_disk_dir_close(disk);
 }
 
+/* Pages of @name that the page cache has; -1: it has all of them, always (tmpfs). */
+static int cached(const char *dir, const char *name)
+{
+	unsigned char in[16] = { 0 };
+	struct statfs sfs;
+	int fd, i, count = 0;
+	char path[300];
+	void *map;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(fstatfs(fd, &sfs), 0);
+	map = mmap(NULL, 16 << 12, PROT_READ, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	assert_int_equal(mincore(map, 16 << 12, in), 0);
+	munmap(map, 16 << 12);
+	close(fd);
+	for (i = 0; i < 16; i++)
+		count += in[i] & 1;
+	return sfs.f_type == TMPFS_MAGIC ? -1 : count;
+}
+
+/* A page that writeback lost stays in the cache: who opens a store reads what the disk has. */
+static void what_is_opened_is_read_from_the_disk(void **state)
+{
+	const struct place *at = *state;
+	uint8_t buf[16 << 12], back[16 << 12];
+	struct khd_disk *disk;
+	int error, in;
+
+	forget(at->dir);
+	memset(buf, 7, sizeof(buf));
+	disk = khd_disk_dir_open(NULL, at->dir, &error);
+	assert_non_null(disk);
+	assert_int_equal(disk->ops->write(disk, KHD_FILE_INDEX, 0, buf, sizeof(buf)), sizeof(buf));
+	khd_disk_dir_close(disk); /* killed before it flushed */
+	in = cached(at->dir, "index");
+	assert_true(in == -1 || in == 16);
+	disk = khd_disk_dir_open(NULL, at->dir, &error);
+	assert_non_null(disk);
+	assert_int_equal(cached(at->dir, "index"), in == -1 ? -1 : 0);
+	assert_int_equal(disk->ops->read(disk, KHD_FILE_INDEX, 0, back, sizeof(back)),
+			 sizeof(back));
+	assert_memory_equal(buf, back, sizeof(buf));
+	assert_int_equal(disk->ops->flush(disk), 0);
+	khd_disk_dir_close(disk);
+}
+
 /* No space: in a child, because the limit would stay. */
 static void no_space_is_said_and_leaves_the_file_as_it_was(void **state)
 {
@@ -345,6 +398,8 @@ int main(int argc, char **argv)
 		AT(jobs_run_in_order, 0),
 		AT(one_process_has_it, 0),
 		AT(what_is_put_off_ends, 0),
+		AT(what_is_opened_is_read_from_the_disk, 0),
+		AT(what_is_opened_is_read_from_the_disk, 1),
 		AT(no_space_is_said_and_leaves_the_file_as_it_was, 0),
 		AT(no_space_is_said_and_leaves_the_file_as_it_was, 1),
 	};

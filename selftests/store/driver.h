@@ -75,6 +75,7 @@ struct driver_why {
  * @broken: an operation answered EIO, all that are called after it must
  * @damages: events that name damage
  * @refused: answers that were EBADMSG
+ * @unopened: times that the store did not open, since its disk had failed
  * @on_damage: called with the text of each such event, may be NULL
  */
 struct driver {
@@ -86,7 +87,7 @@ struct driver {
 	unsigned int under_way;
 	uint64_t now;
 	bool tolerant, broken;
-	uint64_t damages, refused, stales, fulls, finished;
+	uint64_t damages, refused, stales, fulls, finished, unopened;
 	void (*on_damage)(void *arg, const char *text);
 	void *damage_arg;
 	char event[256];

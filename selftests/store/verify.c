@@ -255,6 +255,27 @@ void verify_open(struct driver *d, bool data)
 		read_parked(d);
 }
 
+static void report_damage(void *arg, const char *file, uint64_t offset, const char *what)
+{
+	struct driver *d = arg;
+
+	driver_fail(d, true, "check: %s offset %llu: %s", file, (unsigned long long)offset, what);
+}
+
+/* Its disk failed: it does not open until it was found whole, which it is, and then it does. */
+static int verify_failed(struct driver *d)
+{
+	int64_t n = khd_store_check(&d->sim->base, report_damage, d);
+
+	d->unopened++;
+	if (n < 0)
+		driver_fail(d, false, "a failed store cannot be checked: %s", strerror((int)-n));
+	if (driver_failed(d))
+		return EBADMSG;
+	n = khd_store_vouch(&d->sim->base);
+	return n ? (int)-n : driver_open(d);
+}
+
 void verify_crash(struct driver *d, struct disk_sim *left, struct world *world,
 		  const struct khd_store_config *config, struct driver_why *why, bool data)
 {
@@ -271,6 +292,8 @@ void verify_crash(struct driver *d, struct disk_sim *left, struct world *world,
 		else
 			error = driver_open(d);
 	}
+	if (error == EUCLEAN && world->made)
+		error = verify_failed(d);
 	if (error) {
 		driver_fail(d, false, "does not open: %s; %s", strerror(error), d->event);
 		return;

@@ -20,7 +20,8 @@ void verify_open(struct driver *d, bool data);
  * @left: the disk; it is used up, but not freed
  * @world: changed as by verify_open()
  *
- * When the store was never made, it need not open, but can be made.
+ * When the store was never made, it need not open, but can be made.  When its disk had failed, it
+ * does not open before it was found whole, which it must be.
  */
 void verify_crash(struct driver *d, struct disk_sim *left, struct world *world,
 		  const struct khd_store_config *config, struct driver_why *why, bool data);
