@@ -146,7 +146,7 @@ static void store_findings(struct khd_pages *pages, struct findings *findings)
 		found(findings, KHAZANA_NL_SEVERITY_ERROR,
 		      "the log names them; they answer EIO until they are written anew; replace "
 		      "the disk",
-		      "%llu units were found damaged since the start",
+		      "%llu units or other blocks were found damaged since the start",
 		      (unsigned long long)stats.damaged);
 	if (stats.parked)
 		found(findings, KHAZANA_NL_SEVERITY_WARNING,

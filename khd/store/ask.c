@@ -234,5 +234,6 @@ static void get_known(struct khd_op *op)
 					    .crc = unit->crc };
 	read->done = got;
 	read->arg = op;
-	khd_slot_read(store, read, api->iov.iov_base);
+	if (!khd_slot_read(store, read, api->iov.iov_base))
+		khd_op_finish(op, ENOMEM);
 }

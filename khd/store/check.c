@@ -31,29 +31,34 @@ static void check_history(struct khd_store *store)
 	}
 }
 
+/* Both blocks of each segment that the index has: they were durable before it had. */
 static int check_segments(struct khd_store *store)
 {
+	struct khd_block block;
 	uint32_t i;
+	int ret = 0;
 
-	for (i = 0; i < store->segments.count; i++) {
-		const struct khd_segment *seg = &store->segments.at[i];
-		int class;
+	for (i = 0; i < 2 * store->segments.count && !ret; i++) {
+		const struct khd_segment *seg = &store->segments.at[i / 2];
+		uint64_t at = khd_space_segment_at(store, i / 2) +
+			      i % 2 * (store->segment_bytes - store->sector);
+		const char *wrong;
 
 		if (seg->class == KHD_CLASS_NONE || seg->headless)
 			continue;
-		class = khd_walk_class(store, i, true);
-		if (class < 0 && class != -EBADMSG)
-			return class;
-		if (class >= 0 && class != seg->class)
-			khd_store_damage(store, "slots", khd_space_segment_at(store, i), NULL,
-					 "segment of another class than the index says");
+		ret = khd_block_read_now(store, at, &block);
+		wrong = khd_segment_wrong(store, i / 2, at, &block);
+		if (!wrong && block.head.class != seg->class)
+			wrong = "segment of another class than the index says";
+		if (!ret && wrong)
+			khd_store_damage(store, "slots", at, NULL, wrong);
 	}
-	return 0;
+	return ret;
 }
 
 static int check_range(struct khd_store *store, const struct khd_extent *e)
 {
-	struct khd_block block, expected;
+	struct khd_block block;
 	const char *wrong;
 	int ret;
 
@@ -62,12 +67,7 @@ static int check_range(struct khd_store *store, const struct khd_extent *e)
 	ret = khd_block_read_now(store, e->slot, &block);
 	if (ret)
 		return ret;
-	wrong = khd_block_verify(&block, store->uuid, e->slot);
-	khd_block_of_extent(store, &expected, e);
-	if (!wrong && (le64toh(block.head.lsn) < e->lsn ||
-		       (le64toh(block.head.lsn) == e->lsn &&
-			memcmp(block.bytes, expected.bytes, sizeof(block.bytes)))))
-		wrong = "not the range's descriptor";
+	wrong = khd_range_wrong(store, e, &block);
 	if (wrong)
 		khd_store_damage(store, "slots", e->slot, NULL, wrong);
 	return 0;

@@ -258,7 +258,8 @@ void khd_store_parked_get(struct khd_store *store, struct khd_store_op *api, uin
 						    .crc = p->crc };
 		read->done = got;
 		read->arg = op;
-		khd_slot_read(store, read, api->iov.iov_base);
+		if (!khd_slot_read(store, read, api->iov.iov_base))
+			khd_op_finish(op, ENOMEM);
 	}
 	khd_store_leave_call(store, true);
 }

@@ -88,6 +88,20 @@ void khd_block_of_extent(const struct khd_store *store, struct khd_block *block,
 		       segment < 0 ? 0 : store->segments.at[segment].class, e->slot, e->lsn);
 }
 
+const char *khd_range_wrong(const struct khd_store *store, const struct khd_extent *e,
+			    const struct khd_block *block)
+{
+	const char *wrong = khd_block_verify(block, store->uuid, e->slot);
+	struct khd_block expected;
+
+	khd_block_of_extent(store, &expected, e);
+	if (!wrong && (le64toh(block->head.lsn) < e->lsn ||
+		       (le64toh(block->head.lsn) == e->lsn &&
+			memcmp(block->bytes, expected.bytes, sizeof(block->bytes)))))
+		wrong = "not the range's descriptor";
+	return wrong;
+}
+
 void khd_slot_fill(struct khd_store *store, struct khd_op *op, struct khd_block *block,
 		   enum khd_block_kind kind, const struct khd_tag *tag)
 {
@@ -300,14 +314,14 @@ static void read_done(struct khd_disk_io *io, int64_t res)
 	khd_store_leave(store);
 }
 
-/* @read is the caller's until its done, which frees it. */
-void khd_slot_read(struct khd_store *store, struct khd_slot_read *read, void *data)
+/* Its done frees @read; without memory this does, and the done is not called: false. */
+bool khd_slot_read(struct khd_store *store, struct khd_slot_read *read, void *data)
 {
 	read->raw.store = store;
 	read->block = khd_buffer(store->sector);
 	if (!read->block) {
-		read->done(read, "no memory", true);
-		return;
+		free(read);
+		return false;
 	}
 	read->iov[0] = (struct iovec){ read->block, store->sector };
 	read->iov[1] = (struct iovec){ data, 1ull << read->expect.key.shift };
@@ -318,6 +332,7 @@ void khd_slot_read(struct khd_store *store, struct khd_slot_read *read, void *da
 					     .iovs = 2,
 					     .done = read_done };
 	khd_io(store, &read->raw.io);
+	return true;
 }
 
 /* At start and offline.  @wrong: NULL or what is wrong.  0 or a negative errno of the device. */

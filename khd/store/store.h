@@ -225,7 +225,7 @@ struct khd_store_stats {
 	uint64_t puts, gets, flushes,
 		groups; /* operations since start; groups: flushes of the device */
 	uint64_t checkpoints;
-	uint64_t damaged; /* units found damaged */
+	uint64_t damaged; /* units and blocks found damaged */
 	uint64_t scrubbed; /* units checked by scrubs since start */
 	uint64_t memory; /* bytes of RAM that the engine holds, SQLite's cache apart */
 	int error; /* 0, or why the store is out of service */
@@ -248,7 +248,10 @@ void khd_store_resize(struct khd_store *store, struct khd_store_op *op, uint64_t
  */
 uint64_t khd_store_tick(struct khd_store *store, uint64_t now);
 
-/* Verify every stored unit in the background, at most @rate bytes a second (0: stop). */
+/*
+ * Verify in the background all that is stored and what a rebuild needs, at most @rate bytes a second
+ * (0: stop).  An event at the end of the pass says how much that was, and what could not be read.
+ */
 void khd_store_scrub(struct khd_store *store, uint64_t rate);
 
 /**

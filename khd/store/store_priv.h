@@ -467,6 +467,9 @@ void khd_block_seal(const struct khd_store *store, struct khd_block *block,
 const char *khd_block_verify(const struct khd_block *block, const uint8_t *uuid, uint64_t position);
 void khd_block_of_extent(const struct khd_store *store, struct khd_block *block,
 			 const struct khd_extent *extent);
+/* NULL, or why @block is not the descriptor of a range that is not dirty */
+const char *khd_range_wrong(const struct khd_store *store, const struct khd_extent *extent,
+			    const struct khd_block *block);
 void khd_slot_write(struct khd_op *op, struct khd_block *block, bool more);
 void khd_slot_submit(struct khd_store *store); /* the open batch */
 void khd_slot_fill(struct khd_store *store, struct khd_op *op, struct khd_block *block,
@@ -488,7 +491,7 @@ struct khd_slot_read {
 	void (*done)(struct khd_slot_read *read, const char *wrong, bool device);
 	void *arg;
 };
-void khd_slot_read(struct khd_store *store, struct khd_slot_read *read, void *data);
+bool khd_slot_read(struct khd_store *store, struct khd_slot_read *read, void *data);
 int khd_slot_read_now(struct khd_store *store, const struct khd_expect *expect, void *data,
 		      const char **wrong);
 void khd_raw_write(struct khd_store *store, uint64_t offset, void *buf, size_t bytes, uint64_t arg,
@@ -597,6 +600,9 @@ struct khd_walk {
 	bool data;
 	uint64_t bad;
 };
+/* NULL, or why @block, which lies at @at, is not one of the segment's two. */
+const char *khd_segment_wrong(const struct khd_store *store, uint32_t segment, uint64_t at,
+			      const struct khd_block *block);
 /* Class of a segment by its own block: NONE, or -EBADMSG if both copies are damaged. */
 int khd_walk_class(struct khd_store *store, uint32_t segment, bool tell);
 int khd_walk(struct khd_walk *walk);

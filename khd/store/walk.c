@@ -13,6 +13,18 @@ static bool all_zero(const void *buf, size_t bytes)
 	return !bytes || (!at[0] && !memcmp(at, at + 1, bytes - 1));
 }
 
+const char *khd_segment_wrong(const struct khd_store *store, uint32_t segment, uint64_t at,
+			      const struct khd_block *block)
+{
+	const char *wrong = khd_block_verify(block, store->uuid, at);
+
+	if (!wrong &&
+	    (block->head.kind != KHD_BLOCK_SEGMENT || le64toh(block->segment.number) != segment ||
+	     block->head.class < KHD_CLASS_META || block->head.class >= KHD_CLASSES))
+		wrong = "no segment";
+	return wrong;
+}
+
 /* One copy of a segment's block: its class, NONE if it is empty, -EBADMSG, or the disk's error. */
 static int class_by(struct khd_store *store, uint32_t segment, uint64_t at, const char **wrong)
 {
@@ -29,12 +41,7 @@ static int class_by(struct khd_store *store, uint32_t segment, uint64_t at, cons
 	} else if (all_zero(block, sizeof(*block))) {
 		class = KHD_CLASS_NONE;
 	} else {
-		*wrong = khd_block_verify(block, store->uuid, at);
-		if (!*wrong &&
-		    (block->head.kind != KHD_BLOCK_SEGMENT ||
-		     le64toh(block->segment.number) != segment ||
-		     block->head.class < KHD_CLASS_META || block->head.class >= KHD_CLASSES))
-			*wrong = "no segment";
+		*wrong = khd_segment_wrong(store, segment, at, block);
 		class = *wrong ? -EBADMSG : block->head.class;
 	}
 	free(block);

@@ -40,7 +40,7 @@ $(eval $(call kh_test,selftests/store/store_start,selftests/store/store_start.c 
 endif
 
 KH_LDFLAGS_selftests/store/damage_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item
-kh_store_tests := store_test damage_test rebuild_test sweep_test
+kh_store_tests := store_test damage_test rebuild_test scrub_test sweep_test
 $(foreach test,$(kh_store_tests),$(eval $(call kh_test,selftests/store/$(test),selftests/store/$(test).c \
 	selftests/store/fixture.c $(kh_disk_sim_srcs),khdstore,cmocka sqlite3)))
 
@@ -50,4 +50,5 @@ check-unit-store: $(addprefix $(O)/selftests/store/,$(kh_store_tests))
 	scripts/tap store -- $(O)/selftests/store/store_test
 	scripts/tap store-damage -- $(O)/selftests/store/damage_test
 	scripts/tap store-rebuild -- $(O)/selftests/store/rebuild_test
+	scripts/tap store-scrub -- $(O)/selftests/store/scrub_test
 	scripts/tap store-sweep -- $(O)/selftests/store/sweep_test
