@@ -52,6 +52,8 @@ static bool assign_put(struct khd_op *op)
 		ret = -ENOSPC;
 	block = ret ? NULL : khd_buffer(store->sector);
 	if (!block) {
+		if (!ret) /* nothing was written to it, and nothing refers to it */
+			khd_space_give_back(store, op->slot);
 		khd_op_finish(op, ret ? -ret : ENOMEM);
 		return true;
 	}

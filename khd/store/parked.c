@@ -107,8 +107,8 @@ static bool assign_park(struct khd_op *op)
 		khd_space_unpromise(store, shift, 1);
 		if (ret == -EAGAIN)
 			return false;
-		if (!ret)
-			khd_space_dead(store, op->slot, false);
+		if (!ret) /* nothing was written to it, and nothing refers to it */
+			khd_space_give_back(store, op->slot);
 		khd_op_finish(op, ret ? -ret : ENOMEM);
 		return true;
 	}

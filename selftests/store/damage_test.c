@@ -542,6 +542,49 @@ static void calls_end_without_memory(void **state)
 }
 
 /* The sum, bit by bit, beside the one that is used: every length around a lane, any place. */
+/* The next buffer that is asked for is not there. */
+static bool no_buffer;
+
+void *__real_khd_buffer(size_t bytes);
+void *__wrap_khd_buffer(size_t bytes);
+void *__wrap_khd_buffer(size_t bytes)
+{
+	bool none = no_buffer;
+
+	no_buffer = false;
+	return none ? NULL : __real_khd_buffer(bytes);
+}
+
+/* What has no memory gives back what it took: a segment of 56 slots outlives 200 of them. */
+static void no_slot_is_lost_without_memory(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, 8, 12, 1);
+	struct khd_tag tag = { { 1 } };
+	uint8_t *buf = memory(4096);
+	unsigned int i;
+
+	assert_int_equal(reserve(f, &r), 0);
+	assert_int_equal(put(f, &r, 0, 1), 0); /* the segment is there */
+	for (i = 0; i < 200; i++) {
+		struct wait w = { .op = { .done = waited,
+					  .key = key_of(&r, 1),
+					  .meta = { 1, 1 },
+					  .iov = { buf, 4096 } } };
+
+		no_buffer = true;
+		assert_int_equal(put(f, &r, 0, 1), ENOMEM);
+		assert_false(no_buffer);
+		no_buffer = true;
+		khd_store_park(f->store, &w.op, &tag);
+		assert_int_equal(finish(f, &w), ENOMEM);
+	}
+	for (i = 0; i < 8; i++)
+		assert_int_equal(put(f, &r, i, 1), 0);
+	assert_int_equal(f->events, 0);
+	free(buf);
+}
+
 static void sums_are_crc32c(void **state)
 {
 	static uint8_t buf[16384];
@@ -578,6 +621,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_short_read_is_no_empty_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_replayed_is_claimed, setup, teardown),
 		cmocka_unit_test(calls_end_without_memory),
+		cmocka_unit_test_setup_teardown(no_slot_is_lost_without_memory, setup, teardown),
 		cmocka_unit_test(sums_are_crc32c),
 	};
 

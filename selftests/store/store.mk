@@ -39,7 +39,7 @@ $(eval $(call kh_test,selftests/store/store_start,selftests/store/store_start.c 
 	khd/loop_poll.c khd/loop_uring.c khd/log.c,khdstore,sqlite3 liburing))
 endif
 
-KH_LDFLAGS_selftests/store/damage_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item
+KH_LDFLAGS_selftests/store/damage_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item,--wrap=khd_buffer
 kh_store_tests := store_test damage_test rebuild_test scrub_test sweep_test
 $(foreach test,$(kh_store_tests),$(eval $(call kh_test,selftests/store/$(test),selftests/store/$(test).c \
 	selftests/store/fixture.c $(kh_disk_sim_srcs),khdstore,cmocka sqlite3)))
