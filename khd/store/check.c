@@ -156,6 +156,32 @@ static int check_parked(struct khd_store *store)
 	return ret;
 }
 
+static int check_alone(struct khd_walk *walk, uint32_t segment, uint64_t at,
+		       const struct khd_block *block, const void *data)
+{
+	struct khd_store *store = walk->store;
+	const struct khd_block_slot *s = &block->slot;
+	struct khd_key key = { .addr = { .hi = le64toh(s->addr_hi), .lo = le64toh(s->addr_lo) },
+			       .generation = le64toh(s->generation),
+			       .shift = s->shift };
+
+	if (data && !khd_history_has(store, le64toh(block->head.lsn)) &&
+	    khd_crc32c(0, data, 1ull << s->shift) != le32toh(s->data_crc))
+		khd_store_damage(store, "slots", at, &key, "CRC of the data");
+	return 0;
+}
+
+/*
+ * Nobody says which slots count: each by itself must be what it says, or empty.  One that was cut
+ * off while it was written is named as well.
+ */
+static int check_slots(struct khd_store *store)
+{
+	struct khd_walk walk = { .store = store, .slot = check_alone, .data = true };
+
+	return khd_walk(&walk);
+}
+
 static int check(struct khd_store *store)
 {
 	struct khd_log_scan scan = { 0 };
@@ -168,9 +194,9 @@ static int check(struct khd_store *store)
 
 	free(scan.records.at);
 	pages = khd_vfs_verify(store->disk, bad_page, store);
-	/* damage that keeps it from opening was reported; what is left cannot be judged without it */
+	/* damage that keeps it from opening was reported */
 	if (ret == -EBADMSG && store->stats.damaged)
-		return 0;
+		return store->segments.count ? check_slots(store) : 0;
 	if (!ret && pages < 0)
 		ret = (int)pages;
 	if (ret)

@@ -295,6 +295,82 @@ static void flip_first_log_block(struct disk_sim *sim)
 	disk_sim_flip(sim, KHD_FILE_SLOTS, (KHD_LOG_AT + 100) * 8);
 }
 
+static uint64_t offsets[256]; /* in the slot file, that a check named */
+static unsigned int offset_count;
+
+static void found_at(void *arg, const char *file, uint64_t offset, const char *what)
+{
+	found(arg, file, offset, what);
+	if (!strcmp(file, "slots") && offset_count < 256)
+		offsets[offset_count++] = offset;
+}
+
+/* Where the unit's slot is. */
+static uint64_t slot_at(struct disk_sim *sim, uint64_t addr)
+{
+	uint64_t at, size = (uint64_t)sim->base.ops->size(&sim->base, KHD_FILE_SLOTS);
+	struct khd_block block;
+
+	for (at = 0; at < size; at += KHD_SECTOR) {
+		assert_int_equal(sim->base.ops->read(&sim->base, KHD_FILE_SLOTS, at, &block,
+						     sizeof(block)),
+				 sizeof(block));
+		if (block.head.kind == KHD_BLOCK_DATA && le64toh(block.head.position) == at &&
+		    le64toh(block.slot.addr_lo) == addr)
+			return at;
+	}
+	fail();
+	return 0;
+}
+
+/* Without the index, or the log, a check still verifies every slot by itself. */
+static void a_check_without_the_index_verifies_slots(void **state)
+{
+	struct khd_range r = range_of(0, 8, 12, 1);
+	uint64_t i, data, block;
+	int how;
+
+	for (how = 0; how < 2; how++) {
+		struct fixture *f;
+
+		assert_int_equal(setup(state), 0);
+		f = *state;
+		assert_int_equal(reserve(f, &r), 0);
+		for (i = 0; i < 8; i++)
+			assert_int_equal(put(f, &r, i, 1), 0);
+		if (how) { /* it claims what it lacks */
+			struct disk_sim *left;
+
+			tick(f, 2);
+			left = disk_sim_crash(f->sim, DISK_ALL, 1);
+			f->sim->dead = true;
+			settle(f);
+			khd_store_close(f->store);
+			f->store = NULL;
+			disk_sim_free(f->sim);
+			f->sim = left;
+			flip_first_log_block(f->sim);
+		} else {
+			assert_int_equal(stop(f), 0);
+			khd_store_close(f->store);
+			f->store = NULL;
+			disk_sim_flip(f->sim, KHD_FILE_INDEX, 4096 * 8 + 77);
+			disk_sim_flip(f->sim, KHD_FILE_INDEX, 77);
+		}
+		assert_int_equal(open_store(f), EBADMSG);
+		data = slot_at(f->sim, 2 << 12);
+		block = slot_at(f->sim, 5 << 12);
+		disk_sim_flip(f->sim, KHD_FILE_SLOTS, (data + 4000) * 8);
+		disk_sim_flip(f->sim, KHD_FILE_SLOTS, (block + 200) * 8);
+		offset_count = 0;
+		assert_true(khd_store_check(&f->sim->base, found_at, f) >= 3);
+		assert_int_equal(offset_count, how ? 3 : 2);
+		assert_int_equal(offsets[how], data);
+		assert_int_equal(offsets[how + 1], block);
+		assert_int_equal(teardown(state), 0);
+	}
+}
+
 static void holes_in_the_log_are_no_torn_tail(void **state)
 {
 	struct fixture f = { 0 };
@@ -609,6 +685,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(damage_is_named_and_not_served, setup, teardown),
+		cmocka_unit_test(a_check_without_the_index_verifies_slots),
 		cmocka_unit_test_setup_teardown(the_first_error_is_the_last, setup, teardown),
 		cmocka_unit_test(a_failed_store_stops),
 		cmocka_unit_test(a_failed_store_is_not_taken_as_clean),
