@@ -8,7 +8,8 @@
  *    completed with 0; before, a crash may leave any subset of its 512-byte sectors, in any order
  *    with other writes;
  *  - a sector of 512 bytes is old or new, never a mixture (a torn one is bit rot, and noticed);
- *  - one flush covers the writes to all files of the disk;
+ *  - a synchronous flush covers the writes to all files of the disk, KHD_DISK_FLUSH those to its
+ * one;
  *  - a failed flush says nothing of the writes before it, and nothing repairs that: every flush
  * that completes after it fails too, and the store goes out of service at the first error.
  *
@@ -38,7 +39,7 @@ enum khd_disk_file {
 enum khd_disk_op {
 	KHD_DISK_READ, /* KHD_FILE_SLOTS: @file, @offset, @iov */
 	KHD_DISK_WRITE, /* the same */
-	KHD_DISK_FLUSH, /* all writes that completed before this was submitted are durable */
+	KHD_DISK_FLUSH, /* writes to @file that completed before this was submitted are durable */
 };
 
 /**
@@ -87,7 +88,7 @@ struct khd_disk;
  * @read: synchronous; bytes read (fewer only at the end of the file) or a negative errno
  * @write: synchronous; @len, less if the device took less, or a negative errno.  Makes the file
  *	and makes it longer as needed
- * @flush: synchronous; 0 or a negative errno
+ * @flush: synchronous, all files; 0 or a negative errno
  * @size: bytes of @file, 0 if it does not exist (an empty file is none), or a negative errno
  * @resize: grow (with zeros, their space allocated and durable with the next flush; -ENOSPC) or cut
  * @reserve: have the space for the first @size bytes of @file, and keep it: writes to them do not

@@ -76,7 +76,7 @@ struct disk_dir {
 struct dir_io {
 	struct khd_io io;
 	struct disk_dir *dd;
-	uint64_t marks[2]; /* FLUSH: of the file, and which file */
+	uint64_t mark; /* FLUSH: of the file */
 	unsigned int tries;
 };
 static_assert(sizeof(struct dir_io) <= sizeof(((struct khd_disk_io *)0)->backend), "fits");
@@ -133,13 +133,10 @@ static int dir_flush(struct khd_disk *disk)
 	return atomic_load(&dd->failed) ? -EIO : 0;
 }
 
-static void flush_next(struct dir_io *di, unsigned int from);
-
 static void flush_done(struct khd_io *io, int res)
 {
 	struct dir_io *di = (struct dir_io *)io;
 	struct disk_dir *dd = di->dd;
-	unsigned int file = (unsigned int)di->marks[1];
 	struct khd_disk_io *op = op_of(io);
 
 	if (res == -EINTR) {
@@ -147,29 +144,12 @@ static void flush_done(struct khd_io *io, int res)
 		return;
 	}
 	if (res < 0)
-		res = flush_failed(dd, file, -res);
+		res = flush_failed(dd, op->file, -res);
 	else
-		flushed_up_to(&dd->files[file], di->marks[0]);
+		flushed_up_to(&dd->files[op->file], di->mark);
 	if (!res && atomic_load(&dd->failed))
 		res = -EIO;
-	for (file++; !res && file < KHD_FILES; file++)
-		if (!clean(&dd->files[file])) {
-			flush_next(di, file);
-			return;
-		}
 	op->done(op, res);
-}
-
-static void flush_next(struct dir_io *di, unsigned int file)
-{
-	struct dir_file *f = &di->dd->files[file];
-
-	di->marks[0] = atomic_load(&f->written);
-	di->marks[1] = file;
-	di->io = (struct khd_io){ .op = KHD_IO_FDATASYNC,
-				  .fd = f->fds[SIDE_LOOP],
-				  .done = flush_done };
-	khd_loop_submit(di->dd->loop, &di->io);
 }
 
 /* ------------------------------------------------------------ asynchronous operations */
@@ -188,24 +168,25 @@ static void transfer_done(struct khd_io *io, int res)
 	op->done(op, res);
 }
 
-/* Of a flush the first file that needs it comes first; the slot file, if there is none. */
 static void dir_submit(struct khd_disk *disk, struct khd_disk_io *op)
 {
 	struct disk_dir *dd = dir_of(disk);
 	struct dir_io *di = (struct dir_io *)(void *)op->backend;
-	unsigned int file;
+	struct dir_file *f = &dd->files[op->file];
 
 	di->dd = dd;
 	di->tries = 0;
 	if (op->op == KHD_DISK_FLUSH) {
-		for (file = 0; file < KHD_FILES && clean(&dd->files[file]); file++)
-			;
-		flush_next(di, file % KHD_FILES);
+		di->mark = atomic_load(&f->written);
+		di->io = (struct khd_io){ .op = KHD_IO_FDATASYNC,
+					  .fd = f->fds[SIDE_LOOP],
+					  .done = flush_done };
+		khd_loop_submit(dd->loop, &di->io);
 		return;
 	}
 	di->io = (struct khd_io){
 		.op = op->op == KHD_DISK_READ ? KHD_IO_READV : KHD_IO_WRITEV,
-		.fd = dd->files[op->file].fds[SIDE_LOOP],
+		.fd = f->fds[SIDE_LOOP],
 		.buf = (void *)op->iov,
 		.len = op->iovs,
 		.offset = op->offset,

@@ -254,6 +254,48 @@ static void one_process_has_it(void **state)
 	khd_disk_dir_close(disk);
 }
 
+static const struct khd_loop_ops *ops_below;
+
+/* A loop that counts what is made durable. */
+static unsigned int syncs;
+
+static void submit_counted(struct khd_loop *loop, struct khd_io *io)
+{
+	syncs += io->op == KHD_IO_FDATASYNC;
+	ops_below->submit(loop, io);
+}
+
+/* Whatever else was written: a group's flush waits for its file, and for no other. */
+static void a_flush_is_of_one_file(void **state)
+{
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(*state, &loop);
+	uint8_t *buf = aligned_alloc(KHD_DISK_ALIGN, 8192);
+	struct khd_loop_ops ops;
+	static struct one one;
+	unsigned int i;
+
+	memset(buf, 0, 8192);
+	ops_below = loop->ops;
+	ops = *ops_below;
+	ops.submit = submit_counted;
+	loop->ops = &ops;
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(disk->ops->write(disk, KHD_FILE_INDEX, i * 8192, buf, 8192), 8192);
+		assert_int_equal(disk->ops->write(disk, KHD_FILE_WAL, i * 8192, buf, 8192), 8192);
+		syncs = 0;
+		start(disk, &one, KHD_DISK_WRITE, 0, buf, 8192);
+		wait_for(loop, &one.done);
+		start(disk, &one, KHD_DISK_FLUSH, 0, NULL, 0);
+		wait_for(loop, &one.done);
+		assert_int_equal(one.res, 0);
+		assert_int_equal(syncs, 1);
+	}
+	loop->ops = ops_below;
+	free(buf);
+	finish(disk, loop);
+}
+
 /* Pages of @name that the page cache has; -1: it has all of them, always (tmpfs). */
 static int cached(const char *dir, const char *name)
 {
@@ -333,7 +375,6 @@ static void no_space_is_said_and_leaves_the_file_as_it_was(void **state)
 /* A loop that puts every transfer off. */
 static struct khd_io *put_off;
 static unsigned int transfers;
-static const struct khd_loop_ops *ops_below;
 
 static void submit_later(struct khd_loop *loop, struct khd_io *io)
 {
@@ -398,6 +439,7 @@ int main(int argc, char **argv)
 		AT(jobs_run_in_order, 0),
 		AT(one_process_has_it, 0),
 		AT(what_is_put_off_ends, 0),
+		AT(a_flush_is_of_one_file, 0),
 		AT(what_is_opened_is_read_from_the_disk, 0),
 		AT(what_is_opened_is_read_from_the_disk, 1),
 		AT(no_space_is_said_and_leaves_the_file_as_it_was, 0),

@@ -213,8 +213,16 @@ static void apply_meta(struct image *img, const struct disk_pending *p, struct d
 	img->size = p->size;
 }
 
-/* Bring to @durable what was drawn of what completed at or before @until. */
-static void apply(const struct disk_sim *sim, struct image *durable, struct draw *d, uint64_t until)
+/* Does a flush of @file (KHD_FILES: of all) that was submitted at @until cover it? */
+static bool covered(const struct disk_pending *p, unsigned int file, uint64_t until)
+{
+	return until == UINT64_MAX ||
+	       (p->completed && p->completed <= until && (file == KHD_FILES || file == p->file));
+}
+
+/* Bring to @durable what was drawn of what a flush of @file at @until covers. */
+static void apply(const struct disk_sim *sim, struct image *durable, struct draw *d,
+		  unsigned int file, uint64_t until)
 {
 	size_t i, nth = 0;
 
@@ -223,7 +231,7 @@ static void apply(const struct disk_sim *sim, struct image *durable, struct draw
 	for (i = 0; i < sim->pending_count; i++) {
 		const struct disk_pending *p = &sim->pending[i];
 
-		if (until != UINT64_MAX && (!p->completed || p->completed > until))
+		if (!covered(p, file, until))
 			continue;
 		if (p->kind == PENDING_DATA)
 			apply_data(&durable[p->file], p, d, nth++);
@@ -232,14 +240,14 @@ static void apply(const struct disk_sim *sim, struct image *durable, struct draw
 	}
 }
 
-static void forget(struct disk_sim *sim, uint64_t until)
+static void forget(struct disk_sim *sim, unsigned int file, uint64_t until)
 {
 	size_t i, kept = 0;
 
 	for (i = 0; i < sim->pending_count; i++) {
 		struct disk_pending *p = &sim->pending[i];
 
-		if (until == UINT64_MAX || (p->completed && p->completed <= until))
+		if (covered(p, file, until))
 			free(p->data);
 		else
 			sim->pending[kept++] = *p;
@@ -275,7 +283,7 @@ static void draw_begin(const struct disk_sim *sim, struct draw *d, enum disk_cra
 	}
 }
 
-static int flush(struct disk_sim *sim, uint64_t until)
+static int flush(struct disk_sim *sim, unsigned int file, uint64_t until)
 {
 	struct draw d;
 	bool failed;
@@ -285,8 +293,8 @@ static int flush(struct disk_sim *sim, uint64_t until)
 		return -EIO;
 	failed = sim->flush_failed = fails(sim, DISK_EIO_FLUSH);
 	draw_begin(sim, &d, failed ? DISK_DRAWN : DISK_ALL, failed ? rng_next(&sim->rng) : 0);
-	apply(sim, sim->durable, &d, until);
-	forget(sim, until);
+	apply(sim, sim->durable, &d, file, until);
+	forget(sim, file, until);
 	return failed ? -EIO : 0;
 }
 
@@ -363,7 +371,7 @@ static int sim_flush(struct khd_disk *disk)
 
 	if (sim->dead)
 		return -EIO;
-	ret = flush(sim, ++sim->clock);
+	ret = flush(sim, KHD_FILES, ++sim->clock);
 	trace(sim, KHD_DISK_FLUSH * 8, 0, 0, ret);
 	point(sim);
 	return ret;
@@ -587,7 +595,7 @@ static void finish(struct disk_sim *sim, size_t which)
 	else if (io->op == KHD_DISK_READ)
 		res = finish_read(sim, io);
 	else
-		res = flush(sim, (uint64_t)(uintptr_t)io->backend[0]);
+		res = flush(sim, io->file, (uint64_t)(uintptr_t)io->backend[0]);
 	trace(sim, io->op * 8 + io->file, io->offset, io->op == KHD_DISK_FLUSH ? 0 : io_bytes(io),
 	      res);
 	if (io->op == KHD_DISK_FLUSH)
@@ -686,7 +694,7 @@ void disk_sim_free(struct disk_sim *sim)
 		return;
 	if (!sim->dead && (sim->io_count || sim->jobs || sim->ran))
 		abort();
-	forget(sim, UINT64_MAX);
+	forget(sim, KHD_FILES, UINT64_MAX);
 	for (i = 0; i < KHD_FILES; i++) {
 		image_free(&sim->durable[i]);
 		image_free(&sim->now[i]);
@@ -705,7 +713,7 @@ struct disk_sim *disk_sim_crash(const struct disk_sim *sim, enum disk_crash how,
 	for (i = 0; i < KHD_FILES; i++)
 		image_copy(&left->durable[i], &sim->durable[i]);
 	draw_begin(sim, &d, how, seed);
-	apply(sim, left->durable, &d, UINT64_MAX);
+	apply(sim, left->durable, &d, KHD_FILES, UINT64_MAX);
 	for (i = 0; i < KHD_FILES; i++) {
 		image_cut(&left->durable[i], left->durable[i].size);
 		image_copy(&left->now[i], &left->durable[i]);

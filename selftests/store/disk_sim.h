@@ -4,9 +4,10 @@
  *
  * Each file has two images: `durable`, what a crash leaves for certain, and `now`, what is read.
  * Between them lies the list of what was written since, in order.  A flush moves to the durable
- * image what was complete when it was submitted.  A crash draws, from a seed, which sectors of 512
- * bytes of which pending writes made it, and makes a new disk of that; the old one goes on
- * undisturbed, so that one workload can crash at every step of its way.
+ * image what was complete when it was submitted: of all files, or of its own if it is asynchronous.
+ * A crash draws, from a seed, which sectors of 512 bytes of which pending writes made it, and makes
+ * a new disk of that; the old one goes on undisturbed, so that one workload can crash at every step
+ * of its way.
  *
  * Changes of size and removals reach the disk in their order (a journaling file system), but
  * in no order with data; data written behind a cut, or after a removal, are
