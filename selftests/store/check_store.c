@@ -105,8 +105,11 @@ static void summary(const char *mode)
 		       (unsigned long long)t->checked, (unsigned long long)t->rebuilds,
 		       (unsigned long long)t->writable);
 	else if (!strcmp(mode, "fault"))
-		printf("# summary: %llu injected faults, %llu of them without effect\n",
-		       (unsigned long long)t->faults, (unsigned long long)t->survived);
+		printf("# summary: %llu injected faults, %llu of them without effect, %llu during "
+		       "recovery, %llu during a rebuild\n",
+		       (unsigned long long)t->faults, (unsigned long long)t->survived,
+		       (unsigned long long)t->recovery_faults,
+		       (unsigned long long)t->rebuild_faults);
 	else
 		printf("# summary: %llu damages, %llu noticed and named, %llu harmless\n",
 		       (unsigned long long)t->flips, (unsigned long long)t->noticed,

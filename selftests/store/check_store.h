@@ -28,7 +28,7 @@ struct check_options {
 struct check_totals {
 	_Atomic uint64_t points, images, nested, checked, rebuilds, writable, lives, calls, lost,
 		torn;
-	_Atomic uint64_t faults, survived;
+	_Atomic uint64_t faults, survived, recovery_faults, rebuild_faults;
 	_Atomic uint64_t flips, noticed, harmless;
 	_Atomic uint64_t current[8]; /* seed of each process */
 	_Atomic uint64_t stop;

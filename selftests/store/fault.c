@@ -5,6 +5,9 @@
  * One workload again and again, until it passes without having met the fault.  After an error
  * the store is out of service; what had been acknowledged is there when it is opened again, on what
  * a crash left and on what was there.
+ *
+ * Then what a crash of that workload left, recovered again and again with a fault, and its index
+ * made anew: each ends with the disk's error or well, and nothing is lost by it.
  */
 #include <errno.h>
 #include <sqlite3.h>
@@ -119,6 +122,167 @@ static bool one(const struct check_options *opt, uint64_t seed, enum disk_fault 
 	return met && !why.text[0];
 }
 
+/* ------------------------------------------------------------ recovery and rebuild */
+
+/**
+ * struct sweep - one image, and what is done with it under every fault
+ * @left: what the crash left
+ * @world: what had been acknowledged
+ * @rebuild: the index is made anew, else the store is opened
+ */
+struct sweep {
+	const struct check_options *opt;
+	uint64_t seed;
+	struct disk_sim *left;
+	struct world *world, *scratch;
+	struct khd_store_config config;
+	bool rebuild;
+};
+
+/* Nothing else may come of a disk that fails, and a full one is only said to be full. */
+static bool is_disks(enum disk_fault fault, int error)
+{
+	return error == EIO || (error == ENOSPC && fault == DISK_ENOSPC);
+}
+
+static void opened(struct sweep *s, struct driver *d, enum disk_fault fault)
+{
+	int error = driver_open(d);
+
+	if (error && !is_disks(fault, error))
+		driver_fail(d, false, "does not open: %s; %s", strerror(error), d->event);
+	if (error)
+		return;
+	driver_flush(d);
+	driver_drain(d);
+}
+
+/* What is there after it: for a rebuild that was cut off, after another one. */
+static void verify_left(struct sweep *s, struct driver *d, struct disk_sim *left,
+			struct driver_why *why, bool again)
+{
+	int ret = again ? khd_store_rebuild(&left->base, NULL, NULL) : 0;
+
+	world_copy(s->scratch, s->world);
+	if (!ret) {
+		verify_crash(d, left, s->scratch, &s->config, why, false);
+		return;
+	}
+	driver_init(d, left, s->scratch, &s->config, why);
+	driver_fail(d, false, "a rebuild after the fault: %s", strerror(-ret));
+}
+
+/* With one fault; true if it was met, and nothing was wrong. */
+static bool swept(struct sweep *s, enum disk_fault fault, uint64_t at, uint64_t count)
+{
+	static const enum disk_crash hows[] = { DISK_LOST, DISK_ALL, DISK_DRAWN };
+	struct disk_sim *sim = disk_sim_crash(s->left, DISK_ALL, s->seed), *left;
+	struct driver_why why = { 0 };
+	struct driver d, again;
+	char where[120];
+	unsigned int i;
+	int ret = 0;
+	bool met;
+
+	snprintf(where, sizeof(where), "%s, %s at %llu, %s", s->rebuild ? "rebuild" : "recovery",
+		 fault_names[fault], (unsigned long long)at, count == 1 ? "once" : "for good");
+	world_copy(s->scratch, s->world);
+	driver_init(&d, sim, s->scratch, &s->config, &why);
+	d.tolerant = true;
+	disk_sim_fail(sim, fault, at, count);
+	if (s->rebuild)
+		ret = khd_store_rebuild(&sim->base, NULL, NULL);
+	else
+		opened(s, &d, fault);
+	if (ret && !is_disks(fault, -ret))
+		driver_fail(&d, false, "ends with %s", strerror(-ret));
+	met = sim->counts.faults;
+	check_totals->faults += met;
+	if (s->rebuild)
+		check_totals->rebuild_faults += met;
+	else
+		check_totals->recovery_faults += met;
+	check_totals->survived += met && !ret && !d.broken && (s->rebuild || d.store);
+	for (i = 0; i < 3 && !why.text[0]; i++) {
+		left = disk_sim_crash(sim, hows[i], s->seed + at);
+		verify_left(s, &again, left, &why, s->rebuild);
+		driver_free(&again);
+		disk_sim_free(left);
+	}
+	if (sim->broken)
+		driver_fail(&d, false, "the disk was used wrongly: %s", sim->broken);
+	driver_free(&d);
+	sim->dead = true;
+	disk_sim_free(sim);
+	if (why.text[0])
+		check_violation(&why, where, s->seed);
+	return met && !why.text[0];
+}
+
+#define EVERY 48u /* n one after the other, then with steps */
+
+static void sweep(struct sweep *s, bool rebuild)
+{
+	enum disk_fault fault;
+	uint64_t at;
+
+	s->rebuild = rebuild;
+	/* a rebuild reads every slot twice: of its later reads some */
+	for (fault = DISK_FINE + 1; fault < DISK_FAULTS; fault++)
+		for (at = 1; swept(s, fault, at, 1) && swept(s, fault, at, UINT64_MAX);
+		     at += at < EVERY ? 1 : 1 + at / 16)
+			;
+}
+
+/* A life that ends with the power; recovery has records to replay. */
+static bool cut_off(struct sweep *s)
+{
+	const struct life_profile *p = life_profile(s->seed);
+	struct disk_sim *sim = disk_sim_new(s->seed);
+	struct rng rng = { .state = s->seed * 37 };
+	struct driver_why why = { 0 };
+	struct driver d;
+	int error;
+
+	life_config(p, s->seed, &s->config);
+	s->config.plant = s->opt->plant;
+	world_init(s->world, p->shifts, p->counts, p->places);
+	error = khd_store_format(&sim->base, &s->config);
+	driver_init(&d, sim, s->world, &s->config, &why);
+	s->world->made = true;
+	error = error ? -error : driver_open(&d);
+	if (error)
+		driver_fail(&d, false, "cannot begin: %s", strerror(error));
+	else
+		life_run(&d, &rng, s->opt->calls);
+	driver_drain(&d);
+	if (!driver_failed(&d))
+		s->left = disk_sim_crash(sim, DISK_DRAWN, s->seed);
+	driver_free(&d);
+	sim->dead = true;
+	disk_sim_free(sim);
+	if (why.text[0])
+		check_violation(&why, "a life for recovery", s->seed);
+	return s->left;
+}
+
+static void check_recovery(const struct check_options *opt, uint64_t seed)
+{
+	struct sweep s = { .opt = opt, .seed = seed };
+
+	s.world = calloc(2, sizeof(*s.world));
+	if (!s.world)
+		abort();
+	s.scratch = &s.world[1];
+	sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(seed & 0xffffff) + 1, NULL);
+	if (cut_off(&s)) {
+		sweep(&s, false);
+		sweep(&s, true);
+	}
+	disk_sim_free(s.left);
+	free(s.world);
+}
+
 void check_fault(const struct check_options *opt, uint64_t seed)
 {
 	enum disk_fault fault;
@@ -128,4 +292,5 @@ void check_fault(const struct check_options *opt, uint64_t seed)
 		for (at = 1; one(opt, seed, fault, at, 1) && one(opt, seed, fault, at, UINT64_MAX);
 		     at++)
 			;
+	check_recovery(opt, seed);
 }
