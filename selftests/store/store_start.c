@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * store_start.c - how long a start takes, against how much is stored
+ * store_start.c - how long a start takes, and how much RAM a page, against how much is stored
  *
  *	store_start DIR GIB...	DIR on the disk to measure; each size is filled with units of 4 KiB
  *
  * From opening the directory to the contents of one unit, after an orderly end, median of ROUNDS
- * starts; one JSON line a size.
+ * starts; one JSON line a size.  Another one says what the engine holds in RAM when all pages were
+ * written and are in the index, by its own figures and without SQLite; that for a page on the disk;
+ * and what a page takes that RAM knows (its version and place; the contents are not the engine's),
+ * by the heap, before and after KNOWN pages were looked up.
  */
 #include <errno.h>
+#include <malloc.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +26,8 @@
 #define MERGE 16u /* units that are one write */
 #define ROUNDS 7u
 #define UNITS_PER_GIB (1ull << 18)
+#define KNOWN 8192u
+#define CHECKPOINT_NS 31000000000ull /* in which a change comes into the index */
 #define SLACK (512ull << 20)
 
 struct start {
@@ -138,6 +145,85 @@ static void fill(struct start *s, uint64_t units)
 	wait_for(s, &flush, "flush");
 }
 
+/* ------------------------------------------------------------ RAM */
+
+/* One that begins now, or has begun. */
+static void checkpoint(struct start *s)
+{
+	struct call call = call_of(s, MERGE - 1), flush = { .op.done = on_done };
+	uint64_t before, end = now() + 60000000000ull;
+	struct khd_store_stats stats;
+
+	khd_store_put(s->store, &call.op);
+	wait_for(s, &call, "put");
+	khd_store_flush(s->store, &flush.op);
+	wait_for(s, &flush, "flush");
+
+	khd_store_stats(s->store, &stats);
+	before = stats.checkpoints;
+	khd_store_tick(s->store, now());
+	khd_store_tick(s->store, now() + CHECKPOINT_NS);
+	while (stats.checkpoints == before) {
+		if (now() >= end || khd_loop_wait(s->loop, 1000000000ull))
+			die("checkpoint", ETIMEDOUT);
+		khd_store_stats(s->store, &stats);
+	}
+}
+
+/* The heap, but for what SQLite has of it. */
+static uint64_t heap(void)
+{
+	return mallinfo2().uordblks - (uint64_t)sqlite3_memory_used();
+}
+
+static uint64_t stored_memory(struct start *s)
+{
+	struct khd_store_stats stats;
+
+	checkpoint(s);
+	checkpoint(s); /* the first may have begun before the last pages */
+	khd_store_stats(s->store, &stats);
+	return stats.memory;
+}
+
+/* Bytes for each of @units, at most KNOWN, of a store that was just opened. */
+static double known_memory(struct start *s, uint64_t units)
+{
+	uint64_t before, i, n = units < KNOWN ? units : KNOWN;
+	struct call call;
+
+	before = heap();
+	for (i = 0; i < n; i++) {
+		call = call_of(s, i);
+		khd_store_lookup(s->store, &call.op);
+		wait_for(s, &call, "lookup");
+		if (call.op.meta.version != 2)
+			die("another version", EBADMSG);
+	}
+	return (double)(heap() - before) / (double)n;
+}
+
+static void print_memory(struct start *s, unsigned long gib, uint64_t bytes)
+{
+	uint64_t units = gib * UNITS_PER_GIB;
+	double known;
+
+	s->loop = khd_loop_uring(256);
+	if (!s->loop)
+		die("io_uring", errno);
+	open_store(s, 0);
+	known = known_memory(s, units);
+	close_store(s);
+	khd_loop_destroy(s->loop);
+	khd_disk_dir_close(s->disk);
+	printf("{\"metric\":\"store_memory\",\"stored_gib\":%lu,\"bytes\":%llu,"
+	       "\"bytes_per_page\":%.1f,\"bytes_per_known_page\":%.1f}\n",
+	       gib, (unsigned long long)bytes, (double)bytes / (double)units, known);
+	fflush(stdout);
+}
+
+/* ------------------------------------------------------------ time */
+
 static int compare(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -181,6 +267,7 @@ static void measure(struct start *s, unsigned long gib)
 int main(int argc, char **argv)
 {
 	struct start s = { .buf = aligned_alloc(PAGE, PAGE) };
+	uint64_t memory;
 	char dir[400];
 	int i;
 
@@ -199,10 +286,12 @@ int main(int argc, char **argv)
 			die("io_uring", errno);
 		open_store(&s, (gib << 30) + (gib << 28) + SLACK);
 		fill(&s, gib * UNITS_PER_GIB);
+		memory = stored_memory(&s);
 		close_store(&s);
 		khd_loop_destroy(s.loop);
 		khd_disk_dir_close(s.disk);
 		measure(&s, gib);
+		print_memory(&s, gib, memory);
 	}
 	return 0;
 }
