@@ -15,12 +15,12 @@
 #include "khd/store/format.h"
 #include "selftests/store/check_store.h"
 #include "selftests/store/life.h"
+#include "selftests/store/live.h"
 #include "selftests/store/verify.h"
 
 #define CAPACITY (64ull << 20)
 #define STRIDE 256u /* sectors between two that are flipped at once */
 #define SLOTS_MAX 16384u
-#define NAMED_MAX 4096u
 
 static const struct life_profile profile = {
 	"rot",
@@ -45,25 +45,36 @@ struct rot {
 	struct disk_sim *earlier, *open_left, *closed;
 	struct slot *slots;
 	uint32_t slot_count;
-	uint64_t named[NAMED_MAX]; /* offsets in events */
-	uint32_t named_count;
+	uint8_t *named; /* by sector of the slot file: events, or a check, name it */
+	struct live live, log;
+	uint8_t *no_wal; /* nothing of it is needed */
 };
+
+static void name(struct rot *r, uint64_t offset)
+{
+	if (r->named && offset / KHD_SECTOR < r->live.sectors)
+		r->named[offset / KHD_SECTOR] = 1;
+}
+
+static void forget_names(struct rot *r)
+{
+	if (r->named)
+		memset(r->named, 0, r->live.sectors);
+}
 
 static void on_damage(void *arg, const char *text)
 {
 	struct rot *r = arg;
-	const char *at = strstr(text, "offset ");
+	const char *at = strstr(text, "slots offset ");
 
-	if (at && r->named_count < NAMED_MAX)
-		r->named[r->named_count++] = strtoull(at + 7, NULL, 10);
+	if (at)
+		name(r, strtoull(at + 13, NULL, 10));
 }
 
 static void on_found(void *arg, const char *file, uint64_t offset, const char *what)
 {
-	struct rot *r = arg;
-
-	if (r->named_count < NAMED_MAX)
-		r->named[r->named_count++] = offset;
+	if (!strcmp(file, "slots"))
+		name(arg, offset);
 }
 
 static bool violated(struct rot *r, struct driver_why *why, const char *where, uint64_t at)
@@ -126,6 +137,8 @@ static bool populate(struct rot *r)
 	driver_drain(&d);
 	for (n = 0; n < 3 && !driver_failed(&d); n++)
 		write_units(&d, &r->rng, 300);
+	for (n = 0; n < 16 && !driver_failed(&d); n++) /* groups, behind the last checkpoint */
+		write_units(&d, &r->rng, 5);
 	/* The end of the log is marked as durable: damage there is no torn tail any more. */
 	driver_tick(&d, 2000000000);
 	driver_drain(&d);
@@ -145,9 +158,20 @@ static bool populate(struct rot *r)
 
 /* ------------------------------------------------------------ what is read at start */
 
-/* Opens and looks everything up. */
-static bool open_rotten(struct rot *r, struct disk_sim *sim, const char *where, uint64_t at)
+static bool check_notices(struct rot *r, const struct disk_sim *rotten)
 {
+	struct disk_sim *copy = disk_sim_crash(rotten, DISK_ALL, 1);
+	bool noticed = khd_store_check(&copy->base, on_found, r) != 0;
+
+	disk_sim_free(copy);
+	return noticed;
+}
+
+/* Opens and looks everything up.  What is @needed must be noticed, by that or by a check. */
+static bool open_rotten(struct rot *r, struct disk_sim *sim, const char *where, uint64_t at,
+			bool needed)
+{
+	bool checked = needed && check_notices(r, sim);
 	struct driver_why why = { 0 };
 	struct driver d;
 	bool noticed;
@@ -156,7 +180,7 @@ static bool open_rotten(struct rot *r, struct disk_sim *sim, const char *where, 
 	world_copy(r->scratch, r->world);
 	driver_init(&d, sim, r->scratch, &r->config, &why);
 	d.tolerant = true;
-	r->named_count = 0;
+	forget_names(r);
 	d.on_damage = on_damage;
 	d.damage_arg = r;
 	error = driver_open(&d);
@@ -166,7 +190,9 @@ static bool open_rotten(struct rot *r, struct disk_sim *sim, const char *where, 
 		driver_fail(&d, false, "does not open: %s", strerror(error));
 	else if (!d.damages)
 		driver_fail(&d, false, "does not open, and no event says why");
-	noticed = error || d.damages;
+	noticed = error || d.damages || checked;
+	if (needed && !noticed)
+		driver_fail(&d, false, "nobody notices");
 	if (d.refused && !d.damages)
 		driver_fail(&d, false, "damage was refused, but not named");
 	check_totals->flips++;
@@ -178,8 +204,9 @@ static bool open_rotten(struct rot *r, struct disk_sim *sim, const char *where, 
 	return violated(r, &why, where, at);
 }
 
+/* @needed: by sector; NULL: all are. */
 static void flip_start(struct rot *r, const struct disk_sim *from, const char *where,
-		       enum khd_disk_file file, uint64_t end)
+		       enum khd_disk_file file, uint64_t end, const uint8_t *needed)
 {
 	uint64_t at;
 
@@ -188,7 +215,7 @@ static void flip_start(struct rot *r, const struct disk_sim *from, const char *w
 		bool bad;
 
 		disk_sim_flip(sim, file, at * 8 + rng_below(&r->rng, KHD_SECTOR * 8));
-		bad = open_rotten(r, sim, where, at);
+		bad = open_rotten(r, sim, where, at, !needed || needed[at / KHD_SECTOR]);
 		sim->dead = true;
 		disk_sim_free(sim);
 		if (bad)
@@ -209,7 +236,8 @@ static void find_slots(struct rot *r)
 	     at += KHD_SECTOR) {
 		image_read(img, at, &block, sizeof(block));
 		if (le32toh(block.head.magic) == KHD_FORMAT_MAGIC &&
-		    block.head.kind == KHD_BLOCK_DATA && le64toh(block.head.position) == at)
+		    (block.head.kind == KHD_BLOCK_DATA || block.head.kind == KHD_BLOCK_PARKED) &&
+		    le64toh(block.head.position) == at)
 			r->slots[r->slot_count++] =
 				(struct slot){ at, KHD_SECTOR + (1ull << block.slot.shift) };
 	}
@@ -228,13 +256,17 @@ static void read_all(struct rot *r, struct driver *d)
 
 static bool is_named(const struct rot *r, uint64_t sector, const struct slot *slot)
 {
-	uint32_t i;
+	uint64_t at = slot ? slot->offset : sector, end = slot ? at + slot->bytes : at + 1;
 
-	for (i = 0; i < r->named_count; i++)
-		if (slot ? r->named[i] >= slot->offset && r->named[i] < slot->offset + slot->bytes :
-			   r->named[i] / KHD_SECTOR == sector / KHD_SECTOR)
+	for (; at < end; at += KHD_SECTOR)
+		if (r->named[at / KHD_SECTOR])
 			return true;
 	return false;
+}
+
+static bool is_needed(const struct rot *r, uint64_t at)
+{
+	return r->live.needed[at / KHD_SECTOR];
 }
 
 static const struct slot *slot_of(const struct rot *r, uint64_t at)
@@ -263,7 +295,7 @@ static void flip_batch(struct rot *r, struct driver *d, uint64_t first)
 
 	for (at = from + first * KHD_SECTOR; at < img->size; at += STRIDE * KHD_SECTOR)
 		disk_sim_flip(d->sim, KHD_FILE_SLOTS, at * 8 + bit);
-	r->named_count = 0;
+	forget_names(r);
 	read_all(r, d);
 	copy = disk_sim_crash(d->sim, DISK_ALL, 1);
 	found = khd_store_check(&copy->base, on_found, r);
@@ -275,6 +307,9 @@ static void flip_batch(struct rot *r, struct driver *d, uint64_t first)
 		check_totals->flips++;
 		if (is_named(r, at, slot_of(r, at)))
 			check_totals->noticed++;
+		else if (is_needed(r, at))
+			driver_fail(d, false, "nobody names the sector at %llu",
+				    (unsigned long long)at);
 		else
 			check_totals->harmless++;
 		disk_sim_flip(d->sim, KHD_FILE_SLOTS, at * 8 + bit);
@@ -294,6 +329,16 @@ static void copy_slot(struct disk_sim *to, const struct disk_sim *from, const st
 	free(buf);
 }
 
+/* Was it what it is now? */
+static bool same_earlier(const struct rot *r, const struct slot *slot)
+{
+	uint8_t then[KHD_SECTOR], now[KHD_SECTOR];
+
+	image_read(&r->earlier->now[KHD_FILE_SLOTS], slot->offset, then, sizeof(then));
+	image_read(&r->closed->now[KHD_FILE_SLOTS], slot->offset, now, sizeof(now));
+	return !memcmp(then, now, sizeof(now));
+}
+
 /* Every slot of a class gets the next one's contents; or all get those they had before. */
 static void misplace(struct rot *r, struct driver *d, bool earlier)
 {
@@ -310,7 +355,7 @@ static void misplace(struct rot *r, struct driver *d, bool earlier)
 		copy_slot(d->sim, earlier ? r->earlier : r->closed, slot,
 			  earlier ? slot->offset : r->slots[k].offset);
 	}
-	r->named_count = 0;
+	forget_names(r);
 	read_all(r, d);
 	for (i = 0; i < r->slot_count; i++) {
 		const struct slot *slot = &r->slots[i];
@@ -321,6 +366,9 @@ static void misplace(struct rot *r, struct driver *d, bool earlier)
 			continue;
 		if (is_named(r, slot->offset, slot))
 			check_totals->noticed++;
+		else if (is_needed(r, slot->offset) && !(earlier && same_earlier(r, slot)))
+			driver_fail(d, false, "nobody names the slot at %llu",
+				    (unsigned long long)slot->offset);
 		else
 			check_totals->harmless++;
 		copy_slot(d->sim, r->closed, slot, slot->offset);
@@ -360,6 +408,33 @@ static void rot_slots(struct rot *r)
 	disk_sim_free(sim);
 }
 
+/* What must be missed, by the world. */
+static bool find_needed(struct rot *r)
+{
+	uint64_t wal = r->closed->now[KHD_FILE_WAL].size + r->open_left->now[KHD_FILE_WAL].size;
+	struct driver_why why = { 0 };
+	struct world *w = r->world;
+	uint32_t i, stored = 0;
+
+	r->no_wal = calloc(wal / KHD_SECTOR + 2, 1);
+	if (!r->no_wal || !live_find(&r->live, &r->closed->now[KHD_FILE_SLOTS], w) ||
+	    !live_find_log(&r->log, &r->open_left->now[KHD_FILE_SLOTS]))
+		abort();
+	r->named = calloc(r->live.sectors, 1);
+	if (!r->named)
+		abort();
+	for (i = 0; i < w->unit_count; i++)
+		stored += w->units[i].state == WORLD_IN && w->units[i].acked;
+	printf("# seed %llu: needed are %u units, %u parked, %u descriptors, %u segments, %u log "
+	       "blocks\n",
+	       (unsigned long long)r->seed, r->live.units, r->live.parked, r->live.ranges,
+	       r->live.segments, r->log.records);
+	if (r->live.units != stored || !r->live.parked || !r->live.ranges || r->log.records < 8)
+		snprintf(why.text, sizeof(why.text), "of %u units %u are found on the disk", stored,
+			 r->live.units);
+	return !violated(r, &why, "what is needed", 0);
+}
+
 void check_rot(const struct check_options *opt, uint64_t seed)
 {
 	struct rot *r = calloc(1, sizeof(*r));
@@ -379,20 +454,27 @@ void check_rot(const struct check_options *opt, uint64_t seed)
 	life_config(&profile, seed, &r->config);
 	r->config.plant = opt->plant;
 	world_init(r->world, profile.shifts, profile.counts, profile.places);
-	if (populate(r)) {
+	if (populate(r) && find_needed(r)) {
 		find_slots(r);
 		rot_slots(r);
-		flip_start(r, r->closed, "closed: head and log, offset", KHD_FILE_SLOTS, head);
-		flip_start(r, r->open_left, "open: head and log, offset", KHD_FILE_SLOTS, head);
+		flip_start(r, r->closed, "closed: head and log, offset", KHD_FILE_SLOTS, head,
+			   r->live.needed);
+		flip_start(r, r->open_left, "open: head and log, offset", KHD_FILE_SLOTS, head,
+			   r->log.needed);
 		flip_start(r, r->closed, "closed: index, offset", KHD_FILE_INDEX,
-			   r->closed->now[KHD_FILE_INDEX].size);
+			   r->closed->now[KHD_FILE_INDEX].size, NULL);
 		flip_start(r, r->open_left, "open: index, offset", KHD_FILE_INDEX,
-			   r->open_left->now[KHD_FILE_INDEX].size);
+			   r->open_left->now[KHD_FILE_INDEX].size, NULL);
+		/* its pages are in the index by now, and it is empty */
 		flip_start(r, r->closed, "closed: index-wal, offset", KHD_FILE_WAL,
-			   r->closed->now[KHD_FILE_WAL].size);
+			   r->closed->now[KHD_FILE_WAL].size, r->no_wal);
 		flip_start(r, r->open_left, "open: index-wal, offset", KHD_FILE_WAL,
-			   r->open_left->now[KHD_FILE_WAL].size);
+			   r->open_left->now[KHD_FILE_WAL].size, r->no_wal);
 	}
+	live_free(&r->live);
+	live_free(&r->log);
+	free(r->named);
+	free(r->no_wal);
 	disk_sim_free(r->earlier);
 	disk_sim_free(r->open_left);
 	disk_sim_free(r->closed);

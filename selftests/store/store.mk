@@ -20,7 +20,7 @@ check-unit-disk-dir: $(O)/selftests/store/disk_dir_test
 
 ifneq ($(wildcard khd/store/store.c),)
 $(eval $(call kh_test,selftests/store/check_store,$(addprefix selftests/store/,check_store.c crash.c \
-	fault.c rot.c life.c verify.c driver.c world.c) $(kh_disk_sim_srcs),khdstore,sqlite3))
+	fault.c rot.c live.c life.c verify.c driver.c world.c) $(kh_disk_sim_srcs),khdstore,sqlite3))
 
 .PHONY: check-unit-store-few check-store-all check-store-bench
 check-unit: check-unit-store-few
