@@ -176,7 +176,7 @@ bool khd_claim_exists(struct khd_state *state)
 	return !note_read(state, &has, id) && has;
 }
 
-void khd_claim_failed(struct khd_state *state, uint64_t checks, int error)
+bool khd_claim_failed(struct khd_state *state, uint64_t checks, int error)
 {
 	char line[96], times[24] = "-";
 	int ret;
@@ -190,6 +190,7 @@ void khd_claim_failed(struct khd_state *state, uint64_t checks, int error)
 			"cannot note that the store's disk failed: %s; verify the store before "
 			"khd is started again",
 			strerror(-ret));
+	return !ret;
 }
 
 void khd_claim_mended(struct khd_state *state)

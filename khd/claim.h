@@ -38,9 +38,9 @@ bool khd_claim_made(struct khd_state *state, const char *dir);
  * @checks: how often it was, until now; UINT64_MAX: not known
  * @error: a positive errno, for those who look
  *
- * Durable; an error is logged, since there is nobody else to tell.
+ * Durable.  False after an error, which was logged: try again, perhaps the disk recovers.
  */
-void khd_claim_failed(struct khd_state *state, uint64_t checks, int error);
+bool khd_claim_failed(struct khd_state *state, uint64_t checks, int error);
 
 /* It was found whole, and is open. */
 void khd_claim_mended(struct khd_state *state);

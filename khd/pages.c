@@ -25,6 +25,8 @@
 
 #define OPS_MAX 12288 /* commands of the core under way; more are EAGAIN */
 #define STOP_NS 20000000000ull /* for what is under way, and the checkpoint */
+#define NOTE_NS 1000000000ull /* until the state directory is told again, at first, */
+#define NOTE_MAX_NS 60000000000ull /* and at most */
 #define SCRUB_EVERY_NS 86400000000000ull
 
 /* A command of the core under way. */
@@ -343,8 +345,7 @@ static void notice_failure(struct khd_pages *pages)
 		return;
 	snprintf(pages->reason, sizeof(pages->reason), "%s: %s",
 		 stats.error == ENOMEM ? "no memory" : "the disk failed", strerror(stats.error));
-	if (stats.error != ENOMEM)
-		khd_claim_failed(pages->khd->state, pages->recovery.checks, stats.error);
+	pages->unnoted = stats.error == ENOMEM ? 0 : stats.error;
 	khd_event(pages->khd, "store-out", "%s is out of service: %s; see khadm health",
 		  pages->khd->config.store.dir, pages->reason);
 	kh_list_each_safe (op, tmp, &pages->puts, link) {
@@ -358,18 +359,37 @@ static void notice_failure(struct khd_pages *pages)
 	pages->puts_waiting = 0;
 }
 
+/*
+ * The state directory may be on the same disk: as long as it cannot be told, and khd runs, again,
+ * at longer and longer intervals.
+ */
+static void note_failure(struct khd_pages *pages, uint64_t now)
+{
+	if (!pages->unnoted || now < pages->note_next)
+		return;
+	if (khd_claim_failed(pages->khd->state, pages->recovery.checks, pages->unnoted))
+		pages->unnoted = 0;
+	pages->note_wait = !pages->note_wait		  ? NOTE_NS :
+			   pages->note_wait < NOTE_MAX_NS ? 2 * pages->note_wait :
+							    pages->note_wait;
+	pages->note_next = now + pages->note_wait;
+}
+
 uint64_t khd_pages_tick(struct khd_pages *pages, uint64_t now)
 {
 	uint64_t next = ~0ull;
 
 	tell_events(pages);
 	notice_failure(pages);
+	note_failure(pages, now);
+	if (pages->unnoted)
+		next = pages->note_next;
 	end_waiting(pages);
 	if (pages->copy.data && now >= pages->copy.until) {
 		free(pages->copy.data);
 		pages->copy.data = NULL;
 	}
-	if (pages->copy.data)
+	if (pages->copy.data && pages->copy.until < next)
 		next = pages->copy.until;
 	if (khd_pages_store(pages)) {
 		uint64_t due;
@@ -436,7 +456,8 @@ static bool recover(struct khd_pages *pages)
 	}
 	/* an error of the device, or a note that cannot tell whether it was found whole since */
 	if (!pages->store && (error == EIO || (error == EUCLEAN && config.checks == UINT64_MAX)))
-		khd_claim_failed(pages->khd->state, pages->recovery.checks, error);
+		pages->unnoted = error;
+	note_failure(pages, khd_now());
 	if (!pages->store) {
 		snprintf(pages->reason, sizeof(pages->reason), "it cannot be opened: %s",
 			 error == EBADMSG	  ? "it is damaged" :
@@ -544,6 +565,7 @@ void khd_pages_stop(struct khd_pages *pages)
 			break;
 	tell_events(pages);
 	notice_failure(pages);
+	note_failure(pages, UINT64_MAX); /* the last time that there is */
 	if (!pages->stopped)
 		khd_log(KHD_WARN, "the store did not end in time; the next start recovers it");
 }

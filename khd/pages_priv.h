@@ -37,6 +37,9 @@ struct khd_parked_copy {
  * @disk: the directory; NULL if it could not be opened
  * @store: the engine; NULL: out of service from the start
  * @reason: why it is out of service; empty: it is not
+ * @unnoted: errno of its disk that the state directory does not have yet
+ * @note_next: when that is tried again
+ * @note_wait: and how long until then
  * @arena: memory of units
  * @free: struct page_op that nobody uses
  * @ops: all of them
@@ -60,6 +63,8 @@ struct khd_pages {
 	struct khd_disk *disk;
 	struct khd_store *store;
 	char reason[KHD_TEXT_MAX];
+	int unnoted;
+	uint64_t note_next, note_wait;
 	struct khd_arena *arena;
 	struct kh_list free, puts, gets, ended;
 	struct page_op *ops;

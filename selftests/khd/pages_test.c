@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -464,6 +465,7 @@ static void served_again(void)
 static void a_failed_flush_ends_service(void **state)
 {
 	uint64_t ids[2000], safe, look, end;
+	char note[128];
 	unsigned int i;
 
 	begin(8 << 20, false);
@@ -476,6 +478,9 @@ static void a_failed_flush_ends_service(void **state)
 	settle();
 	assert_int_equal(ends[safe].error, 0);
 	events = 0;
+	/* the state directory cannot be told either, for now */
+	snprintf(note, sizeof(note), "%s/state/store-failed", dir);
+	assert_int_equal(mkdir(note, 0700), 0);
 	disk_fails(khd.pages->disk);
 	for (i = 0; i < 2000; i++)
 		ids[i] = put(i, 12, 2, 2);
@@ -493,6 +498,10 @@ static void a_failed_flush_ends_service(void **state)
 		assert_int_equal(ends[ids[i]].error, EIO);
 	assert_int_equal(ends[look].error, EIO);
 	assert_int_equal(khd_arena_used(khd.pages->arena), 0);
+	assert_int_equal(khd.pages->unnoted, EIO);
+	assert_int_equal(rmdir(note), 0);
+	for (end = khd_now() + 15000000000ull; khd.pages->unnoted; pass())
+		assert_true(khd_now() < end);
 	khd.pages->disk->ops = good_ops;
 	end = khd_now() + 15000000000ull;
 	finish();
