@@ -12,6 +12,7 @@
 #include <string.h>
 #include "lib/core/wire.h"
 #include "selftests/sim/client.h"
+#include "selftests/sim/fault.h"
 #include "selftests/sim/host.h"
 #include "selftests/sim/module.h"
 #include "selftests/sim/net.h"
@@ -95,6 +96,11 @@ void proc_flushed(struct proc *p, int error)
 }
 
 void client_reply(struct host *h, const struct host_op *op, int error)
+{
+}
+
+/* What fails, and when, is the input's to say. */
+void fault_amid_move(struct sim *sim, unsigned int place, struct khazana_addr region)
 {
 }
 
