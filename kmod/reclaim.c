@@ -10,7 +10,8 @@
  * page tables, so that its next use faults, which the module settles itself, and is
  * seen.  The oldest inactive one goes, or is active again if it was used meanwhile.  A third is
  * to be inactive; it becomes so, a few copies at a time, from when few frames are left, so
- * that there is time to use one again before it goes.
+ * that there is time to use one again before it goes.  When the system runs out of memory before
+ * that, copies go in the order in which they came.
  */
 #include <linux/mutex.h>
 
@@ -38,19 +39,14 @@ void kz_reclaim_init(struct kz_reclaim *reclaim)
 	reclaim->pressure = jiffies;
 }
 
-/* Into one of the lists, at its end. */
-static void list_in(struct kz_reclaim *reclaim, struct kz_unit *unit, bool inactive)
+static void lru_add(struct kz_reclaim *reclaim, struct kz_unit *unit)
 {
-	u32 pages = kz_region_pages(unit->region);
-
-	list_add_tail(&unit->lru, inactive ? &reclaim->inactive : &reclaim->active);
-	unit->inactive = inactive;
-	reclaim->pages += pages;
-	if (inactive)
-		reclaim->inactive_pages += pages;
+	list_add_tail(&unit->lru, &reclaim->active);
+	unit->inactive = false;
+	reclaim->pages += kz_region_pages(unit->region);
 }
 
-static void list_out(struct kz_reclaim *reclaim, struct kz_unit *unit)
+static void lru_del(struct kz_reclaim *reclaim, struct kz_unit *unit)
 {
 	u32 pages = kz_region_pages(unit->region);
 
@@ -58,6 +54,20 @@ static void list_out(struct kz_reclaim *reclaim, struct kz_unit *unit)
 	reclaim->pages -= pages;
 	if (unit->inactive)
 		reclaim->inactive_pages -= pages;
+}
+
+/*
+ * To the end of one of the lists.  Without reclaim's lock, under the unit's, others look whether it
+ * is in a list: it is, at any moment of this.
+ */
+static void lru_move(struct kz_reclaim *reclaim, struct kz_unit *unit, bool inactive)
+{
+	list_move_tail(&unit->lru, inactive ? &reclaim->inactive : &reclaim->active);
+	if (unit->inactive)
+		reclaim->inactive_pages -= kz_region_pages(unit->region);
+	if (inactive)
+		reclaim->inactive_pages += kz_region_pages(unit->region);
+	unit->inactive = inactive;
 }
 
 /**
@@ -74,9 +84,9 @@ void kz_reclaim_update(struct kz_unit *unit)
 		return;
 	spin_lock(&reclaim->lock);
 	if (droppable)
-		list_in(reclaim, unit, false);
+		lru_add(reclaim, unit);
 	else
-		list_out(reclaim, unit);
+		lru_del(reclaim, unit);
 	spin_unlock(&reclaim->lock);
 }
 
@@ -91,7 +101,7 @@ void kz_reclaim_forget(struct kz_unit *unit)
 	spin_lock(&unit->lock);
 	spin_lock(&reclaim->lock);
 	if (!list_empty(&unit->lru))
-		list_out(reclaim, unit);
+		lru_del(reclaim, unit);
 	unit->page.flags &= ~KHAZANA_UNIT_DROPPABLE;
 	spin_unlock(&reclaim->lock);
 	spin_unlock(&unit->lock);
@@ -108,9 +118,8 @@ static struct kz_unit *unit_next(struct kz_reclaim *reclaim, struct list_head *l
 	spin_lock(&reclaim->lock);
 	unit = list_first_entry_or_null(list, struct kz_unit, lru);
 	if (unit && kref_get_unless_zero(&unit->region->ref)) {
-		list_out(reclaim, unit);
-		list_in(reclaim, unit,
-			list == &reclaim->active || !READ_ONCE(unit->referenced));
+		lru_move(reclaim, unit,
+			  list == &reclaim->active || !READ_ONCE(unit->referenced));
 		/* What is in a list has a copy, so that it cannot go. */
 		kz_unit_hold(unit);
 	} else {
