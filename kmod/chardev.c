@@ -273,8 +273,12 @@ static int ioctl_range(struct kz_attachment *attachment, void __user *user, bool
 	err = arg.flags & KHAZANA_FLUSH_KEYED ? kz_attachment_key(attachment) : 0;
 	if (err)
 		return err;
-	return flush ? kz_range_flush(attachment, arg.offset, arg.length) :
-		       kz_range_prefetch(attachment, arg.offset, arg.length);
+	err = flush ? kz_range_flush(attachment, arg.offset, arg.length) :
+		      kz_range_prefetch(attachment, arg.offset, arg.length);
+	/* The key may have been changed while it waited. */
+	if (!err && (arg.flags & KHAZANA_FLUSH_KEYED))
+		err = kz_attachment_key(attachment);
+	return err;
 }
 
 static long file_ioctl(struct file *file, unsigned int op, unsigned long arg)

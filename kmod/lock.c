@@ -270,7 +270,8 @@ static int unit_pin(struct lock *lock, u64 index, u32 req_flags, unsigned long l
 	acquire.limit = limit;
 	acquire.state = TASK_INTERRUPTIBLE;
 	do {
-		err = kz_acquire(&acquire, lock->attachment);
+		err = kz_attachment_key(lock->attachment) ?:
+		      kz_acquire(&acquire, lock->attachment);
 		if (err)
 			break;
 		spin_lock(&unit->lock);
