@@ -175,24 +175,37 @@ void khd_super_mark(struct khd_store *store)
 		      store->sector, 0, mark_written);
 }
 
+/* The next superblock, durable; it says whether the store failed and how often it was verified. */
+static int super_next(struct khd_store *store, struct khd_block *super, bool failed,
+		      uint64_t checks)
+{
+	uint64_t at = (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE;
+	int ret;
+
+	super->super.sequence = htole64(store->super_sequence);
+	super->super.failed = failed;
+	super->super.checks = htole64(checks);
+	khd_block_seal(store, super, KHD_BLOCK_SUPER, 0, at, store->lsn_checkpoint);
+	ret = khd_block_write_now(store, at, super);
+	return ret ? ret : store->disk->ops->flush(store->disk);
+}
+
 int khd_store_vouch(struct khd_disk *disk)
 {
 	struct khd_store *store = khd_store_alloc(disk, NULL, NULL, NULL);
 	struct khd_block super;
 	unsigned int bad;
-	uint64_t at;
 	int ret = store ? khd_super_load(store, &super, &bad) : -ENOMEM;
 
-	if (!ret) {
-		super.super.sequence = htole64(++store->super_sequence);
-		super.super.failed = 0;
-		super.super.checks = htole64(store->checks + 1);
-		at = (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE;
-		khd_block_seal(store, &super, KHD_BLOCK_SUPER, 0, at, store->lsn_checkpoint);
-		ret = khd_block_write_now(store, at, &super);
-	}
+	/* A disk that does not do this now must not find a superblock that speaks for it later. */
 	if (!ret)
 		ret = disk->ops->flush(disk);
+	if (!ret) {
+		store->super_sequence++;
+		ret = super_next(store, &super, false, store->checks + 1);
+		if (ret)
+			super_next(store, &super, true, store->checks);
+	}
 	khd_store_free(store);
 	return ret;
 }

@@ -131,6 +131,43 @@ static void a_failed_store_is_not_taken_as_clean(void **state)
 	assert_in_range(failed, 100, 6 * 60);
 }
 
+/* A disk that fails once more while its store is vouched for: the store stays as it was. */
+static void a_disk_that_fails_is_not_vouched_for(void **state)
+{
+	static const struct {
+		enum disk_fault fault;
+		unsigned int nth;
+	} how[] = { { DISK_EIO_FLUSH, 1 }, { DISK_EIO_FLUSH, 2 }, { DISK_EIO_WRITE, 1 } };
+	struct khd_range r = range_of(0, 8, 12, 1);
+	struct disk_sim *left;
+	struct fixture *f;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(how) / sizeof(how[0]); i++) {
+		assert_int_equal(setup(state), 0);
+		f = *state;
+		assert_int_equal(reserve(f, &r), 0);
+		assert_int_equal(put(f, &r, 0, 1), 0);
+		disk_sim_fail(f->sim, DISK_EIO_FLUSH, 1, 1);
+		assert_int_equal(put(f, &r, 1, 1), EIO);
+		f->config.checks = f->recovery.checks + 1;
+		assert_int_equal(crash(f, DISK_ALL), EUCLEAN);
+		disk_sim_fail(f->sim, how[i].fault, how[i].nth, 1);
+		assert_int_not_equal(khd_store_vouch(&f->sim->base), 0);
+		/* the machine starts again: what was written is there, and the disk is well */
+		left = disk_sim_crash(f->sim, DISK_ALL, 1);
+		f->sim->dead = true;
+		disk_sim_free(f->sim);
+		f->sim = left;
+		assert_int_equal(open_store(f), EUCLEAN);
+		assert_int_equal(khd_store_vouch(&f->sim->base), 0);
+		assert_int_equal(open_store(f), 0);
+		assert_int_equal(get(f, &r, 0), 1);
+		reopen(f);
+		assert_int_equal(teardown(state), 0);
+	}
+}
+
 /* Whatever was under way when the device failed, the store can be stopped. */
 static void a_failed_store_stops(void **state)
 {
@@ -689,6 +726,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_first_error_is_the_last, setup, teardown),
 		cmocka_unit_test(a_failed_store_stops),
 		cmocka_unit_test(a_failed_store_is_not_taken_as_clean),
+		cmocka_unit_test(a_disk_that_fails_is_not_vouched_for),
 		cmocka_unit_test_setup_teardown(stores_that_are_none_are_told_apart, setup,
 						teardown),
 		cmocka_unit_test(what_a_recovery_did_not_count_never_counts),
