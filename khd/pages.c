@@ -439,6 +439,22 @@ static bool make(struct khd_pages *pages, bool there)
 }
 
 /* False: khd does not start. */
+/* Is this an error of the device, whichever its driver chose, and not of what is on it? */
+static bool is_of_device(int error)
+{
+	switch (error) {
+	case EBADMSG:
+	case EINVAL:
+	case ENOENT:
+	case ENOMEM:
+	case ENOSPC:
+	case EPROTONOSUPPORT:
+	case EUCLEAN:
+		return false;
+	}
+	return error != 0;
+}
+
 static bool recover(struct khd_pages *pages)
 {
 	const struct khd_store_options *options = &pages->khd->config.store;
@@ -455,7 +471,8 @@ static bool recover(struct khd_pages *pages)
 		return false;
 	}
 	/* an error of the device, or a note that cannot tell whether it was found whole since */
-	if (!pages->store && (error == EIO || (error == EUCLEAN && config.checks == UINT64_MAX)))
+	if (!pages->store &&
+	    (is_of_device(error) || (error == EUCLEAN && config.checks == UINT64_MAX)))
 		pages->unnoted = error;
 	note_failure(pages, khd_now());
 	if (!pages->store) {

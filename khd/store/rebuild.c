@@ -426,7 +426,8 @@ static int tomb_now(struct khd_store *store, uint64_t slot, uint64_t lsn)
 	int segment = khd_space_segment_of(store, slot);
 	struct khd_block block = { 0 };
 
-	if (segment < 0 || store->segments.at[segment].class == KHD_CLASS_NONE)
+	/* A segment that was used anew since may have slots of another size. */
+	if (segment < 0 || !khd_space_fits(store, slot, store->segments.at[segment].class))
 		return 0;
 	khd_block_seal(store, &block, KHD_BLOCK_TOMB, store->segments.at[segment].class, slot, lsn);
 	return khd_block_write_now(store, slot, &block);
