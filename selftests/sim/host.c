@@ -87,7 +87,12 @@ static void setup_reply(struct host *h, const struct host_op *op, const struct k
 		r->addr = result->addr;
 		op_retry(sim, op->region, KH_OP_ALLOCATE);
 	} else if (op->code == KH_OP_ALLOCATE && !result->error) {
-		r->allocated = r->allocated ? r->units : r->split;
+		unsigned int lo = r->allocated;
+
+		r->allocated = lo ? r->units : r->split;
+		/* A store that refused it before may have it all the same. */
+		oracle_allocated(sim, op->region, lo, r->allocated - lo,
+				 h->store || sim->hosts[r->home]->store);
 		r->ready = r->allocated == r->units;
 		if (!r->ready)
 			op_retry(sim, op->region, KH_OP_ALLOCATE);
