@@ -239,6 +239,8 @@ int khd_index_open(struct khd_store *store, bool create)
 		ret = error_of(sqlite3_exec(index->db, schema, NULL, NULL, NULL));
 	if (!ret)
 		ret = prepare(index);
+	if (ret == -EBADMSG && khd_vfs_error(index->vfs))
+		ret = error_of(khd_vfs_error(index->vfs));
 	if (ret)
 		khd_index_close(store);
 	return ret;

@@ -31,6 +31,7 @@ struct khd_vfs {
 	khd_vfs_report *report;
 	void *arg;
 	char name[32];
+	int code; /* SQLite's, for the first error of the disk */
 	uint8_t page[KHD_VFS_PAGE] __attribute__((aligned(KHD_DISK_ALIGN)));
 };
 
@@ -53,7 +54,11 @@ static int failed(struct vfs_file *f, uint64_t offset, const char *what, int64_t
 
 	snprintf(text, sizeof(text), "%s: %s", what, strerror((int)-err));
 	report(f->vfs, f->file, offset, text);
-	return err == -ENOSPC ? SQLITE_FULL : code;
+	if (err == -ENOSPC)
+		code = SQLITE_FULL;
+	if (!f->vfs->code)
+		f->vfs->code = code;
+	return code;
 }
 
 /* ------------------------------------------------------------ sums of pages */
@@ -469,6 +474,11 @@ int khd_vfs_open(struct khd_vfs *vfs, uint64_t cache, sqlite3 **db)
 		*db = NULL;
 	}
 	return ret;
+}
+
+int khd_vfs_error(const struct khd_vfs *vfs)
+{
+	return vfs->code;
 }
 
 int64_t khd_vfs_verify(struct khd_disk *disk, khd_vfs_report *found, void *arg)

@@ -56,6 +56,14 @@ void khd_vfs_free(struct khd_vfs *vfs);
 int khd_vfs_open(struct khd_vfs *vfs, uint64_t cache, struct sqlite3 **db);
 
 /**
+ * khd_vfs_error() - the first error of the disk, 0: none
+ *
+ * SQLite goes on after some of them, as when a new database becomes WAL, and then takes for damaged
+ * what was not written.  Return: a result code of SQLite.
+ */
+int khd_vfs_error(const struct khd_vfs *vfs);
+
+/**
  * khd_vfs_verify() - check every page of the database file, without SQLite
  * @found: called for each damaged page
  *
