@@ -156,13 +156,15 @@ static uint32_t serve_setattr(struct kh_node *node, struct kh_region *region,
 {
 	struct kh_attr old = region->attr;
 	uint8_t old_verifier[KH_VERIFIER_SIZE];
-	bool new_key = call->attr_mask & KH_ATTR_KEY;
+	bool new_key = call->attr_mask & KH_ATTR_KEY, another;
 	uint32_t error = check_attr(region, call);
 	unsigned int i;
 
 	if (error)
 		return error;
 	memcpy(old_verifier, region->home->verifier, sizeof(old_verifier));
+	/* It may be asked for again because the answer was lost: those who have the key are right. */
+	another = new_key && memcmp(old_verifier, new_verifier, sizeof(old_verifier)) != 0;
 	if (call->attr_mask & KH_ATTR_LEASE_MS)
 		region->attr.lease_ms = call->lease_ms;
 	if (call->attr_mask & KH_ATTR_WAIT_MS)
@@ -173,11 +175,11 @@ static uint32_t serve_setattr(struct kh_node *node, struct kh_region *region,
 		region->attr.flags = call->attr_flags;
 	if (new_key)
 		memcpy(region->home->verifier, new_verifier, KH_VERIFIER_SIZE);
-	region->key_serial += new_key;
+	region->key_serial += another;
 	if (kh_region_persist(region)) {
 		region->attr = old;
 		memcpy(region->home->verifier, old_verifier, sizeof(old_verifier));
-		region->key_serial -= new_key;
+		region->key_serial -= another;
 		return EIO;
 	}
 	kh_region_set_module(region);

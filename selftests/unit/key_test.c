@@ -70,6 +70,19 @@ static void all_nodes_know_when_setattr_is_over(void **state)
 	assert_int_equal(host_op(&c->hosts[1], &op), EKEYREJECTED);
 }
 
+/* As after an answer that was lost: who attached with the new key meanwhile has the right one. */
+static void the_same_key_again_is_no_change(void **state)
+{
+	struct cluster *c = *state;
+	struct kh_op op = rekey(c);
+
+	assert_int_equal(host_op(&c->hosts[1], &op), 0);
+	assert_int_equal(host_attach(&c->hosts[2], c->addr, new_key), 0);
+	memcpy(op.key, new_key, KH_KEY_SIZE);
+	assert_int_equal(host_op(&c->hosts[1], &op), 0);
+	assert_false(refuses_locks(&c->hosts[2]));
+}
+
 static void a_key_that_cannot_be_written_down_changes_nothing(void **state)
 {
 	struct cluster *c = *state;
@@ -222,6 +235,7 @@ int test_key(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(all_nodes_know_when_setattr_is_over),
+		TEST(the_same_key_again_is_no_change),
 		TEST(a_key_that_cannot_be_written_down_changes_nothing),
 		TEST(other_attributes_leave_locks_alone),
 		TEST(setattr_waits_for_the_lease_of_who_cannot_be_told),
