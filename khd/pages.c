@@ -568,8 +568,12 @@ void khd_pages_stop(struct khd_pages *pages)
 	static struct page_op stop; /* the engine may keep it when this gives up */
 	uint64_t end = khd_now() + STOP_NS, now;
 
-	if (!pages || !pages->store || pages->stopping)
+	if (!pages || pages->stopping)
 		return;
+	if (!pages->store) { /* it could not be opened */
+		note_failure(pages, UINT64_MAX);
+		return;
+	}
 	pages->stopping = true;
 	drop(pages, &pages->puts);
 	drop(pages, &pages->gets);
