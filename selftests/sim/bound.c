@@ -13,17 +13,6 @@
 #define LOST \
 	(2100 * MS) /* KH_STORE_WAIT and KH_STORE_AGAIN: what a connection lost is tried again */
 
-static uint64_t longest_lease(const struct sim *sim)
-{
-	uint64_t ms = 0;
-	unsigned int i;
-
-	for (i = 0; i < SIM_REGIONS; i++)
-		if (ms < sim->regions[i].lease_ms)
-			ms = sim->regions[i].lease_ms;
-	return ms * MS;
-}
-
 static uint64_t latest(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
@@ -72,7 +61,7 @@ static void look_at_homes(struct sim *sim)
 			h->settled = UINT64_MAX;
 		h->life = sim->hosts[i]->generation;
 		if (h->settled == UINT64_MAX && all != UINT64_MAX &&
-		    sim->now > all + 3 * longest_lease(sim) + 100 * MS)
+		    sim->now > all + 3 * sim_longest_lease(sim) + 100 * MS)
 			h->settled = sim->now;
 	}
 }

@@ -72,26 +72,15 @@ void check_event(struct sim *sim)
 	}
 }
 
-static uint64_t longest_lease(struct sim *sim)
-{
-	uint64_t ms = 0;
-	unsigned int i;
-
-	for (i = 0; i < SIM_REGIONS; i++)
-		if (ms < sim->regions[i].lease_ms)
-			ms = sim->regions[i].lease_ms;
-	return ms * MS;
-}
-
 /* Partitions and pauses may have two leases to go; recovery waits for one more. */
 uint64_t check_pending_limit(struct sim *sim)
 {
-	return 6 * longest_lease(sim) + 5 * SEC;
+	return 6 * sim_longest_lease(sim) + 5 * SEC;
 }
 
 uint64_t check_rest_limit(struct sim *sim)
 {
-	return 4 * longest_lease(sim) + 3 * SEC;
+	return 4 * sim_longest_lease(sim) + 3 * SEC;
 }
 
 static char unrest[160];

@@ -48,21 +48,10 @@ uint32_t fault_choose(struct sim *sim)
 	return sim->cfg.faults & faults;
 }
 
-static uint64_t longest_lease(const struct sim *sim)
-{
-	uint32_t ms = 0;
-	unsigned int i;
-
-	for (i = 0; i < SIM_REGIONS; i++)
-		if (ms < sim->regions[i].lease_ms)
-			ms = sim->regions[i].lease_ms;
-	return ms * MS;
-}
-
 /* A node fails for @time; it is over when it has recovered from it, too. */
 static void in_trouble(struct sim *sim, uint64_t time)
 {
-	uint64_t until = sim->now + time + 3 * longest_lease(sim) + 100 * MS;
+	uint64_t until = sim->now + time + 3 * sim_longest_lease(sim) + 100 * MS;
 
 	if (sim->trouble_until < until)
 		sim->trouble_until = until;
@@ -172,7 +161,7 @@ static void crash(struct sim *sim)
 	if (!h->node || h->fuse)
 		return;
 	sim->stats.crashes++;
-	in_trouble(sim, 2 * longest_lease(sim));
+	in_trouble(sim, 2 * sim_longest_lease(sim));
 	if (rng_chance(&sim->rng, 600))
 		h->fuse = rng_range(&sim->rng, 1, 12); /* in the middle of a step to come */
 	else
@@ -186,7 +175,7 @@ static void die(struct sim *sim, uint64_t host, uint64_t b)
 	if (!h->node || !h->on_death || h->fuse || sim->faults_over || !may_fail(sim))
 		return;
 	sim->stats.crashes++;
-	in_trouble(sim, 2 * longest_lease(sim));
+	in_trouble(sim, 2 * sim_longest_lease(sim));
 	host_crash(h);
 }
 

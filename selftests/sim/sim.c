@@ -76,6 +76,17 @@ static void run_history(struct sim *sim)
 	run_until(sim, bound_over, sim->now + HISTORY_LIMIT);
 }
 
+uint64_t sim_longest_lease(const struct sim *sim)
+{
+	uint64_t ms = 0;
+	unsigned int i;
+
+	for (i = 0; i < SIM_REGIONS; i++)
+		if (ms < sim->regions[i].lease_ms)
+			ms = sim->regions[i].lease_ms;
+	return ms * MS;
+}
+
 bool sim_run(const struct sim_config *cfg, struct sim_stats *stats, uint64_t *hash, char *why)
 {
 	struct sim sim = {

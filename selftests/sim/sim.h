@@ -233,6 +233,8 @@ static inline void sim_in(struct sim *sim, uint64_t delay, sim_fn *fn, uint64_t 
 void sim_hash(struct sim *sim, const void *data, size_t len);
 void sim_trace(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sim_violation(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Of all regions, in nanoseconds. */
+uint64_t sim_longest_lease(const struct sim *sim);
 static inline bool sim_has(const struct sim *sim, uint32_t fault)
 {
 	return (sim->cfg.faults & fault) && !sim->faults_over;
