@@ -139,7 +139,6 @@ static void a_disk_that_fails_is_not_vouched_for(void **state)
 		unsigned int nth;
 	} how[] = { { DISK_EIO_FLUSH, 1 }, { DISK_EIO_FLUSH, 2 }, { DISK_EIO_WRITE, 1 } };
 	struct khd_range r = range_of(0, 8, 12, 1);
-	struct disk_sim *left;
 	struct fixture *f;
 	unsigned int i;
 
@@ -155,11 +154,7 @@ static void a_disk_that_fails_is_not_vouched_for(void **state)
 		disk_sim_fail(f->sim, how[i].fault, how[i].nth, 1);
 		assert_int_not_equal(khd_store_vouch(&f->sim->base), 0);
 		/* the machine starts again: what was written is there, and the disk is well */
-		left = disk_sim_crash(f->sim, DISK_ALL, 1);
-		f->sim->dead = true;
-		disk_sim_free(f->sim);
-		f->sim = left;
-		assert_int_equal(open_store(f), EUCLEAN);
+		assert_int_equal(crash(f, DISK_ALL), EUCLEAN);
 		assert_int_equal(khd_store_vouch(&f->sim->base), 0);
 		assert_int_equal(open_store(f), 0);
 		assert_int_equal(get(f, &r, 0), 1);
@@ -376,16 +371,8 @@ static void a_check_without_the_index_verifies_slots(void **state)
 		for (i = 0; i < 8; i++)
 			assert_int_equal(put(f, &r, i, 1), 0);
 		if (how) { /* it claims what it lacks */
-			struct disk_sim *left;
-
 			tick(f, 2);
-			left = disk_sim_crash(f->sim, DISK_ALL, 1);
-			f->sim->dead = true;
-			settle(f);
-			khd_store_close(f->store);
-			f->store = NULL;
-			disk_sim_free(f->sim);
-			f->sim = left;
+			power_cut(f, DISK_ALL);
 			flip_first_log_block(f->sim);
 		} else {
 			assert_int_equal(stop(f), 0);

@@ -205,16 +205,24 @@ void reopen(struct fixture *f)
 }
 
 /* The power goes; what was not flushed is lost as @how says. */
-int crash(struct fixture *f, enum disk_crash how)
+void power_cut(struct fixture *f, enum disk_crash how)
 {
 	struct disk_sim *left = disk_sim_crash(f->sim, how, 1);
 
 	f->sim->dead = true;
-	settle(f);
-	khd_store_close(f->store);
+	if (f->store) {
+		settle(f);
+		khd_store_close(f->store);
+		f->store = NULL;
+	}
 	disk_sim_free(f->sim);
 	f->sim = left;
 	f->events = 0;
+}
+
+int crash(struct fixture *f, enum disk_crash how)
+{
+	power_cut(f, how);
 	return open_store(f);
 }
 

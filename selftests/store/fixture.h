@@ -59,7 +59,9 @@ int put(struct fixture *f, const struct khd_range *r, uint64_t unit, uint64_t ve
 int64_t get(struct fixture *f, const struct khd_range *r, uint64_t unit);
 int stop(struct fixture *f);
 void reopen(struct fixture *f);
-/* The power goes; what was not flushed is lost as @how says. */
+/* The power goes; what was not flushed is lost as @how says.  Nobody opens what is left. */
+void power_cut(struct fixture *f, enum disk_crash how);
+/* The same, and it is opened. */
 int crash(struct fixture *f, enum disk_crash how);
 /* For khd_store_check(). */
 void found(void *arg, const char *file, uint64_t offset, const char *what);

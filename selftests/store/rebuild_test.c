@@ -32,20 +32,6 @@ static int setup_small(void **state)
 	return 0;
 }
 
-/* Power goes; nobody opens what it left. */
-static void power_cut(struct fixture *f)
-{
-	struct disk_sim *left = disk_sim_crash(f->sim, DISK_LOST, 1);
-
-	f->sim->dead = true;
-	settle(f);
-	khd_store_close(f->store);
-	f->store = NULL;
-	disk_sim_free(f->sim);
-	f->sim = left;
-	f->events = 0;
-}
-
 static unsigned int misfits; /* records that a rebuild left out */
 
 static void heard_rebuild(void *arg, const char *name, const char *text)
@@ -126,14 +112,14 @@ static void a_descriptor_among_units_makes_no_descriptor_segment(void **state)
 	segments = segments_of(f, KHD_CLASS_META);
 	assert_int_equal(segments, 1);
 	assert_int_equal(release(f, &middle), 0);
-	power_cut(f);
+	power_cut(f, DISK_LOST);
 	rebuilt(f);
 	assert_int_equal(segments_of(f, KHD_CLASS_META), segments);
 	all_there(f, &r, 20);
 	n = fill_descriptors(f, n, 200); /* over what was taken for free */
 	tick(f, 40);
 	all_there(f, &r, 20);
-	power_cut(f);
+	power_cut(f, DISK_LOST);
 	rebuilt(f);
 	all_there(f, &r, 20);
 	for (i = 0; i < n; i++) {
@@ -222,7 +208,7 @@ static void forged_records_change_no_segment(void **state)
 		fill_descriptors(f, 0, 110);
 		tick(f, 40);
 		assert_int_equal(release(f, &middle), 0);
-		power_cut(f);
+		power_cut(f, DISK_LOST);
 		forge(f, forgeries[i]);
 		assert_int_equal(open_store(f), EBADMSG);
 		f->events = 0;
