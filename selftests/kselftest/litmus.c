@@ -2,8 +2,10 @@
 /*
  * litmus.c - memory-model tests between nodes
  *
- *   litmus run ADDR KEYFILE ROLE ROUNDS DIR [planted]
- *                                             role 0..3 of every test; its registers go to DIR
+ *   litmus run ADDR KEYFILE ROLE ROUNDS DIR [all | planted]
+ *                                             role 0..3 of every test; its registers go to DIR;
+ *                                             all: a test goes on while an allowed outcome is
+ *                                             missing, but not for ever
  *   litmus check DIR                          TAP: allowed outcomes all seen, forbidden ones never
  *   litmus check -s DIR                       few rounds: some allowed outcomes, forbidden ones
  * never litmus check -p PLANT DIR                 a bug is planted: the tests that it concerns must
@@ -12,7 +14,8 @@
  * The four roles meet before every round, wait a little, each on its own, and make two
  * accesses.  They meet by files in DIR, not by the memory that is tested: with a planted bug
  * it is not fit for that.  Values rise by round, so that nothing is reset: a register is what
- * was loaded, less what earlier rounds stored.
+ * was loaded, less what earlier rounds stored.  Each tells the registers of its last round, too,
+ * so that role 0, which ends the tests, knows the outcomes.
  *
  * A copy that was not invalidated stays as it is, so that soon all of them are old, which no test
  * tells from slow stores.  So with a planted bug every round has pages of its own, and begins with
@@ -37,7 +40,9 @@
 
 #define ROLES 4
 #define TEST_US 25000000 /* a test ends then, on a slow machine */
+#define PATIENCE 4 /* so many times as long while an outcome is missing */
 #define RECORD 3 /* test, two registers */
+#define OUTCOMES 81 /* four registers of 0 to 2 */
 
 enum op {
 	NOP,
@@ -183,31 +188,92 @@ static int role_file(const char *dir, const char *what, unsigned int role, int f
 	return fd;
 }
 
-/*
- * Tell the round and the test in our file, wait until the others are there; false after a
- * minute.  O_DIRECT: 9p of 6.12 keeps what was written, and reads what it had.  Role 0 says
- * which test it is; it may be a round ahead when we look, so it also says which one it was before.
+/**
+ * struct meeting - what a role tells in its file
+ * @round: it is at
+ * @test: it will make; role 0 says which
+ * @before: the test before that: role 0 may be a round ahead when the others look
+ * @registers: of its last round
  */
-static bool meet(const int *fds, unsigned int role, uint64_t round, uint32_t before, uint32_t *test)
+struct meeting {
+	uint32_t round;
+	uint8_t test, before;
+	uint8_t registers[2];
+};
+
+/*
+ * Tell ours, wait until the others are there; false after a minute.  O_DIRECT: 9p of 6.12 keeps
+ * what was written, and reads what it had.
+ */
+static bool meet(const int *fds, unsigned int role, struct meeting *ours, struct meeting *all)
 {
-	uint64_t end = knode_now_us() + 60000000, other;
-	uint64_t word = round << 16 | before << 8 | *test;
+	uint64_t end = knode_now_us() + 60000000;
 	unsigned int i;
 
-	if (pwrite(fds[role], &word, 8, 0) != 8)
+	if (pwrite(fds[role], ours, sizeof(*ours), 0) != sizeof(*ours))
 		return false;
 	for (i = 0; i < ROLES; i++) {
 		do {
 			if (knode_now_us() > end)
 				return false;
-			other = 0;
-			if (pread(fds[i], &other, 8, 0) < 0)
+			all[i] = (struct meeting){ 0 };
+			if (pread(fds[i], &all[i], sizeof(all[i]), 0) < 0)
 				return false;
-		} while (other >> 16 < round);
-		if (i == 0)
-			*test = (other >> 16 == round ? other : other >> 8) & 0xff;
+		} while (all[i].round < ours->round);
 	}
+	ours->test = all[0].round == ours->round ? all[0].test : all[0].before;
 	return true;
+}
+
+static unsigned int outcome_of(const struct test *test, const struct meeting *all)
+{
+	unsigned int outcome = 0;
+	const char *r;
+
+	for (r = test->regs; *r; r += r[2] ? 3 : 2)
+		outcome = outcome * 3 + all[r[0] - '0'].registers[r[1] - '0'];
+	return outcome % OUTCOMES;
+}
+
+/* What role 0 knows of the round before this meeting; one that is ahead does not tell it any more.
+ */
+static void note_outcome(const struct test *test, const struct meeting *all, uint32_t round,
+			 unsigned int *counts)
+{
+	unsigned int i;
+
+	for (i = 0; i < ROLES; i++)
+		if (all[i].round != round)
+			return;
+	counts[outcome_of(test, all)]++;
+}
+
+/* How many of a list of outcomes were seen; @show names the others. */
+static unsigned int seen(const char *list, const unsigned int *counts, const char *show,
+			 unsigned int *listed)
+{
+	char copy[256], *word, *rest = copy;
+	unsigned int n = 0;
+
+	*listed = 0;
+	snprintf(copy, sizeof(copy), "%s", list);
+	while ((word = strsep(&rest, " "))) {
+		unsigned int count = counts[strtoul(word, NULL, 3)];
+
+		++*listed;
+		n += count > 0;
+		if (show)
+			printf("#   %s %s: %u%s\n", show, word, count,
+			       !strcmp(show, "allowed") == !count ? "  <---" : "");
+	}
+	return n;
+}
+
+static bool all_seen(const struct test *test, const unsigned int *counts)
+{
+	unsigned int listed;
+
+	return seen(test->allowed, counts, NULL, &listed) == listed;
 }
 
 static sigjmp_buf env;
@@ -217,22 +283,54 @@ static void on_bus(int sig)
 	siglongjmp(env, sig);
 }
 
-static int alone(unsigned int role, uint64_t meeting)
+static int alone(unsigned int role, uint32_t round)
 {
-	fprintf(stderr, "role %u: alone in meeting %llu\n", role, (unsigned long long)meeting);
+	fprintf(stderr, "role %u: alone in meeting %u\n", role, round);
 	return 1;
 }
 
-static int run(const char *addr, const char *keyfile, unsigned int role, unsigned int rounds,
-	       const char *dir, bool planted)
+/**
+ * struct progress - role 0's, of the test that runs
+ * @rounds: of each test, times its @times
+ * @mode: of the run
+ * @in_test: rounds so far
+ * @start: of the test, in us
+ * @counts: of outcomes
+ */
+struct progress {
+	unsigned int rounds;
+	enum mode mode;
+	unsigned int in_test;
+	uint64_t start;
+	unsigned int counts[OUTCOMES];
+};
+
+/* Called before each round: is it the next test's first? */
+static bool test_ends(struct progress *p, const struct test *test)
 {
+	uint64_t now = knode_now_us(), took = (now - p->start) / test->times;
+	bool missing = p->mode == ALL && !all_seen(test, p->counts);
+	unsigned int times = missing ? PATIENCE : 1;
+
+	if (p->in_test++ == 0)
+		p->start = now;
+	else if (p->in_test > times * p->rounds * test->times || took > times * TEST_US)
+		return true;
+	return false;
+}
+
+static int run(const char *addr, const char *keyfile, unsigned int role, unsigned int rounds,
+	       const char *dir, enum mode mode)
+{
+	struct progress progress = { .rounds = rounds, .mode = mode };
 	struct words *words = knode_map(addr, keyfile);
 	int out = role_file(dir, "out", role, O_WRONLY | O_CREAT | O_APPEND);
-	volatile uint64_t meetings = 0;
-	uint64_t start = 0, since, access_us = 2000;
-	unsigned int i, in_test = 0, rounds_done = 0;
+	static struct meeting ours, all[ROLES]; /* static: kept over siglongjmp() */
+	uint64_t since, access_us = 2000;
+	unsigned int i, rounds_done = 0;
+	const struct test *test;
 	struct words *w;
-	uint32_t t = 0, before;
+	uint32_t base;
 	int fds[ROLES];
 	uint8_t record[RECORD];
 
@@ -245,70 +343,49 @@ static int run(const char *addr, const char *keyfile, unsigned int role, unsigne
 	}
 	signal(SIGBUS, on_bus);
 	if (sigsetjmp(env, 1)) {
-		fprintf(stderr, "role %u: SIGBUS after meeting %llu\n", role,
-			(unsigned long long)meetings);
+		fprintf(stderr, "role %u: SIGBUS after meeting %u\n", role, ours.round);
 		return 1;
 	}
 	srandom(role + 1);
 	for (;;) {
-		before = t;
-		if (!in_test++)
-			start = knode_now_us();
-		if (role == 0 && (in_test > rounds * tests[t].times ||
-				  knode_now_us() - start > TEST_US * tests[t].times)) {
-			t++;
-			in_test = 0;
+		ours.before = ours.test;
+		if (role == 0 && test_ends(&progress, &tests[ours.test])) {
+			ours.test++;
+			progress = (struct progress){ .rounds = rounds, .mode = mode };
 		}
-		if (!meet(fds, role, ++meetings, before, &t))
-			return alone(role, meetings);
-		if (t >= TESTS)
+		ours.round++;
+		if (!meet(fds, role, &ours, all))
+			return alone(role, ours.round);
+		if (role == 0 && ours.test == ours.before && progress.in_test > 1)
+			note_outcome(&tests[ours.test], all, ours.round, progress.counts);
+		if (ours.test >= TESTS)
 			return 0;
-		w = &words[t];
-		if (planted) {
+		test = &tests[ours.test];
+		w = &words[ours.test];
+		if (mode == PLANTED) {
 			w = &words[TESTS + rounds_done++];
 			for (i = 0; i < 2; i++) {
 				/* a value of before the round counts as none */
-				access_word(w, tests[t].prime[role][i], 4 * meetings);
-				if (!meet(fds, role, ++meetings, t, &t))
-					return alone(role, meetings);
+				access_word(w, test->prime[role][i], 4ull * ours.round);
+				ours.before = ours.test;
+				ours.round++;
+				if (!meet(fds, role, &ours, all))
+					return alone(role, ours.round);
 			}
-			wait_us(tests[t].late_ms[role] * 1000);
+			wait_us(test->late_ms[role] * 1000);
 		}
-		record[0] = t;
+		base = 4 * ours.round;
+		record[0] = ours.test;
 		wait_a_little(access_us);
 		since = knode_now_us();
-		record[1] = access_word(w, tests[t].op[role][0], 4 * meetings);
+		record[1] = access_word(w, test->op[role][0], base);
 		access_us = (7 * access_us + knode_now_us() - since) / 8 + 100;
 		wait_a_little(access_us);
-		record[2] = access_word(w, tests[t].op[role][1], 4 * meetings);
+		record[2] = access_word(w, test->op[role][1], base);
+		memcpy(ours.registers, &record[1], 2);
 		if (write(out, record, RECORD) != RECORD)
 			return 1;
 	}
-}
-
-static unsigned int count_of(const unsigned int *counts, const char *outcome)
-{
-	return counts[strtoul(outcome, NULL, 3)];
-}
-
-/* How many of a list of outcomes were seen; the others are named. */
-static unsigned int seen(const char *list, const unsigned int *counts, bool wanted,
-			 unsigned int *listed)
-{
-	char copy[256], *word, *rest = copy;
-	unsigned int n = 0;
-
-	*listed = 0;
-	snprintf(copy, sizeof(copy), "%s", list);
-	while ((word = strsep(&rest, " "))) {
-		unsigned int count = count_of(counts, word);
-
-		++*listed;
-		n += count > 0;
-		printf("#   %s %s: %u%s\n", wanted ? "allowed" : "forbidden", word, count,
-		       wanted == !count ? "  <---" : "");
-	}
-	return n;
 }
 
 static uint8_t data[ROLES][1 << 20];
@@ -337,19 +414,17 @@ static size_t read_roles(const char *dir, bool planted)
 /* Count the outcomes of a test; returns how many rounds it had. */
 static unsigned int count_outcomes(unsigned int t, size_t all, unsigned int *counts)
 {
-	unsigned int rounds = 0;
-	const char *r;
+	struct meeting roles[ROLES] = { 0 };
+	unsigned int rounds = 0, role;
 	size_t i;
 
 	for (i = 0; i + RECORD <= all; i += RECORD) {
-		unsigned int outcome = 0;
-
 		if (data[0][i] != t)
 			continue;
 		rounds++;
-		for (r = tests[t].regs; *r; r += r[2] ? 3 : 2)
-			outcome = outcome * 3 + data[r[0] - '0'][i + 1 + r[1] - '0'];
-		counts[outcome % 81]++;
+		for (role = 0; role < ROLES; role++)
+			memcpy(roles[role].registers, &data[role][i + 1], 2);
+		counts[outcome_of(&tests[t], roles)]++;
 	}
 	return rounds;
 }
@@ -373,11 +448,11 @@ static bool concerns(const struct test *test, const char *plant)
 static void check_test(unsigned int t, size_t all, enum mode mode, const char *plant)
 {
 	const struct test *test = &tests[t];
-	unsigned int counts[81] = { 0 }, allowed, forbidden, good, bad;
+	unsigned int counts[OUTCOMES] = { 0 }, allowed, forbidden, good, bad;
 
 	printf("# %s, %u rounds\n", test->name, count_outcomes(t, all, counts));
-	good = seen(test->allowed, counts, true, &allowed);
-	bad = seen(test->forbidden, counts, false, &forbidden);
+	good = seen(test->allowed, counts, "allowed", &allowed);
+	bad = seen(test->forbidden, counts, "forbidden", &forbidden);
 	if (mode == PLANTED) {
 		if (concerns(test, plant))
 			result(bad > 0, test->name, "forbidden outcomes seen, planted", bad,
@@ -403,15 +478,19 @@ static int check(const char *dir, enum mode mode, const char *plant)
 
 int main(int argc, char **argv)
 {
-	if ((argc == 7 || (argc == 8 && !strcmp(argv[7], "planted"))) && !strcmp(argv[1], "run"))
-		return run(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), argv[6], argc == 8);
+	if (argc == 7 && !strcmp(argv[1], "run"))
+		return run(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), argv[6], SOME);
+	if (argc == 8 && !strcmp(argv[1], "run") && !strcmp(argv[7], "all"))
+		return run(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), argv[6], ALL);
+	if (argc == 8 && !strcmp(argv[1], "run") && !strcmp(argv[7], "planted"))
+		return run(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), argv[6], PLANTED);
 	if (argc == 3 && !strcmp(argv[1], "check"))
 		return check(argv[2], ALL, NULL);
 	if (argc == 4 && !strcmp(argv[1], "check") && !strcmp(argv[2], "-s"))
 		return check(argv[3], SOME, NULL);
 	if (argc == 5 && !strcmp(argv[1], "check") && !strcmp(argv[2], "-p"))
 		return check(argv[4], PLANTED, argv[3]);
-	fprintf(stderr, "usage: litmus run ADDR KEYFILE ROLE ROUNDS DIR [planted]\n"
+	fprintf(stderr, "usage: litmus run ADDR KEYFILE ROLE ROUNDS DIR [all | planted]\n"
 			"       litmus check [-s | -p PLANT] DIR\n");
 	return 2;
 }
