@@ -98,7 +98,7 @@ static void lease_over(struct kz_unit *unit)
  *
  * The contents come with the COMMIT, in a frame of their own; only if few are left does the miss
  * bring one.  Context: may sleep, to allocate.  Return: 0 (usable at this moment), EINPROGRESS
- * (wait), ENOMEM.
+ * (wait), ENOMEM (at this moment), ENOSPC (the limit of frames, for as long as the region waits).
  */
 int kz_acquire_request(struct kz_acquire *acquire)
 {
@@ -205,7 +205,7 @@ int kz_acquire(struct kz_acquire *acquire, const struct kz_attachment *attachmen
 			return err;
 		err = kz_acquire_request(acquire);
 		if (err != -EINPROGRESS)
-			return err;
+			return kz_frame_errno(err);
 		err = kz_acquire_wait(acquire, acquire->state);
 		if (err)
 			return err;

@@ -115,6 +115,8 @@ static int commit_prepare(struct kz_unit *unit, const struct khazana_cmd *cmd)
  */
 static struct kz_frame *commit_data(struct kz_unit *unit, const struct khazana_cmd *cmd)
 {
+	struct kz_frame *frame;
+
 	if (!(cmd->flags & KHAZANA_CMDF_DATA))
 		return NULL;
 	if ((cmd->flags & (KHAZANA_CMDF_ZERO | KHAZANA_CMDF_HELD)) ||
@@ -122,7 +124,8 @@ static struct kz_frame *commit_data(struct kz_unit *unit, const struct khazana_c
 		return ERR_PTR(-EINVAL);
 	if (!cmd->data)
 		return ERR_PTR(-EFAULT);
-	return kz_unit_alloc_frame(unit, u64_to_user_ptr(cmd->data));
+	frame = kz_unit_alloc_frame(unit, u64_to_user_ptr(cmd->data));
+	return IS_ERR(frame) ? ERR_PTR(kz_frame_errno(PTR_ERR(frame))) : frame;
 }
 
 static int commit(struct kz_instance *instance, struct kz_region *region,

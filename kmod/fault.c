@@ -31,8 +31,6 @@
 #include "trace.h"
 #include "unit.h"
 
-#define KZ_TELL_WAIT_MS	100	/* a limit of waiting that can be told from none */
-
 static struct kz_attachment *vma_attachment(struct vm_area_struct *vma)
 {
 	return kz_file_attachment(vma->vm_file);
@@ -51,16 +49,11 @@ static vm_fault_t fault_error(const struct kz_unit *unit, int err)
 
 /*
  * No memory at this moment is not the end of a program: its access comes again.  A frame beyond
- * the limit is, since it has been waited for as long as the region says: the time tells the two apart.
+ * the limit is, since it has been waited for as long as the region says.
  */
-static vm_fault_t request_error(const struct kz_acquire *acquire, int err)
+static vm_fault_t request_error(const struct kz_unit *unit, int err)
 {
-	u32 wait_ms = READ_ONCE(acquire->unit->region->wait_ms);
-
-	if (err == -ENOMEM && wait_ms >= KZ_TELL_WAIT_MS &&
-	    time_before(jiffies + msecs_to_jiffies(wait_ms / 2), acquire->limit))
-		return VM_FAULT_OOM;
-	return fault_error(acquire->unit, err);
+	return err == -ENOMEM ? VM_FAULT_OOM : fault_error(unit, kz_frame_errno(err));
 }
 
 /* Does a fault that comes back from its wait find an error? */
@@ -224,7 +217,7 @@ static vm_fault_t fault_miss(struct kz_acquire *acquire, u32 offset,
 		kz_inject_delay(KZ_POINT_ASK);
 		err = kz_acquire_request(acquire);
 		if (err && err != -EINPROGRESS)
-			return request_error(acquire, err);
+			return request_error(unit, err);
 		kz_inject_delay(KZ_POINT_ASK);
 		if (err) {
 			ret = fault_wait(acquire, vmf);
@@ -297,7 +290,7 @@ static vm_fault_t mkwrite_miss(struct kz_unit *unit, struct vm_fault *vmf)
 	kz_acquire_init(&acquire, unit, KHAZANA_RIGHT_WRITE, 0, 0);
 	err = kz_acquire_request(&acquire);
 	if (err && err != -EINPROGRESS)
-		return request_error(&acquire, err);
+		return request_error(unit, err);
 	unmap_mapping_pages(unit->region->inode->i_mapping, vmf->pgoff, 1, false);
 	return VM_FAULT_NOPAGE;
 }

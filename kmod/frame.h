@@ -59,6 +59,12 @@ static inline bool kz_frames_few(const struct kz_frames *frames, u32 count)
 	return (u64)READ_ONCE(frames->in_use) + count > max - max / KZ_FEW_PART;
 }
 
+/* Outside of the module the limit of frames is want of memory, too. */
+static inline int kz_frame_errno(int err)
+{
+	return err == -ENOSPC ? -ENOMEM : err;
+}
+
 /* The unit whose frame a page is; the page is locked and has its mapping. */
 static inline struct kz_unit *kz_frame_owner(struct page *page)
 {

@@ -243,8 +243,10 @@ static int units_request(struct lock *lock, u32 req_flags)
 		acquire.quiet = true;
 		err = kz_acquire_request(&acquire);
 		kz_unit_put(unit);
-		if (err && err != -EINPROGRESS)
+		if (err && err != -EINPROGRESS) {
+			err = kz_frame_errno(err);
 			break;
+		}
 		err = 0;
 		if (fatal_signal_pending(current)) {
 			err = -EINTR;

@@ -263,7 +263,9 @@ static bool frames_short(const struct kz_instance *instance)
  * @unit: none of its locks is held, but its mutex may be without @data
  * @data: as for kz_frame_alloc()
  *
- * Context: may sleep.  Return: the frame or ERR_PTR(-ENOMEM), ERR_PTR(-EFAULT).
+ * Context: may sleep.  Return: the frame, or ERR_PTR(-ENOMEM) if there is no memory at this moment,
+ * ERR_PTR(-ENOSPC) if the limit of frames stood in the way for as long as the region waits,
+ * ERR_PTR(-EFAULT).
  */
 struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit, const void __user *data)
 {
@@ -294,7 +296,7 @@ struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit, const void __user *da
 		/* khd itself must not wait for what only khd can give. */
 		if (!left-- || READ_ONCE(region->dead) || fatal_signal_pending(current) ||
 		    READ_ONCE(instance->queue.tgid) == current->tgid)
-			return ERR_PTR(-ENOMEM);
+			return frame;
 		schedule_timeout_killable(msecs_to_jiffies(KZ_FRAME_WAIT_MS));
 	}
 }
@@ -635,7 +637,7 @@ int kz_unit_frame(struct kz_unit *unit, u32 flags)
 	if (!(READ_ONCE(unit->page.frames) & KZ_FRAME_CURRENT)) {
 		frame = kz_unit_alloc_frame(unit, NULL);
 		if (IS_ERR(frame))
-			return PTR_ERR(frame);
+			return kz_frame_errno(PTR_ERR(frame));
 	}
 	spin_lock(&unit->lock);
 	/* A miss may have moved the copy to HANDOFF since. */

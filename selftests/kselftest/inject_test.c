@@ -12,6 +12,7 @@
 #define RESIDENCY_US 300000
 #define VISITS_MAX 100
 #define LOCKED 3 /* units */
+#define FEW 16 /* frames, where they are few */
 
 /* How a failure shows, each once at most. */
 enum form {
@@ -314,6 +315,59 @@ TEST_F_TIMEOUT(inject, every_visit_fails_once, 300)
 			printf(" %s,", form_name[i]);
 	printf(" then none\n");
 	fflush(stdout);
+}
+
+FIXTURE(few_frames)
+{
+	struct kzt t;
+};
+
+FIXTURE_SETUP(few_frames)
+{
+	struct khazana_cmd limit = { .op = KHAZANA_CMD_LIMIT, .count = FEW };
+	/* too short a time to tell by it what was waited for */
+	struct khazana_cmd attributes = { .wait_ms = 50 };
+	struct kzt *t = &self->t;
+
+	t->fd = -1;
+	t->d = kzd_start(KZD_STORE, 64, KZT_LENGTH);
+	ASSERT_NE(NULL, t->d);
+	t->region = kzd_region(t->d, KZT_START, KZT_LENGTH, KZT_SHIFT, &attributes);
+	ASSERT_LE(0, t->region);
+	ASSERT_EQ(0, kzd_cmd(t->d, &limit));
+	t->fd = kzt_attach(KZT_START, KZT_LENGTH, 0);
+	ASSERT_LE(0, t->fd);
+	t->map = kzt_map(t->fd, KZT_LENGTH, PROT_READ | PROT_WRITE);
+	ASSERT_NE(NULL, t->map);
+}
+
+FIXTURE_TEARDOWN(few_frames)
+{
+	kzt_set_parameter("inject_fail", "off");
+	kzt_close(&self->t);
+}
+
+/*
+ * Where few are left the thread itself allocates the frame of its miss.  Want of memory is not the
+ * limit: the access comes again, and only one beyond the limit ends.
+ */
+TEST_F(few_frames, want_of_memory_is_not_the_limit)
+{
+	struct kzt *t = &self->t;
+	unsigned int unit, again = 0;
+
+	for (unit = 0; unit < FEW; unit++) {
+		t->d->sh->last_error = 0;
+		ASSERT_EQ(0, kzt_set_parameter("inject_fail", "frame:1"));
+		ASSERT_EQ(0, kzt_store(kzt_word(t, unit), unit));
+		EXPECT_TRUE(kzt_fired());
+		again += t->d->sh->last_error != ENOMEM;
+	}
+	EXPECT_LE(FEW / 8, again);
+	ASSERT_EQ(0, kzt_set_parameter("inject_fail", "off"));
+	EXPECT_EQ(SIGBUS, kzt_store(kzt_word(t, unit), unit));
+	for (unit = 0; unit < FEW; unit++)
+		EXPECT_EQ(unit, *kzt_word(t, unit));
 }
 
 TEST_HARNESS_MAIN
