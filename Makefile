@@ -96,6 +96,10 @@ style-kmod:
 	scripts/checkpatch $$(git ls-files 'kmod/*.c' 'kmod/*.h' 'uapi/*.h')
 	$(MAKE) kmod-sparse
 
+.PHONY: check-style
+check-style:
+	TAP_TIMEOUT=600 scripts/tap style -- sh -c '$(MAKE) style && echo "ok 1 - style is clean" && echo 1..1'
+
 install: all install-user install-kmod	## install below DESTDIR and PREFIX; khd.service into UNITDIR, if there is systemd
 
 # What has PREFIX in it is made again when that changes.

@@ -119,7 +119,7 @@ static struct kz_unit *unit_next(struct kz_reclaim *reclaim, struct list_head *l
 	unit = list_first_entry_or_null(list, struct kz_unit, lru);
 	if (unit && kref_get_unless_zero(&unit->region->ref)) {
 		lru_move(reclaim, unit,
-			  list == &reclaim->active || !READ_ONCE(unit->referenced));
+			 list == &reclaim->active || !READ_ONCE(unit->referenced));
 		/* What is in a list has a copy, so that it cannot go. */
 		kz_unit_hold(unit);
 	} else {
