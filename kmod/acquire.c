@@ -44,6 +44,7 @@ void kz_acquire_init(struct kz_acquire *acquire, struct kz_unit *unit, u32 want,
 	acquire->quiet = false;
 	acquire->want = want;
 	acquire->req_flags = req_flags;
+	acquire->key_serial = 0;
 	acquire->seq = READ_ONCE(unit->fail_seq);
 	acquire->limit = jiffies + msecs_to_jiffies(timeout_ms ?: unit->region->wait_ms);
 }
@@ -70,6 +71,7 @@ static int fault_step(struct kz_acquire *acquire, struct kz_frame **spare, u32 *
 	/* What failed before does not concern the new request. */
 	unit->error = 0;
 	unit->req_flags = acquire->req_flags;
+	unit->req_serial = acquire->key_serial;
 	unit->queued_ns = ktime_get_boottime_ns();
 	kz_queue_unit(unit);
 	kz_stat_inc(unit->region->instance, unit->page.state == KHAZANA_STATE_UPGRADING ?

@@ -17,6 +17,7 @@ struct page;
  * @unit: to which unit
  * @want: enum khazana_right
  * @req_flags: KHAZANA_REQF_* of the request
+ * @key_serial: of the key by which it may be OVERWRITE
  * @seq: failures of the unit that were before
  * @limit: jiffies at which the wait is over
  * @state: TASK_KILLABLE, or TASK_INTERRUPTIBLE where a signal ends the call
@@ -26,6 +27,7 @@ struct kz_acquire {
 	struct kz_unit *unit;
 	u32 want;
 	u32 req_flags;
+	u64 key_serial;
 	u32 seq;
 	unsigned long limit;
 	int state;

@@ -240,6 +240,7 @@ static int units_request(struct lock *lock, u32 req_flags)
 			break;
 		}
 		kz_acquire_init(&acquire, unit, lock_right(lock), req_flags, 0);
+		acquire.key_serial = lock->attachment->key_serial;
 		acquire.quiet = true;
 		err = kz_acquire_request(&acquire);
 		kz_unit_put(unit);
@@ -269,6 +270,7 @@ static int unit_pin(struct lock *lock, u64 index, u32 req_flags, unsigned long l
 	if (IS_ERR(unit))
 		return PTR_ERR(unit);
 	kz_acquire_init(&acquire, unit, lock_right(lock), req_flags, 0);
+	acquire.key_serial = lock->attachment->key_serial;
 	acquire.limit = limit;
 	acquire.state = TASK_INTERRUPTIBLE;
 	do {

@@ -366,6 +366,9 @@ static void unit_describe(struct kz_unit *unit, u64 id, struct khazana_request *
 	req->want = page->want;
 	req->token = page->token;
 	req->flags = unit->req_flags;
+	/* Who will be refused when he has the right leaves the contents alone. */
+	if (unit->req_serial < READ_ONCE(unit->region->key_serial))
+		req->flags &= ~KHAZANA_REQF_OVERWRITE;
 	req->version = page->version;
 	req->timeout_ms = unit->region->wait_ms;
 	if (page->flags & KHAZANA_UNIT_HANDOFF) {

@@ -118,6 +118,22 @@ static void a_miss_is_described(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, kz_queue_empty(&f->instance->queue));
 }
 
+/* Asked for with a key that is not the region's any more: it will be refused, and zeroes nothing. */
+static void an_older_key_overwrites_nothing(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct khazana_request req;
+
+	want(test, 3, KHAZANA_RIGHT_WRITE, KHAZANA_REQF_LOCK | KHAZANA_REQF_OVERWRITE);
+	KUNIT_ASSERT_TRUE(test, pop_fault(&req));
+	KUNIT_EXPECT_EQ(test, KHAZANA_REQF_LOCK | KHAZANA_REQF_OVERWRITE, req.flags);
+	want(test, 4, KHAZANA_RIGHT_WRITE, KHAZANA_REQF_LOCK | KHAZANA_REQF_OVERWRITE);
+	f->region->key_serial = 1;
+	KUNIT_ASSERT_TRUE(test, pop_fault(&req));
+	KUNIT_EXPECT_EQ(test, 4, req.unit);
+	KUNIT_EXPECT_EQ(test, KHAZANA_REQF_LOCK, req.flags);
+}
+
 static void it_brings_a_frame_if_few_are_left(struct kunit *test)
 {
 	struct khazana_request req;
@@ -240,6 +256,7 @@ static void calls(struct kunit *test)
 
 static struct kunit_case queue_cases[] = {
 	KUNIT_CASE(a_miss_is_described),
+	KUNIT_CASE(an_older_key_overwrites_nothing),
 	KUNIT_CASE(it_brings_a_frame_if_few_are_left),
 	KUNIT_CASE(in_order_and_never_the_same_id),
 	KUNIT_CASE(a_range_is_one_descriptor),

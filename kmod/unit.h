@@ -41,6 +41,7 @@ enum kz_unit_request {
  * @request: enum kz_unit_request; under the queue's lock
  * @req_id: id of the request that khd has; under the queue's lock
  * @req_flags: KHAZANA_REQF_* of the request; under @lock
+ * @req_serial: of the key by which it may be OVERWRITE; under @lock
  * @queued_ns: when the request was made; under @lock
  * @took_us: from there to the grant: a mean that falls at once and rises slowly
  * @resident_ns: no revoke before; under @lock
@@ -72,6 +73,7 @@ struct kz_unit {
 	struct list_head qnode;
 	u32 request;
 	u32 req_flags;
+	u64 req_serial;
 	u64 req_id;
 	u64 queued_ns;
 	u64 resident_ns;

@@ -269,6 +269,31 @@ void kh_ask_again(struct kh_region *region)
 	kh_ask_go(region);
 }
 
+/*
+ * The key was changed: who asked to overwrite did so by the old one, and is refused when he has the
+ * right.  So he gets it with the contents, which stay (R32).
+ */
+void kh_ask_key_changed(struct kh_region *region)
+{
+	struct kh_ask *ask;
+	uint32_t i;
+
+	kh_list_each (ask, &region->asks, region_node) {
+		if (!(ask->flags & KH_REQ_OVERWRITE))
+			continue;
+		ask->flags &= ~KH_REQ_OVERWRITE;
+		for (i = 0; i < ask->count; i++) {
+			struct kh_ask_unit *u = &ask->units[i];
+
+			if (u->over || !u->asked)
+				continue;
+			kh_ask_abort(u);
+			kh_ask_unit_again(u, false);
+		}
+	}
+	kh_ask_go(region);
+}
+
 /* The module's waiters for @u get @error. */
 void kh_ask_unit_fail(struct kh_ask_unit *u, uint32_t error)
 {

@@ -550,6 +550,7 @@ kh_handler kh_on_ask, kh_on_verdict;
 
 /* ask.c */
 void kh_ask_again(struct kh_region *region);
+void kh_ask_key_changed(struct kh_region *region);
 void kh_ask_lost(struct kh_region *region, uint64_t unit, uint64_t request);
 void kh_ask_resumed(struct kh_region *region, uint64_t unit);
 void kh_ask_go(struct kh_region *region);

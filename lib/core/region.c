@@ -247,7 +247,7 @@ struct kh_region *kh_region_learn(struct kh_node *node, const struct kh_wire_reg
 	struct khazana_addr start = { desc->start_hi, desc->start_lo };
 	struct kh_region *region = kh_region_find(node, start, desc->generation);
 	struct kh_attr attr;
-	bool moved;
+	bool moved, rekeyed;
 
 	attr_of(desc, &attr);
 	if (!region)
@@ -259,9 +259,12 @@ struct kh_region *kh_region_learn(struct kh_node *node, const struct kh_wire_reg
 	moved = region->home_id != desc->home;
 	region->home_id = desc->home;
 	region->attr = attr;
-	if (desc->key_serial > region->key_serial)
+	rekeyed = desc->key_serial > region->key_serial;
+	if (rekeyed)
 		region->key_serial = desc->key_serial;
 	kh_region_set_module(region);
+	if (rekeyed)
+		kh_ask_key_changed(region);
 	if (desc->epoch > region->epoch)
 		kh_region_epoch(region, desc->epoch);
 	else if (moved)

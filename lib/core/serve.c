@@ -183,6 +183,8 @@ static uint32_t serve_setattr(struct kh_node *node, struct kh_region *region,
 		return EIO;
 	}
 	kh_region_set_module(region);
+	if (another)
+		kh_ask_key_changed(region);
 	for (i = 1; i < node->peer_count; i++)
 		if (node->peers[i].connected)
 			describe_to(region, &node->peers[i]);

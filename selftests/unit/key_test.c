@@ -11,6 +11,7 @@
 #include "unit.h"
 
 #define READ KHAZANA_RIGHT_READ
+#define WRITE KHAZANA_RIGHT_WRITE
 #define LEASE_MS 3000 /* several times what a node has to answer in */
 
 static const uint8_t old_key[KH_KEY_SIZE] = "sixteen bytes...", new_key[KH_KEY_SIZE] = "another "
@@ -229,6 +230,42 @@ static void an_attach_that_is_answered_late_was_with_the_old_key(void **state)
 	assert_int_equal(c->hosts[1].result.error, 0);
 }
 
+/* One that waits for a lock of another node when the key is changed: the module refuses it then. */
+static void an_overwrite_that_waits_leaves_the_contents(void **state)
+{
+	static const unsigned int askers[] = { 2, 0 }; /* 0 is the home */
+	struct cluster *c = *state;
+	struct host *holder = &c->hosts[1];
+	struct kz_page_event lock = { .type = KZ_EV_LOCK, .right = WRITE };
+	struct kz_page_event unlock = { .type = KZ_EV_UNLOCK, .right = WRITE };
+	struct kh_op op = rekey(c);
+	unsigned int i;
+	uint32_t act;
+
+	for (i = 0; i < 2; i++) {
+		struct host *asker = &c->hosts[askers[i]];
+
+		assert_int_equal(host_want(holder, i, 1, WRITE, 0), 0);
+		host_store(holder, i, 77 + i);
+		assert_int_equal(kz_page_step(&holder->units[i].page, &lock, &act), 0);
+		assert_int_equal(host_want(asker, i, 1, WRITE,
+					   KHAZANA_REQF_LOCK | KHAZANA_REQF_OVERWRITE),
+				 EINPROGRESS);
+	}
+	assert_int_equal(host_op(&c->hosts[1], &op), 0);
+	for (i = 0; i < 2; i++) {
+		struct host *asker = &c->hosts[askers[i]];
+
+		assert_int_equal(kz_page_step(&holder->units[i].page, &unlock, &act), 0);
+		host_request(holder, &(struct khazana_request){ .op = KHAZANA_REQ_UNLOCKED,
+								.region = 1,
+								.unit = i,
+								.count = 1 });
+		assert_int_equal(asker->units[i].page.right, WRITE);
+		assert_int_equal(host_load(asker, i), 77 + i);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
 
 int test_key(void)
@@ -244,6 +281,7 @@ int test_key(void)
 		TEST(the_home_remembers_over_a_restart),
 		TEST(a_khd_that_restarts_takes_over_what_its_module_knows),
 		TEST(an_attach_that_is_answered_late_was_with_the_old_key),
+		TEST(an_overwrite_that_waits_leaves_the_contents),
 	};
 
 	return cmocka_run_group_tests_name("key", tests, NULL, NULL);
