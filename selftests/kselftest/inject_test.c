@@ -343,7 +343,12 @@ FIXTURE_SETUP(few_frames)
 
 FIXTURE_TEARDOWN(few_frames)
 {
+	struct khazana_cmd limit = { .op = KHAZANA_CMD_LIMIT };
+
 	kzt_set_parameter("inject_fail", "off");
+	/* the instance lives on */
+	limit.count = self->t.d->reg.frames_max;
+	EXPECT_EQ(0, kzd_cmd(self->t.d, &limit));
 	kzt_close(&self->t);
 }
 
