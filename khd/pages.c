@@ -338,14 +338,18 @@ static void notice_failure(struct khd_pages *pages)
 	struct khd_store_stats stats;
 	struct page_op *op, *tmp;
 
-	if (!pages->store || pages->reason[0])
+	if (!pages->store)
 		return;
 	khd_store_stats(pages->store, &stats);
-	if (!stats.error)
+	if (stats.error == pages->error) /* the disk may fail after memory was wanting */
 		return;
+	pages->error = stats.error;
 	snprintf(pages->reason, sizeof(pages->reason), "%s: %s",
-		 stats.error == ENOMEM ? "no memory" : "the disk failed", strerror(stats.error));
-	pages->unnoted = stats.error == ENOMEM ? 0 : stats.error;
+		 stats.error == ENOMEM ? "no memory" :
+		 stats.error == ENOSPC ? "its index has no room" :
+					 "the disk failed",
+		 strerror(stats.error));
+	pages->unnoted = stats.error == ENOMEM || stats.error == ENOSPC ? 0 : stats.error;
 	khd_event(pages->khd, "store-out", "%s is out of service: %s; see khadm health",
 		  pages->khd->config.store.dir, pages->reason);
 	kh_list_each_safe (op, tmp, &pages->puts, link) {

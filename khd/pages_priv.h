@@ -37,6 +37,7 @@ struct khd_parked_copy {
  * @disk: the directory; NULL if it could not be opened
  * @store: the engine; NULL: out of service from the start
  * @reason: why it is out of service; empty: it is not
+ * @error: of @store, when it was last looked at
  * @unnoted: errno of its disk that the state directory does not have yet
  * @note_next: when that is tried again
  * @note_wait: and how long until then
@@ -63,6 +64,7 @@ struct khd_pages {
 	struct khd_disk *disk;
 	struct khd_store *store;
 	char reason[KHD_TEXT_MAX];
+	int error;
 	int unnoted;
 	uint64_t note_next, note_wait;
 	struct khd_arena *arena;

@@ -178,6 +178,10 @@ static bool no_room(struct khd_op *op)
 {
 	struct khd_store *store = op->store;
 
+	if (store->want) { /* nor does a checkpoint come to an end */
+		khd_op_finish(op, ENOSPC);
+		return true;
+	}
 	if (store->ckpt == KHD_CKPT_IDLE && op->lsn <= store->stats.checkpoints) {
 		bool spare = khd_space_charge(store) > khd_space_promised(store);
 

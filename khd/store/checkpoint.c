@@ -11,6 +11,12 @@
  *	INDEX --------> SUPER		index_done(): committed
  *	SUPER --------> IDLE		finish(): the superblock moved the tail; slots are given back
  *
+ *	PURGING, DRAINING -> WAITING	held_up(): no memory, or no room for the index
+ *	WAITING ------> PURGING		go_on(): a second later
+ *
+ * DESCRIPTORS, INDEX and SUPER wait for memory or room where they are: what is frozen stays, the
+ * transaction begins anew. Nothing is held up meanwhile, until the log is full.
+ *
  * Until the superblock is durable nothing that the old one refers to was overwritten, but for
  * descriptors, of which the log says what they become.
  */
@@ -56,10 +62,15 @@ struct khd_frozen {
 	KHD_VECTOR(uint64_t) discarded;
 	KHD_VECTOR(struct khd_segment_row) segments;
 	KHD_VECTOR(struct khd_purge) purge;
+	void **bits; /* by segment: memory for its row */
+	size_t bits_count;
 	enum frozen_step step;
 	size_t at;
 	struct khd_key after;
 	bool has_after, busy, clean, super_first;
+	bool waiting; /* for memory, or room for the index */
+	bool again; /* the transaction; perhaps it was committed */
+	bool filled; /* the store's fields are the new superblock's */
 	bool super_out; /* a superblock is being written */
 	unsigned int blocks; /* under way */
 	int ret, found;
@@ -82,9 +93,24 @@ bool khd_checkpoint_writes_super(const struct khd_store *store)
 	return store->frozen && store->frozen->super_out;
 }
 
-static void out_of_memory(struct khd_store *store)
+/* Where it is, or, before anything is frozen, with an open gate. */
+static void held_up(struct khd_store *store, int err)
 {
-	khd_store_fail(store, ENOMEM, "checkpoint", 0);
+	if (store->ckpt == KHD_CKPT_PURGING || store->ckpt == KHD_CKPT_DRAINING)
+		store->ckpt = KHD_CKPT_WAITING;
+	store->frozen->waiting = true;
+	khd_store_want(store, err, "checkpoint");
+}
+
+static void free_bits(struct khd_frozen *f)
+{
+	size_t i;
+
+	for (i = 0; i < f->bits_count; i++)
+		free(f->bits[i]);
+	free(f->bits);
+	f->bits = NULL;
+	f->bits_count = 0;
 }
 
 void khd_checkpoint_abandon(struct khd_store *store)
@@ -96,6 +122,7 @@ void khd_checkpoint_abandon(struct khd_store *store)
 		return;
 	for (i = 0; i < f->segments.count; i++)
 		free(f->segments.at[i].bits);
+	free_bits(f);
 	free(f->rows.at);
 	free(f->ranges.at);
 	free(f->dead.at);
@@ -128,7 +155,11 @@ static void scan_done(struct khd_job *job)
 	khd_store_enter(store);
 	store->jobs--;
 	f->busy = false;
-	if (f->found < 0) {
+	if (khd_is_want(-f->found)) {
+		held_up(store, -f->found);
+	} else if (f->found > 0 && !khd_room(&store->dead, (size_t)f->found)) {
+		held_up(store, ENOMEM);
+	} else if (f->found < 0) {
 		khd_store_fail(store, EIO, "index: units of a released range", 0);
 	} else if (f->found) {
 		for (i = 0; i < f->found; i++)
@@ -159,28 +190,34 @@ static void scan_next(struct khd_store *store)
 	khd_job(store, &f->of.job);
 }
 
-static void begin(struct khd_store *store)
+/* Those that came while it waited are looked up, too; the others are not again. */
+static void purge(struct khd_store *store)
 {
-	struct khd_frozen *f = calloc(1, sizeof(*f));
-	size_t i;
+	struct khd_frozen *f = store->frozen;
 
-	if (!f) {
-		out_of_memory(store);
+	store->ckpt = KHD_CKPT_PURGING;
+	if (!khd_room(&f->purge, store->purges.count - f->purge.count)) {
+		held_up(store, ENOMEM);
 		return;
 	}
-	store->frozen = f;
-	store->ckpt_wanted = false;
-	store->ckpt = KHD_CKPT_PURGING;
-	for (i = 0; i < store->purges.count; i++) {
-		struct khd_purge *copy = khd_push(&f->purge);
-
-		if (!copy) {
-			out_of_memory(store);
-			return;
-		}
-		*copy = store->purges.at[i];
+	while (f->purge.count < store->purges.count) {
+		f->purge.at[f->purge.count] = store->purges.at[f->purge.count];
+		f->purge.count++;
 	}
 	scan_next(store);
+}
+
+static void begin(struct khd_store *store)
+{
+	if (!khd_store_may_try(store))
+		return;
+	store->frozen = calloc(1, sizeof(*store->frozen));
+	if (!store->frozen) {
+		khd_store_want(store, ENOMEM, "checkpoint");
+		return;
+	}
+	store->ckpt_wanted = false;
+	purge(store);
 }
 
 /* ---------------------------------------------------------------- DRAINING */
@@ -199,12 +236,67 @@ static bool bitmaps_loaded(struct khd_store *store)
 	return all;
 }
 
-static bool freeze_units(struct khd_store *store, struct khd_frozen *f)
+/* A segment's row, for which a change of its bitmap is enough. */
+static bool room_for_bits(struct khd_store *store, struct khd_frozen *f)
+{
+	size_t i;
+
+	free_bits(f);
+	f->bits = calloc(store->segments.count + 1, sizeof(*f->bits));
+	if (!f->bits)
+		return false;
+	f->bits_count = store->segments.count;
+	for (i = 0; i < f->bits_count; i++) {
+		const struct khd_segment *seg = &store->segments.at[i];
+
+		if (!seg->dirty || seg->zeroing)
+			continue;
+		f->bits[i] =
+			malloc(khd_space_words(store->class[seg->class].slots) * sizeof(uint64_t));
+		if (!f->bits[i])
+			return false;
+	}
+	return true;
+}
+
+static void touch_segment(struct khd_store *store, uint64_t slot)
+{
+	int segment = khd_space_segment_of(store, slot);
+
+	if (segment >= 0 && store->segments.at[segment].bits)
+		store->segments.at[segment].dirty = true;
+}
+
+/* All the memory that freeze() takes, so that it does all or nothing. */
+static bool freeze_room(struct khd_store *store, struct khd_frozen *f)
+{
+	const struct khd_unit *unit;
+	size_t i;
+
+	for (i = 0; i < store->segments.count; i++)
+		if (store->segments.at[i].headless && store->segments.at[i].class) {
+			khd_space_write_headers(store, (uint32_t)i);
+			if (store->segments.at[i].headless)
+				return false;
+		}
+	for (i = 0; i < store->dead.count; i++)
+		touch_segment(store, store->dead.at[i].slot);
+	kh_list_each (unit, &store->dirty, link)
+		touch_segment(store, unit->slot);
+	return khd_room(&store->dead, store->dirty_count) &&
+	       khd_room(&f->dead, store->dead.count + store->dirty_count) &&
+	       khd_room(&f->rows, store->dirty_count) &&
+	       khd_room(&f->ranges, store->ranges.count) &&
+	       khd_room(&f->parked, store->parked.count) &&
+	       khd_room(&f->discarded, store->discarded.count) &&
+	       khd_room(&f->segments, store->segments.count) && room_for_bits(store, f);
+}
+
+static void freeze_units(struct khd_store *store, struct khd_frozen *f)
 {
 	while (!kh_list_empty(&store->dirty)) {
 		struct khd_unit *unit = kh_list_first(&store->dirty, struct khd_unit, link);
 		struct khd_extent *e = khd_range_find(store, &unit->key);
-		struct khd_row *row;
 
 		unit->pins++;
 		khd_unit_clean(store, unit);
@@ -214,82 +306,61 @@ static bool freeze_units(struct khd_store *store, struct khd_frozen *f)
 			khd_unit_put(store, unit);
 			continue;
 		}
-		row = khd_push(&f->rows);
-		if (!row)
-			return false;
-		*row = (struct khd_row){ .key = unit->key,
-					 .version = unit->version,
-					 .token = unit->token,
-					 .lsn = unit->lsn,
-					 .slot = unit->slot,
-					 .crc = unit->crc,
-					 .unit = unit };
+		*khd_next(&f->rows) = (struct khd_row){ .key = unit->key,
+							.version = unit->version,
+							.token = unit->token,
+							.lsn = unit->lsn,
+							.slot = unit->slot,
+							.crc = unit->crc,
+							.unit = unit };
 	}
-	return true;
 }
 
-static bool freeze_ranges(struct khd_store *store, struct khd_frozen *f)
+static void freeze_ranges(struct khd_store *store, struct khd_frozen *f)
 {
 	size_t i;
 
 	for (i = 0; i < store->ranges.count; i++) {
-		struct khd_extent *e = &store->ranges.at[i], *copy;
+		struct khd_extent *e = &store->ranges.at[i];
 
 		if (e->touched)
 			e->fresh = e->touched = false;
 		if (!e->dirty)
 			continue;
 		e->dirty = false;
-		copy = khd_push(&f->ranges);
-		if (!copy)
-			return false;
-		*copy = *e;
+		*khd_next(&f->ranges) = *e;
 	}
 	for (i = 0; i < store->parked.count; i++) {
-		struct khd_parked_unit *p = &store->parked.at[i], *copy;
+		struct khd_parked_unit *p = &store->parked.at[i];
 
 		if (!p->dirty)
 			continue;
 		p->dirty = false;
-		copy = khd_push(&f->parked);
-		if (!copy)
-			return false;
-		*copy = *p;
+		*khd_next(&f->parked) = *p;
 	}
-	for (i = 0; i < store->discarded.count; i++) {
-		uint64_t *id = khd_push(&f->discarded);
-
-		if (!id)
-			return false;
-		*id = store->discarded.at[i];
-	}
+	for (i = 0; i < store->discarded.count; i++)
+		*khd_next(&f->discarded) = store->discarded.at[i];
 	store->discarded.count = 0;
-	return true;
 }
 
-static bool freeze_segment(struct khd_store *store, struct khd_frozen *f, uint32_t number)
+static void freeze_segment(struct khd_store *store, struct khd_frozen *f, uint32_t number)
 {
 	struct khd_segment *seg = &store->segments.at[number];
 	struct khd_segment_row *row;
 
-	if (seg->headless && seg->class)
-		khd_space_write_headers(store, number);
 	/* one that is not yet zeroed is still the pool's, and has to be zeroed after a crash */
 	if (!seg->dirty || seg->zeroing)
-		return true;
+		return;
 	seg->dirty = false;
-	row = khd_push(&f->segments);
-	if (!row)
-		return false;
+	row = khd_next(&f->segments);
 	*row = (struct khd_segment_row){ .number = number, .live = seg->live, .last = seg->last };
 	if (seg->retiring)
-		return true;
+		return;
 	row->class = seg->class;
 	row->bytes = khd_space_words(store->class[seg->class].slots) * sizeof(uint64_t);
-	row->bits = malloc(row->bytes);
-	if (row->bits)
-		memcpy(row->bits, seg->bits, row->bytes);
-	return row->bits;
+	row->bits = f->bits[number];
+	f->bits[number] = NULL;
+	memcpy(row->bits, seg->bits, row->bytes);
 }
 
 /* Empty segments that their class does not need go to the pool. */
@@ -324,6 +395,10 @@ static void freeze(struct khd_store *store)
 	struct khd_frozen *f = store->frozen;
 	size_t i;
 
+	if (!freeze_room(store, f)) {
+		held_up(store, ENOMEM);
+		return;
+	}
 	f->meta = (struct khd_index_meta){ .checkpoint = store->checkpoint + 1,
 					   .lsn = store->lsn_applied,
 					   .tail = store->log.head,
@@ -332,27 +407,17 @@ static void freeze(struct khd_store *store)
 	memcpy(f->meta.uuid, store->uuid, sizeof(f->meta.uuid));
 	f->clean = store->stopped;
 	f->super_first = store->plant == KHD_PLANT_STALE_INDEX;
-	if (!freeze_units(store, f) || !freeze_ranges(store, f)) {
-		out_of_memory(store);
-		return;
-	}
+	freeze_units(store, f);
+	freeze_ranges(store, f);
 	for (i = 0; i < store->dead.count; i++) {
-		struct khd_dead *dead = khd_push(&f->dead);
-
-		if (!dead) {
-			out_of_memory(store);
-			return;
-		}
-		*dead = store->dead.at[i];
-		khd_space_clear_live(store, dead->slot);
+		*khd_next(&f->dead) = store->dead.at[i];
+		khd_space_clear_live(store, store->dead.at[i].slot);
 	}
 	store->dead.count = 0;
 	retire(store);
 	for (i = 0; i < store->segments.count; i++)
-		if (!freeze_segment(store, f, (uint32_t)i)) {
-			out_of_memory(store);
-			return;
-		}
+		freeze_segment(store, f, (uint32_t)i);
+	free_bits(f);
 	store->purges.count = 0; /* releases waited: f->purge has all of them */
 	f->at = 0;
 	store->ckpt = KHD_CKPT_SEALING;
@@ -368,7 +433,7 @@ static void block_done(struct khd_store *store, struct khd_raw *raw, bool ok)
 }
 
 /* A block over the one that the slot has; its unit, if it has one, stays. */
-static void write_tomb(struct khd_store *store, uint64_t slot)
+static bool write_tomb(struct khd_store *store, uint64_t slot)
 {
 	struct khd_frozen *f = store->frozen;
 	struct khd_block *block = khd_buffer(store->sector);
@@ -378,8 +443,16 @@ static void write_tomb(struct khd_store *store, uint64_t slot)
 		khd_block_seal(store, block, KHD_BLOCK_TOMB,
 			       segment < 0 ? 0 : store->segments.at[segment].class, slot,
 			       f->meta.lsn);
-	f->blocks++;
-	khd_raw_write(store, slot, block, store->sector, 0, block_done);
+	return khd_raw_try(store, slot, block, store->sector, 0, block_done);
+}
+
+static bool write_descriptor(struct khd_store *store, const struct khd_extent *e)
+{
+	struct khd_block *block = khd_buffer(store->sector);
+
+	if (block)
+		khd_block_of_extent(store, block, e);
+	return khd_raw_try(store, e->slot, block, store->sector, 0, block_done);
 }
 
 static void write_descriptors(struct khd_store *store)
@@ -388,21 +461,20 @@ static void write_descriptors(struct khd_store *store)
 	size_t total = f->ranges.count + f->dead.count;
 
 	while (f->at < total && f->blocks < BLOCKS_AT_ONCE && !store->error) {
-		size_t at = f->at++;
-		struct khd_block *block;
+		const struct khd_dead *dead =
+			f->at < f->ranges.count ? NULL : &f->dead.at[f->at - f->ranges.count];
 
-		if (at >= f->ranges.count) {
-			const struct khd_dead *dead = &f->dead.at[at - f->ranges.count];
-
-			if (dead->tomb && store->plant != KHD_PLANT_FORGET_TOMBSTONE)
-				write_tomb(store, dead->slot);
+		if (dead && (!dead->tomb || store->plant == KHD_PLANT_FORGET_TOMBSTONE)) {
+			f->at++;
 			continue;
 		}
-		block = khd_buffer(store->sector);
-		if (block)
-			khd_block_of_extent(store, block, &f->ranges.at[at]);
+		if (dead ? !write_tomb(store, dead->slot) :
+			   !write_descriptor(store, &f->ranges.at[f->at])) {
+			held_up(store, ENOMEM);
+			return;
+		}
 		f->blocks++;
-		khd_raw_write(store, f->ranges.at[at].slot, block, store->sector, 0, block_done);
+		f->at++;
 	}
 }
 
@@ -460,11 +532,16 @@ static size_t step_count(const struct khd_frozen *f)
 	}
 }
 
-/* A crash may have left a transaction in the index's log, which has room for one. */
+/*
+ * A crash may have left a transaction in the index's log, which has room for one, and so may a
+ * commit that lacked memory at its end.
+ */
 static int begin_transaction(struct khd_frozen *f, struct khd_index *index)
 {
-	int ret = f->of.store->stats.checkpoints ? 0 : khd_index_tidy(index);
+	int ret = khd_index_rollback(index);
 
+	if (!ret && (!f->of.store->stats.checkpoints || f->again))
+		ret = khd_index_tidy(index);
 	return ret ? ret : khd_index_begin(index);
 }
 
@@ -472,7 +549,11 @@ static int begin_transaction(struct khd_frozen *f, struct khd_index *index)
 static int one(struct khd_frozen *f, struct khd_index *index)
 {
 	size_t at = f->at;
+	int ret;
 
+	/* undone for a look-up's want of memory: what was stored would be lost, and meta not */
+	if (f->step > STEP_BEGIN && f->step <= STEP_COMMIT && !khd_index_open_transaction(index))
+		return -ENOMEM;
 	if (f->step == STEP_PURGE)
 		return purge_rows(f, index);
 	f->at++;
@@ -492,8 +573,8 @@ static int one(struct khd_frozen *f, struct khd_index *index)
 	case STEP_SEGMENTS:
 		return khd_index_store_segment(index, &f->segments.at[at]);
 	case STEP_COMMIT:
-		at = 0;
-		return khd_index_set_meta(index, &f->meta) || khd_index_commit(index) ? -EIO : 0;
+		ret = khd_index_set_meta(index, &f->meta);
+		return ret ? ret : khd_index_commit(index);
 	case STEP_TIDY:
 		return khd_index_tidy(index);
 	default:
@@ -518,6 +599,20 @@ static void index_run(struct khd_job *job)
 		items += f->step == STEP_PURGE ? ROWS_A_JOB : 1;
 		f->ret = one(f, f->of.store->index);
 	}
+	if (khd_is_want(-f->ret) && f->step <= STEP_COMMIT)
+		khd_index_rollback(f->of.store->index); /* else when it begins anew */
+}
+
+/* All of the transaction again: whatever of it there is, is the same. */
+static void index_again(struct khd_frozen *f)
+{
+	f->ret = 0;
+	if (f->step > STEP_COMMIT)
+		return;
+	f->step = STEP_BEGIN;
+	f->at = 0;
+	f->has_after = false;
+	f->again = true;
 }
 
 static void index_next(struct khd_store *store);
@@ -530,7 +625,10 @@ static void index_done(struct khd_job *job)
 	khd_store_enter(store);
 	store->jobs--;
 	f->busy = false;
-	if (f->ret == -EBADMSG)
+	if (khd_is_want(-f->ret)) {
+		held_up(store, -f->ret);
+		index_again(f);
+	} else if (f->ret == -EBADMSG)
 		khd_store_fail(store, EIO, "index damaged: stop, and rebuild it", 0);
 	else if (f->ret)
 		khd_store_fail(store, EIO, "index", 0);
@@ -609,7 +707,9 @@ static void write_super(struct khd_store *store)
 	struct khd_block *block = khd_buffer(store->sector);
 
 	store->ckpt = KHD_CKPT_SUPER;
-	store->super_sequence++;
+	if (!f->filled)
+		store->super_sequence++;
+	f->filled = true;
 	store->checkpoint = f->meta.checkpoint;
 	store->lsn_checkpoint = f->meta.lsn;
 	store->log.tail = f->meta.tail;
@@ -617,9 +717,11 @@ static void write_super(struct khd_store *store)
 	store->log.tail_previous = f->meta.previous;
 	if (block)
 		khd_super_fill(store, block, f->clean);
-	f->busy = f->super_out = true;
-	khd_raw_write(store, (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE, block,
-		      store->sector, 0, super_done);
+	if (khd_raw_try(store, (store->super_sequence % KHD_SUPERS) * KHD_SUPER_STRIDE, block,
+			store->sector, 0, super_done))
+		f->busy = f->super_out = true;
+	else
+		held_up(store, ENOMEM);
 }
 
 static void finish(struct khd_store *store)
@@ -645,6 +747,7 @@ static void finish(struct khd_store *store)
 		seg->bits = NULL;
 	}
 	store->stats.checkpoints++;
+	khd_store_wants_nothing(store);
 	khd_store_resized(store);
 	store->ckpt_at = 0;
 	store->ckpt = KHD_CKPT_IDLE;
@@ -672,12 +775,29 @@ static void flush_done(struct khd_disk_io *io, int64_t res)
 	khd_store_leave(store);
 }
 
+/* What lacked memory, or room, once more.  DESCRIPTORS go on by themselves. */
+static void go_on(struct khd_store *store)
+{
+	store->frozen->waiting = false;
+	if (store->ckpt == KHD_CKPT_WAITING)
+		purge(store);
+	else if (store->ckpt == KHD_CKPT_INDEX)
+		index_next(store);
+	else if (store->ckpt == KHD_CKPT_SUPER)
+		write_super(store);
+}
+
 void khd_checkpoint_step(struct khd_store *store)
 {
 	struct khd_frozen *f = store->frozen;
 
 	if (store->error)
 		return;
+	if (f && f->waiting) {
+		if (!khd_store_may_try(store))
+			return;
+		go_on(store);
+	}
 	if (store->ckpt == KHD_CKPT_IDLE && store->ckpt_wanted) {
 		begin(store);
 		f = store->frozen;
@@ -685,6 +805,9 @@ void khd_checkpoint_step(struct khd_store *store)
 	if (store->ckpt == KHD_CKPT_DRAINING && kh_list_empty(&store->order) &&
 	    bitmaps_loaded(store) && !store->error)
 		freeze(store);
+	if (store->ckpt == KHD_CKPT_DRAINING && !khd_store_may_try(store))
+		held_up(store, store->want); /* a bitmap does */
+	f = store->frozen;
 	if (store->ckpt == KHD_CKPT_SEALING && !store->error && store->lsn_durable >= f->meta.lsn &&
 	    !store->headers) {
 		store->ckpt = KHD_CKPT_DESCRIPTORS;

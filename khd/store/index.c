@@ -318,10 +318,15 @@ int khd_index_commit(struct khd_index *index)
 	return run(index, COMMIT);
 }
 
-void khd_index_rollback(struct khd_index *index)
+int khd_index_rollback(struct khd_index *index)
 {
-	if (!sqlite3_get_autocommit(index->db))
-		run(index, ROLLBACK);
+	return khd_index_open_transaction(index) ? run(index, ROLLBACK) : 0;
+}
+
+/* SQLite undoes one by itself if any statement, even a look-up, has no memory in it. */
+bool khd_index_open_transaction(const struct khd_index *index)
+{
+	return !sqlite3_get_autocommit(index->db);
 }
 
 int khd_index_tidy(struct khd_index *index)
@@ -351,7 +356,9 @@ int khd_index_find(struct khd_index *index, struct khd_row *row)
 	step = sqlite3_step(st);
 	if (step == SQLITE_ROW)
 		row_of(st, row);
-	return end(st, step, step == SQLITE_ROW ? 0 : -ENOENT);
+	step = end(st, step, step == SQLITE_ROW ? 0 : -ENOENT);
+	/* no room to move a checkpoint's page out of the cache */
+	return step == -ENOSPC ? -ENOMEM : step;
 }
 
 int khd_index_store(struct khd_index *index, const struct khd_row *row)

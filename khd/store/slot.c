@@ -242,17 +242,16 @@ static void raw_done(struct khd_disk_io *io, int64_t res)
 	khd_store_leave(store);
 }
 
-/* @buf becomes the write's.  Without memory the store is out of service, and @done is not called. */
-void khd_raw_write(struct khd_store *store, uint64_t offset, void *buf, size_t bytes, uint64_t arg,
-		   void (*done)(struct khd_store *, struct khd_raw *, bool))
+/* @buf becomes the write's. */
+bool khd_raw_try(struct khd_store *store, uint64_t offset, void *buf, size_t bytes, uint64_t arg,
+		 void (*done)(struct khd_store *, struct khd_raw *, bool))
 {
 	struct khd_raw *raw = calloc(1, sizeof(*raw));
 
 	if (!raw || !buf) {
 		free(raw);
 		free(buf);
-		khd_store_fail(store, ENOMEM, "writing the slot file", offset);
-		return;
+		return false;
 	}
 	raw->store = store;
 	raw->done = done;
@@ -265,6 +264,15 @@ void khd_raw_write(struct khd_store *store, uint64_t offset, void *buf, size_t b
 					.iovs = 1,
 					.done = raw_done };
 	khd_io(store, &raw->io);
+	return true;
+}
+
+/* Without memory the store is out of service, and @done is not called. */
+void khd_raw_write(struct khd_store *store, uint64_t offset, void *buf, size_t bytes, uint64_t arg,
+		   void (*done)(struct khd_store *, struct khd_raw *, bool))
+{
+	if (!khd_raw_try(store, offset, buf, bytes, arg, done))
+		khd_store_fail(store, ENOMEM, "writing the slot file", offset);
 }
 
 /* ---------------------------------------------------------------- reading */

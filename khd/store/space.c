@@ -262,10 +262,15 @@ static void load_done(struct khd_job *job)
 	store->jobs--;
 	seg->loading = false;
 	if (l->ret) {
-		khd_store_fail(store, EIO, "index: bitmap of a segment",
-			       khd_space_segment_at(store, l->segment));
+		if (khd_is_want(-l->ret))
+			khd_store_want(store, -l->ret, "index: bitmap of a segment");
+		else
+			khd_store_fail(store, EIO, "index: bitmap of a segment",
+				       khd_space_segment_at(store, l->segment));
 		free(l->bits);
 	} else {
+		if (store->ckpt == KHD_CKPT_IDLE)
+			khd_store_wants_nothing(store);
 		seg->bits = l->bits;
 		memcpy(taken_bits(store, seg), seg->bits, l->bytes);
 		seg->taken = seg->live;
@@ -282,15 +287,14 @@ bool khd_space_load(struct khd_store *store, uint32_t segment)
 
 	if (seg->bits || seg->class == KHD_CLASS_NONE)
 		return true;
-	if (seg->loading)
+	if (seg->loading || !khd_store_may_try(store))
 		return false;
 	l = calloc(1, sizeof(*l));
 	if (l)
 		l->bits = calloc(2 * words, sizeof(uint64_t));
 	if (!l || !l->bits) {
 		free(l);
-		khd_store_fail(store, ENOMEM, "bitmap of a segment",
-			       khd_space_segment_at(store, segment));
+		khd_store_want(store, ENOMEM, "bitmap of a segment");
 		return false;
 	}
 	l->of = (struct khd_job_of){ { load_run, load_done, NULL }, store };
@@ -379,13 +383,17 @@ static void header_done(struct khd_store *store, struct khd_raw *raw, bool ok)
 	store->headers--;
 }
 
-/* Its block, in its first and its last sector; the next flush waits for them. */
+/*
+ * Its block, in its first and its last sector; the next flush waits for them.  Without memory the
+ * next checkpoint writes them, as after a crash: until then the log says of which class it is.
+ */
 void khd_space_write_headers(struct khd_store *store, uint32_t segment)
 {
 	struct khd_segment *seg = &store->segments.at[segment];
 	uint64_t at = khd_space_segment_at(store, segment);
 	unsigned int i;
 
+	seg->headless = false;
 	for (i = 0; i < 2 && !store->error; i++) {
 		struct khd_block *block = khd_buffer(store->sector);
 
@@ -394,11 +402,12 @@ void khd_space_write_headers(struct khd_store *store, uint32_t segment)
 			khd_block_seal(store, block, KHD_BLOCK_SEGMENT, seg->class, at,
 				       store->lsn_next);
 		}
-		store->headers++;
-		khd_raw_write(store, at, block, store->sector, 0, header_done);
+		if (khd_raw_try(store, at, block, store->sector, 0, header_done))
+			store->headers++;
+		else
+			seg->headless = true;
 		at += store->segment_bytes - store->sector;
 	}
-	seg->headless = false;
 }
 
 struct zero {

@@ -84,15 +84,19 @@ static void fail_queue(struct kh_list *queue)
 		khd_op_finish(op, EIO);
 }
 
-/* Out of service, for good.  Operations whose memory the device still has end when it gives it
- * back. */
+/*
+ * Out of service, for good.  Operations whose memory the device still has end when it gives it
+ * back.  The first error counts, but for one of the disk after mere want of memory.
+ */
 void khd_store_fail(struct khd_store *store, int err, const char *what, uint64_t offset)
 {
 	struct khd_op *op, *tmp;
 
-	if (store->error)
+	if (!err)
+		err = EIO;
+	if (store->error && (!khd_is_want(store->error) || khd_is_want(err)))
 		return;
-	store->error = err ? err : EIO;
+	store->error = err;
 	store->stats.error = store->error;
 	khd_store_say(store, "store", "out of service: %s, offset %llu: %s", what,
 		      (unsigned long long)offset, strerror(store->error));
@@ -103,6 +107,60 @@ void khd_store_fail(struct khd_store *store, int err, const char *what, uint64_t
 		if (op->written)
 			khd_op_finish(op, EIO);
 	khd_super_mark(store);
+}
+
+/*
+ * The log has all that is acknowledged, and what is held up can be tried again: by the ticks, as
+ * long as nobody has waited too long for it.  When closing nothing comes later.
+ */
+void khd_store_want(struct khd_store *store, int err, const char *what)
+{
+	if (store->error)
+		return;
+	if (store->stopped || store->in_line) {
+		khd_store_fail(store, err, what, 0);
+		return;
+	}
+	store->want_next = store->now + KHD_WANT_NS;
+	if (store->want)
+		return;
+	store->want = err;
+	store->want_since = store->now;
+	khd_store_say(store, "store", "%s: %s; it is tried again each second", what,
+		      err == ENOSPC ? "its file system has no room for the index" : "no memory");
+}
+
+void khd_store_wants_nothing(struct khd_store *store)
+{
+	if (store->want)
+		khd_store_say(store, "store", "there is %s again",
+			      store->want == ENOSPC ? "room for the index" : "memory");
+	store->want = 0;
+}
+
+/* A call that waits although the gate is open waits for the log, for a slot, or for the end. */
+static bool somebody_waits(const struct khd_store *store)
+{
+	const struct khd_op *op;
+
+	if (store->stopping || !kh_list_empty(&store->resizing))
+		return true;
+	kh_list_each (op, &store->stalled, link)
+		if (op != store->grower)
+			return true;
+	return false;
+}
+
+static void want_tick(struct khd_store *store)
+{
+	if (store->now >= store->want_next + KHD_WANT_MAX_NS)
+		store->want = 0; /* nothing tried again: it is not needed any more */
+	if (store->want && store->now - store->want_since >= KHD_WANT_MAX_NS &&
+	    store->ckpt != KHD_CKPT_DRAINING && somebody_waits(store))
+		khd_store_fail(store, store->want,
+			       store->want == ENOSPC ? "no room for the index, and calls wait" :
+						       "no memory, and calls wait",
+			       0);
 }
 
 /* ---------------------------------------------------------------- an operation */
@@ -461,6 +519,11 @@ uint64_t khd_store_tick(struct khd_store *store, uint64_t now)
 	store->now = now;
 	if (store->error || store->stopped)
 		return next;
+	want_tick(store);
+	if (store->error) {
+		khd_store_leave_call(store, true);
+		return next;
+	}
 	if (store->lsn_applied > store->lsn_durable)
 		khd_log_want(store, store->lsn_applied);
 	else

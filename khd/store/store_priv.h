@@ -26,6 +26,8 @@
 #ifndef KHD_STORE_STORE_PRIV_H
 #define KHD_STORE_STORE_PRIV_H
 
+#include <errno.h>
+
 #include "core/list.h"
 #include "khd/store/crc32c.h"
 #include "khd/store/format.h"
@@ -37,6 +39,8 @@ typedef unsigned __int128 khd_u128;
 #define KHD_LOOKUPS 64u /* keys in one job */
 #define KHD_UNITS_CLEAN 16384u /* known units that are kept although the index has them */
 #define KHD_CHECKPOINT_NS 30000000000ull /* from a change until it is in the index, at most */
+#define KHD_WANT_NS 1000000000ull /* until what had no memory is tried again */
+#define KHD_WANT_MAX_NS 10000000000ull /* that calls wait for it, at most */
 #define KHD_LSN_GAP 1048576u /* numbers left out after a crash; more than can be under way */
 
 enum khd_plant {
@@ -187,6 +191,12 @@ struct khd_parked_unit {
 	}
 bool khd_grow(void *at, size_t count, size_t *capacity, size_t size);
 void *khd_push_item(void *at, size_t *count, size_t *capacity, size_t size);
+/* Room for so many more; false without memory. */
+#define khd_room(vector, more)                                                 \
+	khd_grow(&(vector)->at, (vector)->count + (more), &(vector)->capacity, \
+		 sizeof(*(vector)->at))
+/* The next of them, not initialised. */
+#define khd_next(vector) (&(vector)->at[(vector)->count++])
 /* Another item behind the last, not initialised; NULL without memory. */
 #define khd_push(vector)                                                          \
 	((__typeof__((vector)->at))khd_push_item(&(vector)->at, &(vector)->count, \
@@ -245,6 +255,7 @@ struct khd_log {
 
 enum khd_checkpoint_state {
 	KHD_CKPT_IDLE,
+	KHD_CKPT_WAITING, /* for memory, or room for the index; nothing is held up */
 	KHD_CKPT_PURGING, /* slots of released units are looked up; releases wait */
 	KHD_CKPT_DRAINING, /* no new numbers; writes under way end, bitmaps are loaded */
 	KHD_CKPT_SEALING, /* what was frozen becomes durable */
@@ -272,6 +283,8 @@ struct khd_store {
 	void *found_arg; /* offline: told of each damage */
 	enum khd_plant plant;
 	int error;
+	int want; /* ENOMEM, ENOSPC of the index: a checkpoint, or a bitmap, waits for it */
+	uint64_t want_since, want_next; /* when it is tried again */
 	bool serving; /* it was opened */
 	bool failed; /* superblocks say that its disk did */
 	bool marked; /* that was written, or is on its way */
@@ -350,7 +363,19 @@ struct khd_store {
 
 /* ---------------------------------------------------------------- store.c */
 
+/* Want of memory, or of room for the index: nothing is wrong with the disk. */
+static inline bool khd_is_want(int err)
+{
+	return err == ENOMEM || err == ENOSPC;
+}
 void khd_store_fail(struct khd_store *store, int err, const char *what, uint64_t offset);
+/* What failed changed nothing, and is tried again when khd_store_may_try(). */
+void khd_store_want(struct khd_store *store, int err, const char *what);
+void khd_store_wants_nothing(struct khd_store *store);
+static inline bool khd_store_may_try(const struct khd_store *store)
+{
+	return !store->want || store->now >= store->want_next;
+}
 void khd_store_say(struct khd_store *store, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void khd_store_damage(struct khd_store *store, const char *file, uint64_t offset,
@@ -496,6 +521,9 @@ int khd_slot_read_now(struct khd_store *store, const struct khd_expect *expect, 
 		      const char **wrong);
 void khd_raw_write(struct khd_store *store, uint64_t offset, void *buf, size_t bytes, uint64_t arg,
 		   void (*done)(struct khd_store *, struct khd_raw *, bool));
+/* The same; false: there is no memory, and nothing was done. */
+bool khd_raw_try(struct khd_store *store, uint64_t offset, void *buf, size_t bytes, uint64_t arg,
+		 void (*done)(struct khd_store *, struct khd_raw *, bool));
 void khd_slot_pool_free(struct khd_store *store);
 
 /* ---------------------------------------------------------------- log.c */
@@ -546,7 +574,8 @@ int khd_index_meta(struct khd_index *index, struct khd_index_meta *meta);
 int khd_index_set_meta(struct khd_index *index, const struct khd_index_meta *meta);
 int khd_index_begin(struct khd_index *index);
 int khd_index_commit(struct khd_index *index);
-void khd_index_rollback(struct khd_index *index);
+int khd_index_rollback(struct khd_index *index);
+bool khd_index_open_transaction(const struct khd_index *index); /* is there one? */
 int khd_index_tidy(struct khd_index *index); /* SQLite's log into its database */
 int khd_index_find(struct khd_index *index, struct khd_row *row); /* -ENOENT */
 int khd_index_store(struct khd_index *index, const struct khd_row *row);

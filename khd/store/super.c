@@ -161,7 +161,7 @@ void khd_super_mark(struct khd_store *store)
 {
 	struct khd_block *block;
 
-	if (!store->serving || store->error == ENOMEM || store->marked ||
+	if (!store->serving || khd_is_want(store->error) || store->marked ||
 	    khd_checkpoint_writes_super(store))
 		return;
 	store->marked = store->failed = true;

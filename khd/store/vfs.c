@@ -52,10 +52,14 @@ static int failed(struct vfs_file *f, uint64_t offset, const char *what, int64_t
 {
 	char text[96];
 
-	snprintf(text, sizeof(text), "%s: %s", what, strerror((int)-err));
-	report(f->vfs, f->file, offset, text);
-	if (err == -ENOSPC)
+	/* after a flush that failed, whatever for, nobody knows what is on the disk */
+	if (err == -ENOSPC && code != SQLITE_IOERR_FSYNC)
 		code = SQLITE_FULL;
+	else if (err == -ENOMEM && code != SQLITE_IOERR_FSYNC)
+		code = SQLITE_IOERR_NOMEM;
+	snprintf(text, sizeof(text), "%s: %s", what, strerror((int)-err));
+	if (code != SQLITE_FULL && code != SQLITE_IOERR_NOMEM) /* that is for the caller to say */
+		report(f->vfs, f->file, offset, text);
 	if (!f->vfs->code)
 		f->vfs->code = code;
 	return code;

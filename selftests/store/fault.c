@@ -52,7 +52,7 @@ static bool failed(const struct driver *d)
 
 	if (d->store)
 		khd_store_stats(d->store, &stats);
-	return stats.error && stats.error != ENOMEM;
+	return stats.error && stats.error != ENOMEM && stats.error != ENOSPC;
 }
 
 /* The workload with one fault; true if the fault was met. */

@@ -40,7 +40,8 @@ $(eval $(call kh_test,selftests/store/store_start,selftests/store/store_start.c 
 endif
 
 KH_LDFLAGS_selftests/store/damage_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item,--wrap=khd_buffer
-kh_store_tests := store_test damage_test rebuild_test scrub_test sweep_test
+KH_LDFLAGS_selftests/store/want_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item,--wrap=khd_buffer
+kh_store_tests := store_test damage_test want_test rebuild_test scrub_test sweep_test
 $(foreach test,$(kh_store_tests),$(eval $(call kh_test,selftests/store/$(test),selftests/store/$(test).c \
 	selftests/store/fixture.c $(kh_disk_sim_srcs),khdstore,cmocka sqlite3)))
 
@@ -49,6 +50,7 @@ check-unit: check-unit-store
 check-unit-store: $(addprefix $(O)/selftests/store/,$(kh_store_tests))
 	scripts/tap store -- $(O)/selftests/store/store_test
 	scripts/tap store-damage -- $(O)/selftests/store/damage_test
+	scripts/tap store-want -- $(O)/selftests/store/want_test
 	scripts/tap store-rebuild -- $(O)/selftests/store/rebuild_test
 	scripts/tap store-scrub -- $(O)/selftests/store/scrub_test
 	scripts/tap store-sweep -- $(O)/selftests/store/sweep_test

@@ -366,7 +366,8 @@ static void errors_of_the_disk_are_results(void **state)
 		disk_sim_fail(sim, cases[i].fault, 1, 1);
 		w.reports = 0;
 		assert_int_equal(run_sql(db, "DELETE FROM t WHERE k > 3") & 0xff, cases[i].code);
-		assert_int_equal(w.reports, 1);
+		/* a full one is its caller's to report, who tries again */
+		assert_int_equal(w.reports, cases[i].code != SQLITE_FULL);
 		sim->dead = true;
 		sqlite3_close(db);
 		khd_vfs_free(vfs);

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* want_test.c - want of memory, or of room for the index, is no damage of the disk */
+#include <errno.h>
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "selftests/store/fixture.h"
+
+/* ---------------------------------------------------------------- what is wanting */
+
+/* Of SQLite's allocations, and of the store's: the first that fails (0: none), and how many do. */
+struct shortage {
+	uint64_t at, count, met;
+};
+static struct shortage sqlite, own;
+
+static bool fails(struct shortage *s)
+{
+	if (!s->at || --s->at)
+		return false;
+	if (--s->count)
+		s->at = 1;
+	s->met++;
+	return true;
+}
+
+static sqlite3_mem_methods heap, short_heap;
+
+static void *short_malloc(int bytes)
+{
+	return fails(&sqlite) ? NULL : heap.xMalloc(bytes);
+}
+
+static void *short_realloc(void *old, int bytes)
+{
+	return fails(&sqlite) ? NULL : heap.xRealloc(old, bytes);
+}
+
+static int count_allocations(void **state)
+{
+	if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &heap) != SQLITE_OK)
+		return -1;
+	short_heap = heap;
+	short_heap.xMalloc = short_malloc;
+	short_heap.xRealloc = short_realloc;
+	return sqlite3_config(SQLITE_CONFIG_MALLOC, &short_heap) ||
+	       sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
+}
+
+bool __real_khd_grow(void *at, size_t count, size_t *capacity, size_t size);
+bool __wrap_khd_grow(void *at, size_t count, size_t *capacity, size_t size);
+void *__real_khd_push_item(void *at, size_t *count, size_t *capacity, size_t size);
+void *__wrap_khd_push_item(void *at, size_t *count, size_t *capacity, size_t size);
+void *__real_khd_buffer(size_t bytes);
+void *__wrap_khd_buffer(size_t bytes);
+
+bool __wrap_khd_grow(void *at, size_t count, size_t *capacity, size_t size)
+{
+	return (count <= *capacity || !fails(&own)) && __real_khd_grow(at, count, capacity, size);
+}
+
+void *__wrap_khd_push_item(void *at, size_t *count, size_t *capacity, size_t size)
+{
+	return *count == *capacity && fails(&own) ? NULL :
+						    __real_khd_push_item(at, count, capacity, size);
+}
+
+void *__wrap_khd_buffer(size_t bytes)
+{
+	return fails(&own) ? NULL : __real_khd_buffer(bytes);
+}
+
+static void runs_short(struct shortage *s, uint64_t at, uint64_t count)
+{
+	*s = (struct shortage){ at, count, 0 };
+}
+
+/* A file system that has no block left for the index; the slot file has its own. */
+static struct shortage blocks;
+static const struct khd_disk_ops *good;
+static struct khd_disk_ops full;
+
+static int64_t write_full(struct khd_disk *disk, enum khd_disk_file file, uint64_t offset,
+			  const void *buf, size_t bytes)
+{
+	return file != KHD_FILE_SLOTS && fails(&blocks) ?
+		       -ENOSPC :
+		       good->write(disk, file, offset, buf, bytes);
+}
+
+static void may_be_full(struct fixture *f)
+{
+	good = f->sim->base.ops;
+	full = *good;
+	full.write = write_full;
+	f->sim->base.ops = &full;
+}
+
+/* ---------------------------------------------------------------- the workload */
+
+#define UNITS 700u /* more than two jobs of a checkpoint */
+#define OLD 300u /* of them only the index knows */
+
+static const struct khd_store_stats *stats_of(struct fixture *f)
+{
+	static struct khd_store_stats stats;
+
+	khd_store_stats(f->store, &stats);
+	return &stats;
+}
+
+/* Units that are in the index only, others that are in the log only, a released range. */
+static void prepare(struct fixture *f, struct khd_range *r, struct khd_range *gone)
+{
+	unsigned int i;
+
+	*r = range_of(0, UNITS, 9, 1);
+	*gone = range_of(1 << 20, 64, 9, 2);
+	assert_int_equal(reserve(f, r), 0);
+	assert_int_equal(reserve(f, gone), 0);
+	for (i = 0; i < OLD; i++)
+		assert_int_equal(put(f, r, i, 1), 0);
+	for (i = 0; i < 64; i++)
+		assert_int_equal(put(f, gone, i, 1), 0);
+	reopen(f);
+	for (i = OLD; i < UNITS; i++)
+		assert_int_equal(put(f, r, i, 1), 0);
+	assert_int_equal(release(f, gone), 0);
+}
+
+/* Ticks with look-ups between, as long as a checkpoint takes. */
+static void checkpoint(struct fixture *f, const struct khd_range *r, unsigned int unit)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < 36; i++) {
+		f->now += 1000000000;
+		khd_store_tick(f->store, f->now);
+		for (j = 0; j < 4 && i > 28; j++) {
+			int64_t version = get(f, r, (unit + 4 * i + j) % OLD);
+
+			assert_true(version == 1 || version == -ENOMEM ||
+				    (version == -EIO && stats_of(f)->error == ENOMEM));
+		}
+		settle(f);
+	}
+}
+
+/* The store is whole, and has everything, whatever the power left of it. */
+static void has_all(struct fixture *f, const struct khd_range *r, enum disk_crash how)
+{
+	unsigned int i;
+
+	power_cut(f, how);
+	damages = 0;
+	assert_int_equal(khd_store_check(&f->sim->base, found, f), 0);
+	assert_int_equal(open_store(f), 0);
+	for (i = 0; i < UNITS; i++)
+		assert_int_equal(get(f, r, i), 1);
+}
+
+/*
+ * @s runs short once, or twice, at the @nth time; true if it did.  @ended counts those after which
+ * the store was out of service: the log has no other way.
+ */
+static int nothing_wanting(void **state)
+{
+	memset(&sqlite, 0, sizeof(sqlite));
+	own = blocks = sqlite;
+	return 0;
+}
+
+static bool lives_on(void **state, struct shortage *s, unsigned int nth, unsigned int *ended)
+{
+	struct khd_range r, gone;
+	struct fixture *f;
+	uint64_t done;
+	bool met;
+
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	prepare(f, &r, &gone);
+	may_be_full(f);
+	done = stats_of(f)->checkpoints;
+	runs_short(s, nth, 1 + nth % 2);
+	checkpoint(f, &r, nth);
+	met = s->met;
+	runs_short(s, 0, 0);
+	tick(f, 4);
+	if (stats_of(f)->error && ended) {
+		assert_int_equal(stats_of(f)->error, ENOMEM);
+		assert_non_null(strstr(f->event, "redo log"));
+		(*ended)++;
+	} else {
+		assert_int_equal(stats_of(f)->error, 0);
+		assert_true(stats_of(f)->checkpoints > done);
+		assert_int_equal(reserve(f, &gone), 0);
+	}
+	f->sim->base.ops = good;
+	has_all(f, &r, nth % 2 ? DISK_LOST : DISK_ALL);
+	assert_int_equal(teardown(state), 0);
+	return met;
+}
+
+static void a_checkpoint_waits_for_sqlites_memory(void **state)
+{
+	unsigned int nth, most = 0;
+
+	for (nth = 1; lives_on(state, &sqlite, nth, NULL); nth += 1 + nth / 8)
+		most = nth;
+	assert_true(most > 20);
+}
+
+static void a_checkpoint_waits_for_its_own_memory(void **state)
+{
+	unsigned int nth, most = 0, ended = 0;
+
+	for (nth = 1; lives_on(state, &own, nth, &ended); nth++)
+		most = nth;
+	assert_true(most > 5 && ended < most / 2);
+}
+
+static void a_checkpoint_waits_for_room(void **state)
+{
+	unsigned int nth, most = 0;
+
+	for (nth = 1; lives_on(state, &blocks, nth, NULL); nth += 1 + nth / 4)
+		most = nth;
+	assert_true(most > 10);
+}
+
+/* Puts go on until the log is full; then the store ends, and the disk is not blamed. */
+static void ends(void **state, struct shortage *s, int error)
+{
+	struct khd_range r, gone;
+	struct fixture *f;
+	unsigned int i, served = 0;
+
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	prepare(f, &r, &gone);
+	may_be_full(f);
+	runs_short(s, 1, UINT64_MAX);
+	tick(f, 60); /* in vain, and nobody waits */
+	assert_true(s->met > 10);
+	assert_int_equal(stats_of(f)->error, 0);
+	assert_non_null(
+		strstr(f->event, error == ENOSPC ? "has no room for the index" : "no memory"));
+	for (i = 0; i < 100000 && !put(f, &r, OLD + i % (UNITS - OLD), 1); i++)
+		served++;
+	assert_true(served > 100 && i < 100000);
+	assert_int_equal(stats_of(f)->error, error);
+	assert_non_null(strstr(f->event, "out of service: no "));
+	runs_short(s, 0, 0);
+	f->sim->base.ops = good;
+	has_all(f, &r, DISK_ALL);
+	assert_int_equal(teardown(state), 0);
+}
+
+static void a_full_log_ends_the_wait(void **state)
+{
+	ends(state, &sqlite, ENOMEM);
+	ends(state, &blocks, ENOSPC);
+}
+
+/* Stopped while it waits, or closed: as after a crash. */
+static void a_store_that_waits_stops(void **state)
+{
+	struct khd_range r, gone;
+	struct fixture *f;
+
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	prepare(f, &r, &gone);
+	may_be_full(f);
+	runs_short(&blocks, 1, UINT64_MAX);
+	tick(f, 40);
+	assert_true(blocks.met);
+	assert_int_equal(stop(f), EIO);
+	assert_int_equal(stats_of(f)->error, ENOSPC);
+	runs_short(&blocks, 0, 0);
+	f->sim->base.ops = good;
+	has_all(f, &r, DISK_ALL);
+	assert_int_equal(teardown(state), 0);
+}
+
+/* ---------------------------------------------------------------- the disk after all */
+
+static void want_does_not_hide_the_disk(void **state)
+{
+	struct khd_range r = range_of(0, 8, 12, 1);
+	unsigned int with;
+
+	for (with = 0; with < 2; with++) {
+		void *buf = memory(4096);
+		struct wait w;
+		struct fixture *f;
+
+		assert_int_equal(setup(state), 0);
+		f = *state;
+		assert_int_equal(reserve(f, &r), 0);
+		assert_int_equal(put(f, &r, 0, 1), 0);
+		runs_short(&own, 2,
+			   1); /* not the unit's block, which is on its way, but the log's */
+		begin_put(f, &w, &r, 0, 2, buf, KHD_STORE_SYNC);
+		assert_int_equal(own.met, 1);
+		assert_int_equal(stats_of(f)->error, ENOMEM);
+		if (with)
+			disk_sim_fail(f->sim, DISK_EIO_WRITE, 1, 1);
+		assert_int_equal(finish(f, &w), EIO);
+		settle(f);
+		assert_int_equal(stats_of(f)->error, with ? EIO : ENOMEM);
+		assert_int_equal(crash(f, DISK_ALL), with ? EUCLEAN : 0);
+		assert_int_equal(teardown(state), 0);
+		free(buf);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(a_checkpoint_waits_for_sqlites_memory, nothing_wanting),
+		cmocka_unit_test_setup(a_checkpoint_waits_for_its_own_memory, nothing_wanting),
+		cmocka_unit_test_setup(a_checkpoint_waits_for_room, nothing_wanting),
+		cmocka_unit_test_setup(a_full_log_ends_the_wait, nothing_wanting),
+		cmocka_unit_test_setup(a_store_that_waits_stops, nothing_wanting),
+		cmocka_unit_test_setup(want_does_not_hide_the_disk, nothing_wanting),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, count_allocations, NULL);
+}
