@@ -307,45 +307,60 @@ static bool is_passing(const struct kh_home *home, kh_node_id place)
 	return false;
 }
 
-/* Begin all that is dirty and that the store of @place keeps; @dirty is what is of the region. */
-static void flush_pass(struct kh_region *region, kh_node_id place, const struct kh_flush *dirty)
+/* Whose pass units of a place go to; none if they have no place, or it cannot begin now. */
+static unsigned int pass_of(struct kh_region *region, const struct kh_place *place)
 {
-	struct kh_flush *flush;
-	uint64_t *keys;
-	size_t i, n = 0;
+	struct kh_node *node = region->owner;
+	struct kh_peer *peer = place ? kh_peer_reach(node, place->node) : NULL;
 
-	if (is_passing(region->home, place))
-		return;
-	keys = kh_zalloc((dirty->count + 1) * sizeof(*keys));
-	for (i = 0; i < dirty->count; i++) {
-		const struct kh_place *at = kh_place_of(region, dirty->keys[i]);
+	if (!peer || is_passing(region->home, peer->id))
+		return KH_NODES_MAX;
+	return (unsigned int)(peer - node->peers);
+}
 
-		if (at && at->node == place)
-			keys[n++] = dirty->keys[i];
-	}
-	if (!n) {
-		free(keys);
-		return;
-	}
-	flush = flush_new(region, NULL, KH_STORE_WAIT);
+static void flush_pass(struct kh_region *region, kh_node_id place, uint64_t *keys, size_t count)
+{
+	struct kh_flush *flush = flush_new(region, NULL, KH_STORE_WAIT);
+
 	flush->place = place;
 	flush->keys = keys;
-	flush->count = n;
+	flush->count = count;
 	flush_run(flush);
 }
 
-/* What is done in time: R28. */
+/* What is done in time: R28.  One look at each dirty unit, and a pass for each place. */
 static void flush_all(struct kh_region *region)
 {
 	struct kh_node *node = region->owner;
 	struct kh_flush dirty = { .region = region };
-	unsigned int i;
+	const struct kh_place *last = NULL;
+	uint64_t *keys[KH_NODES_MAX] = { NULL };
+	size_t counts[KH_NODES_MAX + 1] = { 0 }, filled[KH_NODES_MAX] = { 0 }, i;
+	unsigned int pass = KH_NODES_MAX;
+	uint8_t *passes;
 
 	collect(&dirty, 0, region->units);
-	for (i = 0; i < node->peer_count; i++)
-		if (kh_peer_up(&node->peers[i]))
-			flush_pass(region, node->peers[i].id, &dirty);
+	passes = kh_zalloc(dirty.count + 1);
+	for (i = 0; i < dirty.count; i++) {
+		const struct kh_place *place = kh_place_of(region, dirty.keys[i]);
+
+		if (place != last) /* they ascend: seldom */
+			pass = pass_of(region, place);
+		last = place;
+		passes[i] = (uint8_t)pass;
+		counts[pass]++;
+	}
+	for (pass = 0; pass < KH_NODES_MAX; pass++)
+		if (counts[pass])
+			keys[pass] = kh_zalloc(counts[pass] * sizeof(*keys[pass]));
+	for (i = 0; i < dirty.count; i++)
+		if (passes[i] < KH_NODES_MAX)
+			keys[passes[i]][filled[passes[i]]++] = dirty.keys[i];
+	free(passes);
 	free(dirty.keys);
+	for (pass = 0; pass < KH_NODES_MAX; pass++)
+		if (keys[pass])
+			flush_pass(region, node->peers[pass].id, keys[pass], filled[pass]);
 }
 
 static void region_tick(struct kh_region *region)
