@@ -138,12 +138,12 @@ void khd_store_wants_nothing(struct khd_store *store)
 	store->want = 0;
 }
 
-/* A call that waits although the gate is open waits for the log, for a slot, or for the end. */
+/* A call that waits although the gate is open waits for the log, or for a slot. */
 static bool somebody_waits(const struct khd_store *store)
 {
 	const struct khd_op *op;
 
-	if (store->stopping || !kh_list_empty(&store->resizing))
+	if (!kh_list_empty(&store->resizing))
 		return true;
 	kh_list_each (op, &store->stalled, link)
 		if (op != store->grower)

@@ -374,7 +374,7 @@ void khd_store_want(struct khd_store *store, int err, const char *what);
 void khd_store_wants_nothing(struct khd_store *store);
 static inline bool khd_store_may_try(const struct khd_store *store)
 {
-	return !store->want || store->now >= store->want_next;
+	return !store->want || store->stopped || store->now >= store->want_next;
 }
 void khd_store_say(struct khd_store *store, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
