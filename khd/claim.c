@@ -5,6 +5,7 @@
  *   STATE/store   "new ID" before a store is made, "has ID" when it is made and may be served
  *   DIR/owner     "ID"
  *   STATE/store-failed  "N REASON" when its disk failed; it had been found whole N times, or "-"
+ *   STATE/store-checks  "N": it had been found whole N times when it was opened last
  *
  * With "new" nothing was ever served from DIR: what a crash left there is made anew.
  */
@@ -23,6 +24,7 @@
 
 #define NOTE "store"
 #define FAILED "store-failed"
+#define CHECKS "store-checks"
 #define ID_LEN 32
 #define WORD_LEN 4 /* "new ", "has " */
 
@@ -176,11 +178,49 @@ bool khd_claim_exists(struct khd_state *state)
 	return !note_read(state, &has, id) && has;
 }
 
+/* The number that a line begins with; UINT64_MAX: none. */
+static uint64_t number_of(const char *line)
+{
+	unsigned long long n;
+
+	errno = 0;
+	n = line[0] < '0' || line[0] > '9' ? ULLONG_MAX : strtoull(line, NULL, 10);
+	return errno || n == ULLONG_MAX ? UINT64_MAX : n;
+}
+
+/* How often the store had been found whole when it was opened last; UINT64_MAX: not known. */
+static uint64_t opened_with(struct khd_state *state)
+{
+	char line[32];
+
+	return khd_state_noted(state, CHECKS, line, sizeof(line)) ? UINT64_MAX : number_of(line);
+}
+
+bool khd_claim_opened(struct khd_state *state, uint64_t checks)
+{
+	char line[32];
+	int ret;
+
+	if (opened_with(state) == checks)
+		return true;
+	snprintf(line, sizeof(line), "%" PRIu64, checks);
+	ret = khd_state_note(state, CHECKS, line);
+	if (ret)
+		khd_log(KHD_ERR, "cannot note how often the store was found whole: %s",
+			strerror(-ret));
+	return !ret;
+}
+
 bool khd_claim_failed(struct khd_state *state, uint64_t checks, int error)
 {
 	char line[96], times[24] = "-";
 	int ret;
 
+	if (checks == UINT64_MAX) { /* nothing was written since it was known */
+		uint64_t asked = khd_claim_checks(state);
+
+		checks = asked == UINT64_MAX ? asked : asked ? asked - 1 : opened_with(state);
+	}
 	if (checks != UINT64_MAX)
 		snprintf(times, sizeof(times), "%" PRIu64, checks);
 	snprintf(line, sizeof(line), "%s %s", times, strerror(error));
@@ -203,13 +243,14 @@ void khd_claim_mended(struct khd_state *state)
 
 uint64_t khd_claim_checks(struct khd_state *state)
 {
-	unsigned long long checks;
-	char line[128], *end;
+	uint64_t checks;
+	char line[128];
 	int ret = khd_state_noted(state, FAILED, line, sizeof(line));
 
 	if (ret == -ENOENT)
 		return 0;
-	errno = 0;
-	checks = ret || line[0] < '0' || line[0] > '9' ? ULLONG_MAX : strtoull(line, &end, 10);
-	return errno || checks == ULLONG_MAX ? UINT64_MAX : checks + 1;
+	checks = ret ? UINT64_MAX : number_of(line);
+	if (checks == UINT64_MAX) /* whoever wrote it knew no more than when it was opened last */
+		checks = opened_with(state);
+	return checks == UINT64_MAX ? UINT64_MAX : checks + 1;
 }

@@ -42,10 +42,18 @@ bool khd_claim_made(struct khd_state *state, const char *dir);
  */
 bool khd_claim_failed(struct khd_state *state, uint64_t checks, int error);
 
+/**
+ * khd_claim_opened() - the store is open, and was found whole @checks times
+ *
+ * Before it is served; durable.  Where a later start cannot read how often it was, nothing was
+ * written since: this is what khd_claim_checks() goes by.  False after an error, which was logged.
+ */
+bool khd_claim_opened(struct khd_state *state, uint64_t checks);
+
 /* It was found whole, and is open. */
 void khd_claim_mended(struct khd_state *state);
 
-/* For struct khd_store_config: 0 if it did not fail, UINT64_MAX if the note does not say. */
+/* For struct khd_store_config: 0 if it did not fail, UINT64_MAX if nobody knows. */
 uint64_t khd_claim_checks(struct khd_state *state);
 
 /* Whether this node had a store once. */

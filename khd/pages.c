@@ -439,7 +439,8 @@ static bool make(struct khd_pages *pages, bool there)
 		khd_log(KHD_ERR, "%s: cannot make a store: %s", options->dir, strerror(-ret));
 		return false;
 	}
-	return khd_claim_made(pages->khd->state, options->dir);
+	return khd_claim_opened(pages->khd->state, 0) &&
+	       khd_claim_made(pages->khd->state, options->dir);
 }
 
 /* False: khd does not start. */
@@ -489,6 +490,8 @@ static bool recover(struct khd_pages *pages)
 		khd_log(KHD_ERR, "%s is out of service: %s", options->dir, pages->reason);
 		return true;
 	}
+	if (!khd_claim_opened(pages->khd->state, pages->recovery.checks))
+		return false;
 	if (config.checks)
 		khd_claim_mended(pages->khd->state);
 	khd_log(KHD_INFO, "%s: recovered in %llu us, %llu log records taken, %llu left",

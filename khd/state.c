@@ -7,6 +7,7 @@
  *   DIR/spare         space that is given up when the file system is full: what is there already
  *                     can still be replaced
  *   DIR/store         whether the node has a page store, and its id (claim.c)
+ *   DIR/store-checks  how often it had been found whole when it was opened last (claim.c)
  *   DIR/store-failed  its disk failed, and it was not seen to be found whole since (claim.c)
  *   DIR/blobs/KEY     one blob each; ".new" beside it is a write that a crash cut short
  */
