@@ -136,6 +136,10 @@ static void store_findings(struct khd_pages *pages, struct findings *findings)
 		      "is "
 		      "damaged; start khd",
 		      "out of service, %s", pages->reason);
+	else if (pages->reason[0] && (pages->error == ENOMEM || pages->error == ENOSPC))
+		found(findings, KHAZANA_NL_SEVERITY_ERROR,
+		      "make memory, or room in DIR's file system, free; start khd again",
+		      "out of service, %s", pages->reason);
 	else if (pages->reason[0])
 		found(findings, KHAZANA_NL_SEVERITY_ERROR,
 		      "see the kernel log; stop khd, copy DIR to a good disk or mend this one, "
