@@ -182,6 +182,11 @@ static const struct {
 	{ "scan", cmd_scan, 5, "REGION KEYFILE ADDRESS: sequential loads beside a TCP stream" },
 	{ "disjoint", cmd_disjoint, 7,
 	  "REGION KEYFILE PART PARTS SECONDS: store to pages of one's own" },
+	{ "flush", cmd_flush, 7,
+	  "METRIC PAGES REGION KEYFILE FILE: so many pages made durable, beside a file" },
+	{ "flushers", cmd_flushers, 5, "REGION KEYFILE FILE: 16 threads that flush, beside one" },
+	{ "cached", cmd_cached, 5,
+	  "REGION KEYFILE PID: RAM for pages that are cached; PID of khd" },
 	{ "table1", cmd_table1, 6, "REGION KEYFILE NODE ADDRESS: the paper's Table 1" },
 };
 

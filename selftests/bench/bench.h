@@ -4,7 +4,8 @@
  *
  * Every figure is taken beside the thing it is compared with, in one process and in turn,
  * because times on an emulated machine mean nothing alone.  bench.c has samples,
- * keys and regions, wire.c the raw TCP partner; miss.c, local.c, scan.c and table1.c measure.
+ * keys and regions, wire.c the raw TCP partner; miss.c, local.c, scan.c, flush.c,
+ * cached.c and table1.c measure.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -80,6 +81,9 @@ int cmd_settled(int argc, char **argv);
 int cmd_round_trip(int argc, char **argv);
 int cmd_scan(int argc, char **argv);
 int cmd_disjoint(int argc, char **argv);
+int cmd_flush(int argc, char **argv);
+int cmd_flushers(int argc, char **argv);
+int cmd_cached(int argc, char **argv);
 int cmd_table1(int argc, char **argv);
 
 #endif /* BENCH_H */

@@ -5,10 +5,12 @@
  *	store_start DIR GIB...	DIR on the disk to measure; each size is filled with units of 4 KiB
  *
  * From opening the directory to the contents of one unit, after an orderly end, median of ROUNDS
- * starts; one JSON line a size.  Another one says what the engine holds in RAM when all pages were
- * written and are in the index, by its own figures and without SQLite; that for a page on the disk;
- * and what a page takes that RAM knows (its version and place; the contents are not the engine's),
- * by the heap, before and after KNOWN pages were looked up.
+ * starts, the sizes in turn; one JSON line a size, with its ratio to the first one.
+ *
+ * Another line says what the engine holds in RAM when all pages were written and are in the index,
+ * by its own figures and without SQLite; that for a page on the disk; and what a page takes that
+ * RAM knows (its version and place; the contents are not the engine's), by the heap, before and
+ * after KNOWN pages were looked up.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -24,7 +26,8 @@
 #define PAGE 4096u
 #define DEPTH 512u /* puts under way */
 #define MERGE 16u /* units that are one write */
-#define ROUNDS 7u
+#define ROUNDS 15u
+#define SIZES_MAX 8u
 #define UNITS_PER_GIB (1ull << 18)
 #define KNOWN 8192u
 #define CHECKPOINT_NS 31000000000ull /* in which a change comes into the index */
@@ -36,6 +39,13 @@ struct start {
 	struct khd_disk *disk;
 	struct khd_store *store;
 	uint8_t *buf;
+};
+
+struct size {
+	unsigned long gib;
+	char dir[400];
+	uint64_t memory; /* of the engine, with all of it stored */
+	uint64_t opened[ROUNDS], first[ROUNDS];
 };
 
 struct call {
@@ -231,67 +241,88 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void measure(struct start *s, unsigned long gib)
+/* A start of the store in @dir; how long it took to open it, and to the contents of a unit. */
+static void start_once(struct start *s, uint64_t unit, uint64_t *opened, uint64_t *first)
 {
-	uint64_t units = gib * UNITS_PER_GIB, ns[ROUNDS], opened[ROUNDS], begun;
-	unsigned int i;
+	struct call call = call_of(s, unit);
+	uint64_t begun;
+
+	s->loop = khd_loop_uring(256);
+	if (!s->loop)
+		die("io_uring", errno);
+	begun = now();
+	open_store(s, 0);
+	*opened = now() - begun;
+	khd_store_get(s->store, &call.op);
+	wait_for(s, &call, "get");
+	*first = now() - begun;
+	if (call.op.meta.version != 2)
+		die("another version", EBADMSG);
+	close_store(s);
+	khd_loop_destroy(s->loop);
+	khd_disk_dir_close(s->disk);
+}
+
+/* In turns, so that what else the machine does meets all sizes alike. */
+static void measure(struct start *s, struct size *sizes, unsigned int count)
+{
+	unsigned int i, k;
 
 	for (i = 0; i < ROUNDS; i++) {
-		struct call call = call_of(s, (i * 7919ull * 7919ull) % units);
+		for (k = 0; k < count; k++) {
+			uint64_t units = sizes[k].gib * UNITS_PER_GIB;
 
-		s->loop = khd_loop_uring(256);
-		if (!s->loop)
-			die("io_uring", errno);
-		begun = now();
-		open_store(s, 0);
-		opened[i] = now() - begun;
-		khd_store_get(s->store, &call.op);
-		wait_for(s, &call, "get");
-		ns[i] = now() - begun;
-		if (call.op.meta.version != 2)
-			die("another version", EBADMSG);
-		close_store(s);
-		khd_loop_destroy(s->loop);
-		khd_disk_dir_close(s->disk);
+			s->dir = sizes[k].dir;
+			start_once(s, (i * 7919ull * 7919ull) % units, &sizes[k].opened[i],
+				   &sizes[k].first[i]);
+		}
 	}
-	qsort(ns, ROUNDS, sizeof(ns[0]), compare);
-	qsort(opened, ROUNDS, sizeof(opened[0]), compare);
-	printf("{\"metric\":\"start\",\"stored_gib\":%lu,\"first_unit_ms\":%.2f,\"slowest_ms\":%."
-	       "2f,"
-	       "\"open_ms\":%.2f,\"n\":%u}\n",
-	       gib, (double)ns[ROUNDS / 2] / 1e6, (double)ns[ROUNDS - 1] / 1e6,
-	       (double)opened[ROUNDS / 2] / 1e6, ROUNDS);
+	for (k = 0; k < count; k++) {
+		qsort(sizes[k].first, ROUNDS, sizeof(uint64_t), compare);
+		qsort(sizes[k].opened, ROUNDS, sizeof(uint64_t), compare);
+		printf("{\"metric\":\"start\",\"stored_gib\":%lu,\"first_unit_ms\":%.2f,"
+		       "\"fastest_ms\":%.2f,\"slowest_ms\":%.2f,\"open_ms\":%.2f,\"n\":%u,"
+		       "\"ratio\":%.2f,\"to\":\"%lu GiB\"}\n",
+		       sizes[k].gib, (double)sizes[k].first[ROUNDS / 2] / 1e6,
+		       (double)sizes[k].first[0] / 1e6, (double)sizes[k].first[ROUNDS - 1] / 1e6,
+		       (double)sizes[k].opened[ROUNDS / 2] / 1e6, ROUNDS,
+		       (double)sizes[k].first[ROUNDS / 2] / (double)sizes[0].first[ROUNDS / 2],
+		       sizes[0].gib);
+	}
 	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
 	struct start s = { .buf = aligned_alloc(PAGE, PAGE) };
-	uint64_t memory;
-	char dir[400];
-	int i;
+	static struct size sizes[SIZES_MAX];
+	unsigned int i, count = (unsigned int)argc - 2;
 
-	if (argc < 3 || !s.buf)
+	if (argc < 3 || count > SIZES_MAX || !s.buf)
 		return 2;
 	memset(s.buf, 0x5a, PAGE);
-	for (i = 2; i < argc; i++) {
-		unsigned long gib = strtoul(argv[i], NULL, 0);
+	for (i = 0; i < count; i++) {
+		struct size *size = &sizes[i];
 
-		if (!gib || gib > 1024)
+		size->gib = strtoul(argv[i + 2], NULL, 0);
+		if (!size->gib || size->gib > 1024)
 			return 2;
-		snprintf(dir, sizeof(dir), "%s-%lu", argv[1], gib);
-		s.dir = dir;
+		snprintf(size->dir, sizeof(size->dir), "%s-%lu", argv[1], size->gib);
+		s.dir = size->dir;
 		s.loop = khd_loop_uring(1024);
 		if (!s.loop)
 			die("io_uring", errno);
-		open_store(&s, (gib << 30) + (gib << 28) + SLACK);
-		fill(&s, gib * UNITS_PER_GIB);
-		memory = stored_memory(&s);
+		open_store(&s, (size->gib << 30) + (size->gib << 28) + SLACK);
+		fill(&s, size->gib * UNITS_PER_GIB);
+		size->memory = stored_memory(&s);
 		close_store(&s);
 		khd_loop_destroy(s.loop);
 		khd_disk_dir_close(s.disk);
-		measure(&s, gib);
-		print_memory(&s, gib, memory);
+	}
+	measure(&s, sizes, count);
+	for (i = 0; i < count; i++) {
+		s.dir = sizes[i].dir;
+		print_memory(&s, sizes[i].gib, sizes[i].memory);
 	}
 	return 0;
 }
