@@ -203,17 +203,18 @@ void khd_log_want(struct khd_store *store, uint64_t lsn)
 
 /*
  * Nothing happens: say in the log that all of it is durable, so that the rot of its last group is
- * not taken for a torn tail.
+ * not taken for a torn tail.  Was there something to say?
  */
-void khd_log_claim(struct khd_store *store)
+bool khd_log_claim(struct khd_store *store)
 {
 	struct khd_log *log = &store->log;
 
 	if (store->error || log->state != KHD_GROUP_IDLE || log->cells.count || log->writes ||
 	    log->claimed >= store->lsn_durable || store->lsn_durable <= store->lsn_checkpoint ||
 	    log->used + 4 * log->block > store->log_bytes)
-		return;
+		return false;
 	write_block(store, NULL, 0, store->lsn_durable);
+	return true;
 }
 
 /* The superblock says that replay begins at @tail: what is before it can be overwritten. */

@@ -526,8 +526,11 @@ uint64_t khd_store_tick(struct khd_store *store, uint64_t now)
 	}
 	if (store->lsn_applied > store->lsn_durable)
 		khd_log_want(store, store->lsn_applied);
-	else
-		khd_log_claim(store);
+	/* khd comes by after each group; the next one claims this one, if it comes soon. */
+	else if (now >= store->claim_at && khd_log_claim(store))
+		store->claim_at = next;
+	if (now < store->claim_at && store->claim_at < next)
+		next = store->claim_at;
 	if (store->lsn_applied > store->lsn_checkpoint) {
 		if (!store->ckpt_at)
 			store->ckpt_at = now + KHD_CHECKPOINT_NS;

@@ -533,7 +533,7 @@ int khd_log_append(struct khd_store *store, const struct khd_record *rec);
 uint32_t khd_log_crc(const struct khd_log_head *head, size_t bytes);
 void khd_log_kick(struct khd_store *store);
 void khd_log_want(struct khd_store *store, uint64_t lsn);
-void khd_log_claim(struct khd_store *store);
+bool khd_log_claim(struct khd_store *store);
 void khd_log_release(struct khd_store *store, uint64_t tail);
 
 /* ---------------------------------------------------------------- checkpoint.c */
