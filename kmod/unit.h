@@ -55,7 +55,10 @@ enum kz_unit_request {
  * @lru: in the reclaim list, under its lock
  * @revoke: a revoke that goes on; under @mutex, with a reference
  * @ref: one of the region's table, one of each user; 0 while it comes or goes
- * @rcu: frees the structure
+ * @rcu: frees the structure, when it is in no list any more
+ *
+ * There is one for each unit that the node caches. 256 bytes, without lock debugging: some more,
+ * and kmalloc() would take 512.
  */
 struct kz_unit {
 	struct kz_page page;
@@ -70,7 +73,10 @@ struct kz_unit {
 	struct kz_frame *cur;
 	struct kz_frame *handoff;
 	wait_queue_head_t wait;
-	struct list_head qnode;
+	union {
+		struct list_head qnode;
+		struct rcu_head rcu;
+	};
 	u32 request;
 	u32 req_flags;
 	u64 req_serial;
@@ -84,7 +90,6 @@ struct kz_unit {
 	struct kz_revoke *revoke;
 	u32 took_us;
 	atomic_t ref;
-	struct rcu_head rcu;
 };
 
 /* A further reference of a unit that somebody, or its frame, keeps from going. */
