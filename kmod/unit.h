@@ -77,9 +77,9 @@ struct kz_unit {
 		struct list_head qnode;
 		struct rcu_head rcu;
 	};
-	u32 request;
-	u32 req_flags;
-	u64 req_serial;
+	u16 request;
+	u16 req_flags;
+	u32 req_serial;
 	u64 req_id;
 	u64 queued_ns;
 	u64 resident_ns;
@@ -91,6 +91,8 @@ struct kz_unit {
 	u32 took_us;
 	atomic_t ref;
 };
+static_assert(IS_ENABLED(CONFIG_DEBUG_SPINLOCK) || IS_ENABLED(CONFIG_DEBUG_MUTEXES) ||
+	      IS_ENABLED(CONFIG_DEBUG_LOCK_ALLOC) || sizeof(struct kz_unit) <= 256);
 
 /* A further reference of a unit that somebody, or its frame, keeps from going. */
 static inline void kz_unit_hold(struct kz_unit *unit)
