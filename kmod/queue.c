@@ -369,6 +369,8 @@ static void unit_describe(struct kz_unit *unit, u64 id, struct khazana_request *
 	/* Who will be refused when he has the right leaves the contents alone. */
 	if (unit->req_serial < READ_ONCE(unit->region->key_serial))
 		req->flags &= ~KHAZANA_REQF_OVERWRITE;
+	if (req->flags & KHAZANA_REQF_OVERWRITE)
+		req->cookie = unit->req_serial;
 	req->version = page->version;
 	req->timeout_ms = unit->region->wait_ms;
 	if (page->flags & KHAZANA_UNIT_HANDOFF) {
@@ -390,6 +392,7 @@ static bool unit_continues(struct kz_unit *unit, const struct khazana_request *r
 		return false;
 	unit_describe(unit, req->id, &next);
 	return next.want == req->want && next.version == req->version &&
+	       next.cookie == req->cookie &&
 	       (next.flags & ~KHAZANA_REQF_FRAME) == (req->flags & ~KHAZANA_REQF_FRAME);
 }
 

@@ -134,6 +134,26 @@ static void an_older_key_overwrites_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, KHAZANA_REQF_LOCK, req.flags);
 }
 
+/* The key may be changed while the descriptor is on its way: khd is told by which one it was made. */
+static void an_overwrite_names_its_key(struct kunit *test)
+{
+	u32 flags = KHAZANA_REQF_LOCK | KHAZANA_REQF_OVERWRITE;
+	struct fixture *f = test->priv;
+	struct khazana_request req;
+	u64 i;
+
+	f->region->key_serial = 2;
+	for (i = 3; i < 6; i++)
+		want(test, i, KHAZANA_RIGHT_WRITE, flags)->req_serial = i < 5 ? 2 : 3;
+	KUNIT_ASSERT_TRUE(test, pop_fault(&req));
+	KUNIT_EXPECT_EQ(test, flags, req.flags);
+	KUNIT_EXPECT_EQ(test, 2, req.cookie);
+	KUNIT_EXPECT_EQ(test, 2, req.count);
+	KUNIT_ASSERT_TRUE(test, pop_fault(&req));
+	KUNIT_EXPECT_EQ(test, 3, req.cookie);
+	KUNIT_EXPECT_EQ(test, 5, req.unit);
+}
+
 static void it_brings_a_frame_if_few_are_left(struct kunit *test)
 {
 	struct khazana_request req;
@@ -257,6 +277,7 @@ static void calls(struct kunit *test)
 static struct kunit_case queue_cases[] = {
 	KUNIT_CASE(a_miss_is_described),
 	KUNIT_CASE(an_older_key_overwrites_nothing),
+	KUNIT_CASE(an_overwrite_names_its_key),
 	KUNIT_CASE(it_brings_a_frame_if_few_are_left),
 	KUNIT_CASE(in_order_and_never_the_same_id),
 	KUNIT_CASE(a_range_is_one_descriptor),

@@ -40,9 +40,15 @@ static bool join(struct kh_region *region, const struct khazana_request *req)
 	return true;
 }
 
-static uint32_t ask_flags(const struct khazana_request *req)
+/* The key may have been changed while the descriptor was on its way: then nothing is overwritten. */
+static bool overwrites(const struct kh_region *region, const struct khazana_request *req)
 {
-	return (req->flags & KHAZANA_REQF_OVERWRITE ? KH_REQ_OVERWRITE : 0) |
+	return req->flags & KHAZANA_REQF_OVERWRITE && req->cookie >= region->key_serial;
+}
+
+static uint32_t ask_flags(const struct kh_region *region, const struct khazana_request *req)
+{
+	return (overwrites(region, req) ? KH_REQ_OVERWRITE : 0) |
 	       (req->flags & KHAZANA_REQF_TRY ? KH_REQ_TRY : 0) |
 	       (req->flags & KHAZANA_REQF_LOCK ? KH_REQ_LOCK : 0);
 }
@@ -93,7 +99,7 @@ void kh_ask_fault(struct kh_node *node, struct kh_region *region, const struct k
 			kh_prefetch_fault(node, region, req->unit);
 		return;
 	}
-	ask = kh_ask_new(region, req->unit, (uint32_t)req->count, req->want, ask_flags(req),
+	ask = kh_ask_new(region, req->unit, (uint32_t)req->count, req->want, ask_flags(region, req),
 			 req->timeout_ms);
 	for (i = 0; i < req->count; i++)
 		ask->units[i].module_request = req->id;

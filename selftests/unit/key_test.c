@@ -266,6 +266,26 @@ static void an_overwrite_that_waits_leaves_the_contents(void **state)
 	}
 }
 
+/* The module described it before khd told it the key; khd looks at it after that. */
+static void an_overwrite_on_its_way_to_khd_leaves_the_contents(void **state)
+{
+	const uint32_t flags = KHAZANA_REQF_LOCK | KHAZANA_REQF_OVERWRITE;
+	struct cluster *c = *state;
+	struct host *asker = &c->hosts[2];
+	struct kh_op op = rekey(c);
+
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[1], 0, 77);
+	assert_int_equal(host_op(&c->hosts[1], &op), 0);
+	assert_true(refuses_locks(asker));
+	assert_int_equal(host_want(asker, 0, 1, WRITE, flags), 0);
+	assert_int_equal(host_load(asker, 0), 77);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_attach(asker, c->addr, new_key), 0);
+	assert_int_equal(host_want(asker, 0, 1, WRITE, flags), 0);
+	assert_int_equal(host_load(asker, 0), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
 
 int test_key(void)
@@ -282,6 +302,7 @@ int test_key(void)
 		TEST(a_khd_that_restarts_takes_over_what_its_module_knows),
 		TEST(an_attach_that_is_answered_late_was_with_the_old_key),
 		TEST(an_overwrite_that_waits_leaves_the_contents),
+		TEST(an_overwrite_on_its_way_to_khd_leaves_the_contents),
 	};
 
 	return cmocka_run_group_tests_name("key", tests, NULL, NULL);

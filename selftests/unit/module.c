@@ -307,6 +307,7 @@ int host_want(struct host *h, uint64_t unit, uint64_t count, uint32_t want, uint
 		.want = want,
 		.flags = flags,
 		.version = KHAZANA_VERSION_NONE,
+		.cookie = flags & KHAZANA_REQF_OVERWRITE ? h->attach_serial : 0,
 		.timeout_ms = 1000,
 	};
 	struct unit *u = &h->units[unit];

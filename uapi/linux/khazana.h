@@ -266,7 +266,8 @@ enum khazana_req_op {
  * @count: units
  * @version: FAULT: version of the copy held, KHAZANA_VERSION_NONE if none
  * @token: token of what the notice is about
- * @cookie: the command's or request's that the notice is about
+ * @cookie: the command's or request's that the notice is about; FAULT with OVERWRITE: serial of the
+ *	key that the lock was asked for with
  * @addr: ATTACH: start of the window
  * @length: ATTACH: bytes, 0 to the end
  * @key: ATTACH: the key
