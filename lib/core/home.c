@@ -234,7 +234,10 @@ void kh_on_hask(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	}
 }
 
-/* Put a request into its unit's FIFO, or make an old one run with its new attempt. */
+/*
+ * Put a request into its unit's FIFO, or make an old one run with its new attempt, which may
+ * overwrite no more (R32).
+ */
 void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 {
 	struct kh_service *b = unit->busy, *w;
@@ -242,6 +245,7 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 	if (b && s->asker && b->asker == s->asker && b->request == s->request) {
 		if (s->attempt > b->attempt) {
 			b->attempt = s->attempt;
+			b->flags = s->flags;
 			b->held = s->held;
 			b->held_token = s->held_token;
 			kh_service_run(unit);
@@ -255,6 +259,7 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 			continue;
 		if (s->attempt > w->attempt) {
 			w->attempt = s->attempt;
+			w->flags = s->flags;
 			w->held = s->held;
 			w->held_token = s->held_token;
 		}

@@ -65,6 +65,7 @@ struct host {
 	struct command *store_first, **store_last; /* begun, not over */
 	bool store_rests; /* what is begun stays so */
 	unsigned int store_begun[KH_STORE_LOOK + 1];
+	bool no_frames; /* COMMITs fail */
 	bool persist_fails;
 	unsigned int persist_fails_at; /* that one only, counted down; 0: none */
 	unsigned int store_refuses_at; /* the same for what takes space or gives it back */

@@ -266,6 +266,26 @@ static void an_overwrite_that_waits_leaves_the_contents(void **state)
 	}
 }
 
+/* The home granted it, but there was no frame for it; it is asked for again when the key is known. */
+static void an_overwrite_that_is_asked_for_again_leaves_the_contents(void **state)
+{
+	struct cluster *c = *state;
+	struct host *asker = &c->hosts[2];
+	struct kh_op op = rekey(c);
+
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[1], 0, 77);
+	asker->no_frames = true;
+	assert_int_equal(host_want(asker, 0, 1, WRITE, KHAZANA_REQF_LOCK | KHAZANA_REQF_OVERWRITE),
+			 EINPROGRESS);
+	assert_int_equal(c->hosts[1].units[0].page.right, KHAZANA_RIGHT_NONE);
+	assert_int_equal(host_op(&c->hosts[1], &op), 0);
+	asker->no_frames = false;
+	cluster_sleep(c, LEASE_MS / 2);
+	assert_int_equal(asker->units[0].page.right, WRITE);
+	assert_int_equal(host_load(asker, 0), 77);
+}
+
 /* The module described it before khd told it the key; khd looks at it after that. */
 static void an_overwrite_on_its_way_to_khd_leaves_the_contents(void **state)
 {
@@ -302,6 +322,7 @@ int test_key(void)
 		TEST(a_khd_that_restarts_takes_over_what_its_module_knows),
 		TEST(an_attach_that_is_answered_late_was_with_the_old_key),
 		TEST(an_overwrite_that_waits_leaves_the_contents),
+		TEST(an_overwrite_that_is_asked_for_again_leaves_the_contents),
 		TEST(an_overwrite_on_its_way_to_khd_leaves_the_contents),
 	};
 

@@ -133,6 +133,10 @@ static void unit_command(struct host *h, struct khazana_cmd *cmd)
 		cmd->result = -ESTALE;
 		return;
 	}
+	if (cmd->op == KHAZANA_CMD_COMMIT && h->no_frames) {
+		cmd->result = -ENOMEM;
+		return;
+	}
 	if (cmd->op == KHAZANA_CMD_UNIT_GET) {
 		cmd->result = u->exists ? 0 : -ENOENT;
 		if (cmd->flags & KHAZANA_CMDF_LEND)
