@@ -278,6 +278,8 @@ void kh_ask_key_changed(struct kh_region *region)
 	struct kh_ask *ask;
 	uint32_t i;
 
+	if (kh_planted(region->owner, KH_PLANT_KEEP_OVERWRITE))
+		return;
 	kh_list_each (ask, &region->asks, region_node) {
 		if (!(ask->flags & KH_REQ_OVERWRITE))
 			continue;

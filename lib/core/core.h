@@ -87,6 +87,7 @@ enum kh_plant {
 	KH_PLANT_FREE_COPY, /* a FREE forgets one READ copy */
 	KH_PLANT_FREE_FORGET, /* that units were freed is not remembered */
 	KH_PLANT_PREFETCH_FORGET, /* a reader that prefetched is not written down */
+	KH_PLANT_KEEP_OVERWRITE, /* a changed key leaves requests to overwrite as they are */
 	KH_PLANT_NO_MEMORY, /* a grant without a frame to receive into is taken as done */
 };
 

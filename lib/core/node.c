@@ -33,6 +33,7 @@ static const struct {
 	{ "free-forget", KH_PLANT_FREE_FORGET },
 	{ "no-memory", KH_PLANT_NO_MEMORY },
 	{ "prefetch-forget", KH_PLANT_PREFETCH_FORGET },
+	{ "keep-overwrite", KH_PLANT_KEEP_OVERWRITE },
 };
 
 void kh_arm(struct kh_node *node, uint64_t when)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * client.h - clients that free and allocate while processes use the region
+ * client.h - clients that free, allocate and change keys while processes use the region
  */
 #ifndef SIM_CLIENT_H
 #define SIM_CLIENT_H
@@ -13,7 +13,10 @@ void client_start(struct sim *sim);
 /* The answer to an operation of a client. */
 void client_reply(struct host *h, const struct host_op *op, int error);
 
-/* Is every unit of every region allocated again? */
+/* Somebody waits to overwrite: the key may be changed just now. */
+void client_hurry(struct sim *sim, unsigned int region);
+
+/* Is every unit of every region allocated again, and no key half changed? */
 bool client_idle(const struct sim *sim);
 
 #endif /* SIM_CLIENT_H */

@@ -479,6 +479,7 @@ bool host_op(struct host *h, const struct kh_op *op, unsigned int region)
 	slot = new_op(h, op->code, region);
 	if (!slot)
 		return false;
+	slot->attr_mask = op->attr_mask;
 	kh_node_op(h->node, slot->id, op, host_clock(h));
 	host_leave(h);
 	return true;

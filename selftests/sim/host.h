@@ -24,6 +24,7 @@ struct host_op {
 	uint64_t id; /* 0: free */
 	uint32_t code;
 	unsigned int region;
+	uint32_t attr_mask; /* of a SETATTR */
 	uint64_t since;
 	bool cancelled; /* its client went away */
 };

@@ -151,7 +151,7 @@ static void join_range(struct module *m, struct khazana_request *req)
 		munit_describe(u, &next);
 		if (next.region != req->region || next.unit != req->unit + req->count ||
 		    next.want != req->want || next.version != req->version ||
-		    (next.flags ^ req->flags) & ~KHAZANA_REQF_FRAME)
+		    next.cookie != req->cookie || (next.flags ^ req->flags) & ~KHAZANA_REQF_FRAME)
 			break;
 		module_unqueue(m, m->queue->req.id);
 		u->request = req->id;
@@ -308,6 +308,9 @@ static void set_region(struct mregion *r, const struct khazana_cmd *cmd)
 	r->wait_ms = cmd->wait_ms ? cmd->wait_ms : 30000;
 	r->residency_us = cmd->residency_us;
 	r->flags = cmd->flags;
+	/* What is late must not let an older key in again. */
+	if (r->key_serial < cmd->version)
+		r->key_serial = cmd->version;
 }
 
 static void cmd_region_add(struct module *m, struct khazana_cmd *cmd)
@@ -507,7 +510,7 @@ static void cmd_fail(struct module *m, struct mregion *r, struct khazana_cmd *cm
 	int result = -ENOENT;
 	uint64_t k;
 
-	if (muser_attach_end(m, cmd->request, NULL, -(int)cmd->error) ||
+	if (muser_attach_end(m, cmd->request, NULL, 0, -(int)cmd->error) ||
 	    store_flush_end(m, cmd->request, -(int)cmd->error))
 		return;
 	for (k = 0; r && k < cmd->count; k++)
@@ -542,6 +545,7 @@ static void cmd_region_get(struct module *m, struct khazana_cmd *cmd)
 		cmd->residency_us = r->residency_us;
 		cmd->flags = r->flags;
 		cmd->floor = r->floor;
+		cmd->version = r->key_serial;
 		cmd->time_ns = r->lease ? find_lease(m, r->lease)->end : 0;
 		return;
 	}
@@ -560,7 +564,7 @@ static void cmd_region(struct module *m, struct mregion *r, struct khazana_cmd *
 		cmd_region_del(m, r, cmd);
 		break;
 	case KHAZANA_CMD_ATTACH_DONE:
-		cmd->result = muser_attach_end(m, cmd->request, r, 0) ? 0 : -ENOENT;
+		cmd->result = muser_attach_end(m, cmd->request, r, cmd->version, 0) ? 0 : -ENOENT;
 		break;
 	case KHAZANA_CMD_EPOCH:
 		if (cmd->token < r->floor) {

@@ -45,6 +45,10 @@ struct att {
 	struct mregion *region;
 	struct proc *proc;
 	bool doomed; /* saw a version that is lost: must be told before it goes on */
+	unsigned int key; /* the number of the key that it presented */
+	bool key_unsure; /* which was not, or may not have been, the region's */
+	bool key_old; /* and is known to have been another one's before */
+	uint64_t key_serial; /* of it, as khd said */
 };
 
 /* An explicit lock; grows unit by unit until it has all. */
@@ -87,6 +91,7 @@ struct munit {
 	int frame, handoff; /* frame number or -1 */
 	uint64_t request; /* pending at khd, 0 if none */
 	uint32_t request_flags;
+	uint64_t request_serial; /* of the key by which it may be OVERWRITE */
 	struct waiter *waiters;
 	struct mrevoke_part *revokes; /* that wait for the end of one */
 	bool delayed; /* by minimum residency: @revoke is still to come */
@@ -106,6 +111,7 @@ struct mregion {
 	uint64_t length, generation, floor;
 	uint64_t pruned_floor; /* no record that went had a higher one */
 	uint32_t unit_shift, lease, wait_ms, residency_us, flags;
+	uint64_t key_serial; /* of the key that opens it now; only rises */
 	unsigned int sim_region, attached;
 	struct munit units[SIM_UNITS_MAX];
 };
@@ -170,13 +176,16 @@ int munit_revoke(struct munit *u, struct mrevoke *whole);
 void munit_commit(struct munit *u, struct khazana_cmd *cmd);
 void munit_wake(struct munit *u, int error);
 void munit_describe(const struct munit *u, struct khazana_request *req);
+bool munit_key_is_old(const struct munit *u);
 bool munit_readable(const struct munit *u);
 unsigned char *munit_memory(const struct munit *u, int frame);
 
 /* muser.c */
 struct att *muser_attach(struct module *m, unsigned int sim_region, struct proc *proc);
 void muser_detach(struct module *m, struct att *att);
-bool muser_attach_end(struct module *m, uint64_t request, struct mregion *r, int error);
+bool muser_attach_end(struct module *m, uint64_t request, struct mregion *r, uint64_t key_serial,
+		      int error);
+int muser_key(const struct att *att);
 int muser_access(struct att *att, unsigned int unit, uint32_t want, uint32_t flags,
 		 struct waiter *w, struct munit **out);
 void muser_cancel(struct module *m, struct waiter *w);

@@ -114,6 +114,12 @@ void munit_wake(struct munit *u, int error)
 	}
 }
 
+/* Was the key changed since it was asked for by an explicit lock? */
+bool munit_key_is_old(const struct munit *u)
+{
+	return u->request_serial < u->region->key_serial;
+}
+
 /* What khd reads is the record at the time of the reading. */
 void munit_describe(const struct munit *u, struct khazana_request *req)
 {
@@ -129,6 +135,13 @@ void munit_describe(const struct munit *u, struct khazana_request *req)
 		.flags = u->request_flags,
 		.timeout_ms = u->region->wait_ms,
 	};
+	/* Who will be refused when he has the right leaves the contents alone. */
+	if (req->flags & KHAZANA_REQF_OVERWRITE && munit_key_is_old(u)) {
+		u->region->module->sim->stats.key_plain++;
+		req->flags &= ~KHAZANA_REQF_OVERWRITE;
+	}
+	if (req->flags & KHAZANA_REQF_OVERWRITE)
+		req->cookie = u->request_serial;
 	if (u->page.flags & KHAZANA_UNIT_HANDOFF) {
 		req->version = u->page.handoff_version;
 		req->flags |= KHAZANA_REQF_HANDOFF;
@@ -383,7 +396,7 @@ void munit_meanwhile(struct munit *u)
 		fault.right = KHAZANA_RIGHT_READ;
 	munit_make(u);
 	if (!u->request)
-		u->request_flags = 0;
+		u->request_flags = u->request_serial = 0;
 	if (munit_step(u, &fault) == -EINPROGRESS && u->page.state == KHAZANA_STATE_FETCHING)
 		munit_frame(u, 0);
 }

@@ -9,16 +9,29 @@
 #include "oracle.h"
 #include "proc.h"
 
+/* While it is changed nobody knows which one is right; and some program has a key of yesterday. */
+static void choose_key(struct sim *sim, const struct sim_region *sr, struct att *att)
+{
+	att->key = sr->keys;
+	att->key_unsure = sr->rekeying;
+	att->key_old = sr->keys && rng_chance(&sim->rng, 50);
+	if (att->key_old)
+		att->key--;
+	else if (sr->rekeying && rng_chance(&sim->rng, 500))
+		att->key++;
+}
+
 static void queue_attach(struct module *m, struct att *att)
 {
-	const struct sim_region *sr = &m->sim->regions[att->sim_region];
+	struct sim_region *sr = &m->sim->regions[att->sim_region];
 	struct khazana_request req = {
 		.op = KHAZANA_REQ_ATTACH,
 		.addr = sr->addr,
 		.timeout_ms = 30000,
 	};
 
-	memcpy(req.key, sr->key, sizeof(req.key));
+	choose_key(m->sim, sr, att);
+	sim_key(sr, att->key, req.key);
 	att->request = module_queue(m, &req);
 }
 
@@ -44,7 +57,8 @@ struct att *muser_attach(struct module *m, unsigned int sim_region, struct proc 
 }
 
 /* False if nobody waits for @request. */
-bool muser_attach_end(struct module *m, uint64_t request, struct mregion *r, int error)
+bool muser_attach_end(struct module *m, uint64_t request, struct mregion *r, uint64_t key_serial,
+		      int error)
 {
 	unsigned int i;
 
@@ -55,6 +69,7 @@ bool muser_attach_end(struct module *m, uint64_t request, struct mregion *r, int
 			continue;
 		att->pending = false;
 		att->region = r;
+		att->key_serial = key_serial;
 		if (r)
 			r->attached++;
 		proc_attached(att->proc, att, error);
@@ -110,14 +125,16 @@ static void expire_if_over(struct mregion *r)
 }
 
 /* True if the right is there now; otherwise it is being asked for. */
-static bool fault_in(struct munit *u, uint32_t want, uint32_t flags)
+static bool fault_in(struct munit *u, uint32_t want, uint32_t flags, uint64_t key_serial)
 {
 	if (kz_page_usable(&u->page, want) && (u->mapped || module_lease_valid(u->region)))
 		return true;
 	expire_if_over(u->region);
 	munit_make(u);
-	if (!u->request)
+	if (!u->request) {
 		u->request_flags = flags;
+		u->request_serial = key_serial;
+	}
 	if (!munit_step(u, &(struct kz_page_event){ .type = KZ_EV_FAULT, .right = want }))
 		return true;
 	/* A miss brings a frame when few are left; here anybody may. */
@@ -141,7 +158,7 @@ int muser_access(struct att *att, unsigned int unit, uint32_t want, uint32_t fla
 	if (!att->region->used)
 		return -ENOENT;
 	*out = u;
-	if (!fault_in(u, want, flags)) {
+	if (!fault_in(u, want, flags, 0)) {
 		w->unit = u;
 		w->want = want;
 		w->flags = flags;
@@ -225,6 +242,12 @@ static int arbitrate(struct klock *lock, uint32_t flags, struct waiter *w)
 	return 0;
 }
 
+/* As kz_attachment_key(). */
+int muser_key(const struct att *att)
+{
+	return att->key_serial < att->region->key_serial ? -EKEYREJECTED : 0;
+}
+
 /* Take what can be taken: 0 when all units are locked, -EINPROGRESS, or an error. */
 int muser_lock_go(struct klock *lock, uint32_t flags, struct waiter *w)
 {
@@ -237,12 +260,17 @@ int muser_lock_go(struct klock *lock, uint32_t flags, struct waiter *w)
 		 (lock->mode == KHAZANA_LOCK_OVERWRITE ? KHAZANA_REQF_OVERWRITE : 0);
 	if (lock->att->poisoned)
 		return -ESTALE;
+	/* Each time that it wakes: the key may have been changed while it waited. */
+	ret = muser_key(lock->att);
+	if (ret)
+		return ret;
 	if (!lock->arbitrated) {
 		ret = arbitrate(lock, flags, w);
 		if (ret)
 			return ret;
 	}
-	while (lock->got < lock->n && fault_in(&r->units[lock->lo + lock->got], want, flags)) {
+	while (lock->got < lock->n &&
+	       fault_in(&r->units[lock->lo + lock->got], want, flags, lock->att->key_serial)) {
 		munit_step(&r->units[lock->lo + lock->got++],
 			   &(struct kz_page_event){ .type = KZ_EV_LOCK, .right = want });
 	}
@@ -250,7 +278,7 @@ int muser_lock_go(struct klock *lock, uint32_t flags, struct waiter *w)
 		return 0;
 	/* Also the one that is waited for: where the lease ended meanwhile, what was got is not. */
 	for (i = lock->got; i < lock->n; i++)
-		fault_in(&r->units[lock->lo + i], want, flags);
+		fault_in(&r->units[lock->lo + i], want, flags, lock->att->key_serial);
 	w->unit = &r->units[lock->lo + lock->got];
 	w->want = want;
 	w->flags = flags;

@@ -2,6 +2,7 @@
 /*
  * oracle.c - what the words really hold, and who may have seen it
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,8 @@ struct held {
 	unsigned int host, region, lo, n;
 	uint32_t mode;
 	uint64_t att, failures;
+	const struct klock *lock;
+	bool key_changed; /* since it was granted */
 };
 
 struct flushed {
@@ -502,6 +505,18 @@ static void zero_words(struct munit *u, struct att *att, uint64_t parent)
 	see(u, att, id);
 }
 
+/* The lock that it was zeroed for will be refused.  What was never written, or is lost, is zero. */
+static void zeroed_in_vain(struct munit *u)
+{
+	struct sim *sim = u->region->module->sim;
+	struct oracle *o = sim->oracle;
+	unsigned int region = u->region->sim_region;
+
+	if (o->state[region][u->index] == UNIT_ALLOCATED &&
+	    !may_be_lost(o, o->head[region][u->index], 0, region))
+		sim_violation(sim, "I10: %s is zeroed for a lock with an old key", unit_name(u));
+}
+
 void oracle_zero(struct munit *u, bool overwrite)
 {
 	struct oracle *o = u->region->module->sim->oracle;
@@ -509,6 +524,10 @@ void oracle_zero(struct munit *u, bool overwrite)
 	memset(munit_memory(u, u->frame), 0, (size_t)1 << u->region->unit_shift);
 	if (!overwrite)
 		return;
+	if (munit_key_is_old(u)) {
+		zeroed_in_vain(u);
+		return;
+	}
 	u->region->module->sim->stats.overwrites++;
 	zero_words(u, NULL, o->head[u->region->sim_region][u->index]);
 }
@@ -527,6 +546,12 @@ size_t oracle_locked(struct sim *sim, const struct klock *lock)
 	struct mregion *r = lock->att->region;
 	unsigned int host = r->module->host->index, i;
 
+	if (lock->att->key < sim->regions[r->sim_region].keys)
+		sim_violation(sim,
+			      "I10: node %u locks units of region %u with key %u, %u was answered "
+			      "for",
+			      host + 1, r->sim_region, lock->att->key,
+			      sim->regions[r->sim_region].keys);
 	for (i = 0; i < lock->n; i++)
 		check_locks(&r->units[lock->lo + i], lock->mode != KHAZANA_LOCK_READ);
 	o->locks = grow(o->locks, o->lock_count, &o->lock_size, sizeof(*o->locks));
@@ -539,13 +564,59 @@ size_t oracle_locked(struct sim *sim, const struct klock *lock)
 		.mode = lock->mode,
 		.att = lock->att->id,
 		.failures = o->failures[host][r->sim_region],
+		.lock = lock,
 	};
 	return o->lock_count++;
 }
 
 void oracle_unlocked(struct sim *sim, size_t number)
 {
-	sim->oracle->locks[number].active = false;
+	struct oracle *o = sim->oracle;
+	struct held *l = &o->locks[number];
+
+	l->active = false;
+	if (!l->key_changed || l->failures != o->failures[l->host][l->region])
+		return;
+	sim->stats.key_held++;
+	if (l->lock->lapsed)
+		sim_violation(sim, "I10: a lock of node %u of region %u is gone with the key",
+			      l->host + 1, l->region);
+}
+
+void oracle_key_changed(struct sim *sim, unsigned int region)
+{
+	struct oracle *o = sim->oracle;
+	size_t i;
+
+	for (i = 0; i < o->lock_count; i++)
+		if (o->locks[i].active && o->locks[i].region == region)
+			o->locks[i].key_changed = true;
+}
+
+void oracle_attached(struct sim *sim, const struct att *att, int error)
+{
+	const struct sim_region *r = &sim->regions[att->sim_region];
+
+	if (!error && (att->key_old || att->key_serial != att->key))
+		sim_violation(sim, "I10: key %u of region %u was proven%s and has serial %llu",
+			      att->key, att->sim_region,
+			      att->key_old ? " though it had been changed" : "",
+			      (unsigned long long)att->key_serial);
+	if (error == -EKEYREJECTED && !att->key_unsure && !att->key_old && !r->rekeying &&
+	    att->key == r->keys)
+		sim_violation(sim, "I10: key %u of region %u is refused", att->key,
+			      att->sim_region);
+}
+
+/* Only by a key that is, or becomes just now, an old one. */
+void oracle_key_refused(struct sim *sim, const struct att *att)
+{
+	const struct sim_region *r = &sim->regions[att->sim_region];
+
+	sim->stats.key_refusals++;
+	if (att->key >= r->keys + r->rekeying)
+		sim_violation(sim, "I10: a lock of region %u with the newest key %u is refused",
+			      att->sim_region, att->key);
 }
 
 /* The newest version that some store has; false if no store keeps the unit. */

@@ -16,6 +16,9 @@
  * A unit that is freed begins anew: its tenures are buried, nobody may ever see them again, from
  * whatever memory or store; nobody may use it before it is allocated again, and then it is zero.
  *
+ * When it is known that a key was changed, nobody locks with the old one any more; what he had asked
+ * for by it has zeroed nothing since his module knew; and locks that were held then are held on.
+ *
  * Operations of lost tenures leave the history; the rest must be linearizable, word by word.
  */
 #ifndef SIM_ORACLE_H
@@ -55,6 +58,11 @@ void oracle_overwrite(struct munit *u, struct att *att);
 /* An explicit lock is complete, or released; returns its number. */
 size_t oracle_locked(struct sim *sim, const struct klock *lock);
 void oracle_unlocked(struct sim *sim, size_t number);
+
+/* An attachment's proof was judged; a lock through it was refused; the next key is answered for. */
+void oracle_attached(struct sim *sim, const struct att *att, int error);
+void oracle_key_refused(struct sim *sim, const struct att *att);
+void oracle_key_changed(struct sim *sim, unsigned int region);
 
 /* A process asks for units to be durable: all that it could read now; and is told that they are. */
 size_t oracle_flush_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "client.h"
 #include "host.h"
 #include "oracle.h"
 #include "proc.h"
@@ -101,8 +102,10 @@ static void refuse(struct proc *p, int error)
 
 	sim_trace(sim, "node %u: process %u unit %u.%u: error %d", p->host->index + 1, p->index,
 		  region, p->unit, error);
-	if (error != -ESTALE && error != -EAGAIN && error != -ETIMEDOUT && error != -EIO &&
-	    !(error == -ENXIO && may_be_free(p)))
+	if (error == -EKEYREJECTED && p->phase == PROC_LOCKING)
+		oracle_key_refused(sim, p->atts[region]);
+	else if (error != -ESTALE && error != -EAGAIN && error != -ETIMEDOUT && error != -EIO &&
+		 !(error == -ENXIO && may_be_free(p)))
 		sim_violation(sim, "node %u: an access of unit %u.%u ended with error %d",
 			      p->host->index + 1, region, p->unit, -error);
 	sim->stats.timeouts += error == -ETIMEDOUT;
@@ -117,7 +120,7 @@ static void refuse(struct proc *p, int error)
 		p->lock = NULL;
 	}
 	p->phase = PROC_PLAIN;
-	if (error == -ESTALE)
+	if (error == -ESTALE || error == -EKEYREJECTED)
 		forget_attachment(p, region);
 	think(p);
 }
@@ -315,6 +318,8 @@ static void try_now(struct proc *p)
 		ret = muser_access(att, p->unit, want, 0, &p->waiter, &u);
 	if (ret == -EINPROGRESS) {
 		begin_wait(p);
+		if (p->phase == PROC_LOCKING && p->lock->mode == KHAZANA_LOCK_OVERWRITE)
+			client_hurry(p->host->sim, p->region);
 	} else if (ret) {
 		refuse(p, ret);
 	} else if (p->phase == PROC_LOCKING) {
@@ -371,9 +376,10 @@ void proc_attached(struct proc *p, struct att *att, int error)
 
 	if (p->state != PROC_ATTACHING || p->atts[p->region] != att)
 		return;
+	oracle_attached(sim, att, error);
 	if (error) {
-		if (error != -ETIMEDOUT && error != -EAGAIN && error != -ENODEV && error != -EIO &&
-		    (error != -ENOENT || sim->faults_over))
+		if (error != -EKEYREJECTED && error != -ETIMEDOUT && error != -EAGAIN &&
+		    error != -ENODEV && error != -EIO && (error != -ENOENT || sim->faults_over))
 			sim_violation(sim, "node %u: attach of region %u ended with error %d",
 				      p->host->index + 1, p->region, -error);
 		forget_attachment(p, p->region);

@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include "lib/core/node.h"
 #include "rng.h"
 
@@ -120,7 +121,11 @@ struct sim_config {
 	X(place_died_taking)     \
 	X(place_died_giving)     \
 	X(refused_full)          \
-	X(refused_io)
+	X(refused_io)            \
+	X(key_changes)           \
+	X(key_refusals)          \
+	X(key_plain)             \
+	X(key_held)
 
 struct sim_stats {
 #define X(name) uint64_t name;
@@ -149,7 +154,9 @@ struct sim_region {
 	unsigned int home; /* index of the host */
 	unsigned int unit_shift, units;
 	uint32_t lease_ms, wait_ms;
-	uint8_t key[KH_KEY_SIZE];
+	uint8_t key[KH_KEY_SIZE]; /* the first one, see sim_key() */
+	unsigned int keys; /* changes that are known to be done */
+	bool rekeying; /* another one is under way */
 	unsigned int split; /* units that are allocated first, the rest perhaps by another node */
 	unsigned int allocated;
 	bool ready;
@@ -160,6 +167,7 @@ enum client_state {
 	CLIENT_FREEING, /* until it is known to be done */
 	CLIENT_FREED,
 	CLIENT_ALLOCATING,
+	CLIENT_REKEYING, /* until it is known to be done */
 };
 
 /* A client of a region. */
@@ -167,6 +175,7 @@ struct sim_client {
 	enum client_state state;
 	unsigned int host; /* where it runs */
 	unsigned int lo, n; /* units that it frees */
+	bool has_changed; /* the new key is the region's already, it seems */
 	uint64_t mean; /* between two of its operations, about */
 	uint64_t asked, life; /* the operation under way, and of which khd */
 	uint64_t turn;
@@ -238,6 +247,14 @@ uint64_t sim_longest_lease(const struct sim *sim);
 static inline bool sim_has(const struct sim *sim, uint32_t fault)
 {
 	return (sim->cfg.faults & fault) && !sim->faults_over;
+}
+
+/* The @number-th key of a region, 0 is the one that it was reserved with. */
+static inline void sim_key(const struct sim_region *r, unsigned int number, uint8_t *key)
+{
+	memcpy(key, r->key, KH_KEY_SIZE);
+	key[0] ^= number;
+	key[1] ^= number >> 8;
 }
 
 /* sim.c */
