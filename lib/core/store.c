@@ -487,12 +487,15 @@ void kh_on_stored(struct kh_node *node, struct kh_peer *from, const struct kh_wi
 	}
 }
 
-/* The unit's place, or whom it waits for, is up again: what was said since may be lost. */
+/*
+ * The unit's place, or whom it waits for, is up again: what was said since may be lost.  Who was
+ * to send it beside a request need not be its holder any more: any peer may have been that.
+ */
 static void unit_resend(struct kh_unit *unit, const struct kh_place *place, struct kh_peer *peer)
 {
 	struct kh_service *s = unit->busy;
 
-	if (place->node != peer->id)
+	if (place->node != peer->id && unit->storing != KH_STORING_BESIDE)
 		return;
 	if (unit->storing == KH_STORING_WRITTEN || unit->storing == KH_STORING_BESIDE ||
 	    unit->storing == KH_STORING_AGAIN)

@@ -129,6 +129,37 @@ static void a_silent_holder_holds_up_no_others(void **state)
 	assert_int_equal(durable(c, LIVE, SPLIT, ALL), ALL - SPLIT);
 }
 
+/* What a holder under a lock sent to the place is lost with its connections: asked for again at once. */
+static void what_was_lost_beside_a_lock_is_sent_again(void **state)
+{
+	struct cluster *c = *state;
+	struct host *holder = &c->hosts[DEAD];
+	struct kz_page_event lock = { .type = KZ_EV_LOCK, .right = WRITE };
+	struct kz_page_event unlock = { .type = KZ_EV_UNLOCK, .right = WRITE };
+	uint32_t act;
+
+	write_units(c, DEAD, SPLIT, SPLIT + 1);
+	assert_int_equal(kz_page_step(&holder->units[SPLIT].page, &lock, &act), 0);
+	cluster_sleep(c, FLUSH_MS - 500); /* a fault does not wait that long */
+	assert_int_equal(host_want(&c->hosts[HOME], SPLIT, 1, READ, 0), EINPROGRESS);
+	c->cut_at[DEAD] = KH_WIRE_STORE;
+	cluster_sleep(c, 600);
+	assert_true(c->cut[DEAD]);
+	assert_int_equal(durable(c, LIVE, SPLIT, SPLIT + 1), 0);
+	c->cut_at[DEAD] = 0;
+	c->cut[DEAD] = false;
+	assert_int_equal(kz_page_step(&holder->units[SPLIT].page, &unlock, &act), 0);
+	host_request(holder, &(struct khazana_request){ .op = KHAZANA_REQ_UNLOCKED,
+							.region = 1,
+							.unit = SPLIT,
+							.count = 1 });
+	assert_int_equal(c->hosts[HOME].units[SPLIT].page.right, READ);
+	cluster_isolate(c, DEAD);
+	cluster_rejoin(c, DEAD);
+	cluster_sleep(c, 100);
+	assert_int_equal(durable(c, LIVE, SPLIT, SPLIT + 1), 1);
+}
+
 /* A holder that is up and says nothing: after a while its place goes on with other units. */
 static void a_holder_that_hangs_holds_up_others_for_two_seconds(void **state)
 {
@@ -218,6 +249,7 @@ int test_flush(void)
 		TEST(nor_does_a_single_one),
 		TEST(a_disk_that_hangs_holds_up_no_others),
 		TEST(a_silent_holder_holds_up_no_others),
+		TEST(what_was_lost_beside_a_lock_is_sent_again),
 		TEST(a_holder_that_hangs_holds_up_others_for_two_seconds),
 		TEST(what_was_put_off_is_stored_when_the_place_is_back),
 		TEST(what_was_begun_is_put_off_too),
