@@ -91,6 +91,7 @@ struct kz_unit {
 	u32 took_us;
 	atomic_t ref;
 };
+
 static_assert(IS_ENABLED(CONFIG_DEBUG_SPINLOCK) || IS_ENABLED(CONFIG_DEBUG_MUTEXES) ||
 	      IS_ENABLED(CONFIG_DEBUG_LOCK_ALLOC) || sizeof(struct kz_unit) <= 256);
 

@@ -129,7 +129,7 @@ static void a_silent_holder_holds_up_no_others(void **state)
 	assert_int_equal(durable(c, LIVE, SPLIT, ALL), ALL - SPLIT);
 }
 
-/* What a holder under a lock sent to the place is lost with its connections: asked for again at once. */
+/* What a holder under a lock sent to the place is lost with its connections: it is asked again. */
 static void what_was_lost_beside_a_lock_is_sent_again(void **state)
 {
 	struct cluster *c = *state;
@@ -149,10 +149,9 @@ static void what_was_lost_beside_a_lock_is_sent_again(void **state)
 	c->cut_at[DEAD] = 0;
 	c->cut[DEAD] = false;
 	assert_int_equal(kz_page_step(&holder->units[SPLIT].page, &unlock, &act), 0);
-	host_request(holder, &(struct khazana_request){ .op = KHAZANA_REQ_UNLOCKED,
-							.region = 1,
-							.unit = SPLIT,
-							.count = 1 });
+	host_request(holder,
+		     &(struct khazana_request){
+			     .op = KHAZANA_REQ_UNLOCKED, .region = 1, .unit = SPLIT, .count = 1 });
 	assert_int_equal(c->hosts[HOME].units[SPLIT].page.right, READ);
 	cluster_isolate(c, DEAD);
 	cluster_rejoin(c, DEAD);
