@@ -93,7 +93,8 @@ struct kz_unit {
 };
 
 static_assert(IS_ENABLED(CONFIG_DEBUG_SPINLOCK) || IS_ENABLED(CONFIG_DEBUG_MUTEXES) ||
-	      IS_ENABLED(CONFIG_DEBUG_LOCK_ALLOC) || sizeof(struct kz_unit) <= 256);
+	      IS_ENABLED(CONFIG_DEBUG_LOCK_ALLOC) || IS_ENABLED(CONFIG_PREEMPT_RT) ||
+	      sizeof(struct kz_unit) <= 256);
 
 /* A further reference of a unit that somebody, or its frame, keeps from going. */
 static inline void kz_unit_hold(struct kz_unit *unit)

@@ -107,10 +107,10 @@ static void scanned(struct khd_scrub *s)
 	s->at = 0;
 	if (error)
 		s->count = 0;
-	if (error == -ENOMEM && later(s))
+	if (khd_is_want(-error) && later(s))
 		return;
 	if (error) {
-		if (error != -ENOMEM)
+		if (!khd_is_want(-error))
 			khd_store_damage(s->store, "index", 0, NULL, "scrub cannot read it");
 		khd_store_say(s->store, "store", "scrub: cut short after %llu units: %s",
 			      (unsigned long long)s->units, strerror(-error));

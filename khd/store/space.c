@@ -262,6 +262,7 @@ static void load_done(struct khd_job *job)
 	store->jobs--;
 	seg->loading = false;
 	if (l->ret) {
+		store->load_next = store->now + KHD_WANT_NS;
 		if (khd_is_want(-l->ret))
 			khd_store_want(store, -l->ret, "index: bitmap of a segment");
 		else
@@ -287,13 +288,14 @@ bool khd_space_load(struct khd_store *store, uint32_t segment)
 
 	if (seg->bits || seg->class == KHD_CLASS_NONE)
 		return true;
-	if (seg->loading || !khd_store_may_try(store))
+	if (seg->loading || (store->now < store->load_next && !store->stopped))
 		return false;
 	l = calloc(1, sizeof(*l));
 	if (l)
 		l->bits = calloc(2 * words, sizeof(uint64_t));
 	if (!l || !l->bits) {
 		free(l);
+		store->load_next = store->now + KHD_WANT_NS;
 		khd_store_want(store, ENOMEM, "bitmap of a segment");
 		return false;
 	}

@@ -125,7 +125,7 @@ void khd_store_want(struct khd_store *store, int err, const char *what)
 	if (store->want)
 		return;
 	store->want = err;
-	store->want_since = store->now;
+	store->waits_since = UINT64_MAX;
 	khd_store_say(store, "store", "%s: %s; it is tried again each second", what,
 		      err == ENOSPC ? "its file system has no room for the index" : "no memory");
 }
@@ -143,8 +143,8 @@ static bool somebody_waits(const struct khd_store *store)
 {
 	const struct khd_op *op;
 
-	if (!kh_list_empty(&store->resizing))
-		return true;
+	if (store->ckpt == KHD_CKPT_PURGING || store->ckpt == KHD_CKPT_DRAINING)
+		return false;
 	kh_list_each (op, &store->stalled, link)
 		if (op != store->grower)
 			return true;
@@ -154,9 +154,12 @@ static bool somebody_waits(const struct khd_store *store)
 static void want_tick(struct khd_store *store)
 {
 	if (store->now >= store->want_next + KHD_WANT_MAX_NS)
-		store->want = 0; /* nothing tried again: it is not needed any more */
-	if (store->want && store->now - store->want_since >= KHD_WANT_MAX_NS &&
-	    store->ckpt != KHD_CKPT_DRAINING && somebody_waits(store))
+		khd_store_wants_nothing(store); /* nothing tried again: it is not needed any more */
+	if (!store->want || !somebody_waits(store))
+		store->waits_since = UINT64_MAX;
+	else if (store->waits_since > store->now)
+		store->waits_since = store->now;
+	else if (store->now - store->waits_since >= KHD_WANT_MAX_NS)
 		khd_store_fail(store, store->want,
 			       store->want == ENOSPC ? "no room for the index, and calls wait" :
 						       "no memory, and calls wait",

@@ -284,7 +284,9 @@ struct khd_store {
 	enum khd_plant plant;
 	int error;
 	int want; /* ENOMEM, ENOSPC of the index: a checkpoint, or a bitmap, waits for it */
-	uint64_t want_since, want_next; /* when it is tried again */
+	uint64_t want_next; /* when it is tried again */
+	uint64_t waits_since; /* calls, at each tick */
+	uint64_t load_next; /* a bitmap had no memory: when one is loaded again */
 	bool serving; /* it was opened */
 	bool failed; /* superblocks say that its disk did */
 	bool marked; /* that was written, or is on its way */

@@ -65,9 +65,9 @@ ks_run_nodes = $(CURDIR)/$(ks)/run-nodes $(CURDIR)/$(O)/$(ks)
 
 .PHONY: check-guest-nodes check-guest-nodes-6.12 check-guest-nodes-debug check-guest-slow check-guest-planted
 check-guest-nodes: $(ks_nodes)
-	TAP_TIMEOUT=1000 scripts/tap nodes -- selftests/vm/run --nodes 3 -- $(ks_run_nodes) litmus lease storm late
+	TAP_TIMEOUT=1300 scripts/tap nodes -- selftests/vm/run --nodes 3 -- $(ks_run_nodes) litmus lease storm late
 check-guest-nodes-6.12: $(ks_nodes)
-	TAP_TIMEOUT=800 scripts/tap nodes-6.12 -- env SECONDS_EACH=20 selftests/vm/run --kernel 6.12 --nodes 3 -- \
+	TAP_TIMEOUT=1100 scripts/tap nodes-6.12 -- env SECONDS_EACH=20 selftests/vm/run --kernel 6.12 --nodes 3 -- \
 		$(ks_run_nodes) litmus lease storm
 # Three khds on one kernel that looks at every access: rounds and leases of its own.
 check-guest-nodes-debug: $(ks_nodes) $(KO)/kmod/debug/khazana.ko
