@@ -40,6 +40,7 @@
 
 #define ROLES 4
 #define TEST_US 25000000 /* a test ends then, on a slow machine */
+#define ACCESS_US 2000 /* what an access takes that is a miss, about: who has none waits as long */
 #define PATIENCE 4 /* so many times as long while an outcome is missing */
 #define RECORD 3 /* test, two registers */
 #define OUTCOMES 81 /* four registers of 0 to 2 */
@@ -326,7 +327,7 @@ static int run(const char *addr, const char *keyfile, unsigned int role, unsigne
 	struct words *words = knode_map(addr, keyfile);
 	int out = role_file(dir, "out", role, O_WRONLY | O_CREAT | O_APPEND);
 	static struct meeting ours, all[ROLES]; /* static: kept over siglongjmp() */
-	uint64_t since, access_us = 2000;
+	uint64_t since, access_us = ACCESS_US;
 	unsigned int i, rounds_done = 0;
 	const struct test *test;
 	struct words *w;
@@ -380,6 +381,8 @@ static int run(const char *addr, const char *keyfile, unsigned int role, unsigne
 		since = knode_now_us();
 		record[1] = access_word(w, test->op[role][0], base);
 		access_us = (7 * access_us + knode_now_us() - since) / 8 + 100;
+		if (access_us < ACCESS_US)
+			access_us = ACCESS_US;
 		wait_a_little(access_us);
 		record[2] = access_word(w, test->op[role][1], base);
 		memcpy(ours.registers, &record[1], 2);
