@@ -195,10 +195,6 @@ static void has_all(struct fixture *f, const struct khd_range *r, enum disk_cras
 		assert_int_equal(get(f, r, i), 1);
 }
 
-/*
- * @s runs short once, or twice, at the @nth time; true if it did.  @ended counts those after which
- * the store was out of service: the log has no other way.
- */
 static int nothing_wanting(void **state)
 {
 	memset(&sqlite, 0, sizeof(sqlite));
@@ -207,6 +203,10 @@ static int nothing_wanting(void **state)
 	return 0;
 }
 
+/*
+ * @s runs short once, or twice, at the @nth time; true if it did.  @ended counts those after which
+ * the store was out of service: the log has no other way.
+ */
 static bool lives_on(void **state, struct shortage *s, unsigned int nth, unsigned int *ended)
 {
 	struct khd_range r, gone;
