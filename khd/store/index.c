@@ -26,6 +26,8 @@ enum statement {
 	STORE_PARKED,
 	DELETE_PARKED,
 	STORE_SEGMENT,
+	STORE_BITS,
+	DELETE_BITS,
 	LOAD_BITS,
 	GET_META,
 	SET_META,
@@ -45,8 +47,10 @@ static const char *const sql[STATEMENTS] = {
 	[DELETE_RANGE] = "DELETE FROM ranges WHERE slot = ?1",
 	[STORE_PARKED] = "INSERT OR REPLACE INTO parked VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 	[DELETE_PARKED] = "DELETE FROM parked WHERE id = ?1",
-	[STORE_SEGMENT] = "INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4, ?5)",
-	[LOAD_BITS] = "SELECT bits FROM segments WHERE number = ?1",
+	[STORE_SEGMENT] = "INSERT OR REPLACE INTO segments VALUES (?1, ?2, ?3, ?4)",
+	[STORE_BITS] = "INSERT OR REPLACE INTO bitmaps VALUES (?1, ?2)",
+	[DELETE_BITS] = "DELETE FROM bitmaps WHERE number = ?1",
+	[LOAD_BITS] = "SELECT bits FROM bitmaps WHERE number = ?1",
 	[GET_META] = "SELECT checkpoint, lsn, tail, sequence, previous, uuid FROM meta",
 	[SET_META] = "INSERT OR REPLACE INTO meta VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)",
 	[BEGIN] = "BEGIN IMMEDIATE",
@@ -54,6 +58,7 @@ static const char *const sql[STATEMENTS] = {
 	[ROLLBACK] = "ROLLBACK",
 };
 
+/* Bitmaps are apart from the segments' rows, which a start reads: a hundred of those make a page. */
 static const char schema[] =
 	"CREATE TABLE units (key BLOB PRIMARY KEY, version INTEGER NOT NULL, token INTEGER NOT "
 	"NULL,"
@@ -63,7 +68,8 @@ static const char schema[] =
 	" shift INTEGER NOT NULL, generation INTEGER NOT NULL, tag BLOB NOT NULL,"
 	" born INTEGER NOT NULL, lsn INTEGER NOT NULL);"
 	"CREATE TABLE segments (number INTEGER PRIMARY KEY, class INTEGER NOT NULL,"
-	" last INTEGER NOT NULL, live INTEGER NOT NULL, bits BLOB);"
+	" last INTEGER NOT NULL, live INTEGER NOT NULL);"
+	"CREATE TABLE bitmaps (number INTEGER PRIMARY KEY, bits BLOB NOT NULL);"
 	"CREATE TABLE parked (id INTEGER PRIMARY KEY, key BLOB NOT NULL, version INTEGER NOT NULL,"
 	" token INTEGER NOT NULL, slot INTEGER NOT NULL, crc INTEGER NOT NULL, tag BLOB NOT NULL);"
 	"CREATE TABLE meta (one INTEGER PRIMARY KEY, checkpoint INTEGER NOT NULL,"
@@ -472,15 +478,22 @@ int khd_index_delete_parked(struct khd_index *index, uint64_t id)
 
 int khd_index_store_segment(struct khd_index *index, const struct khd_segment_row *row)
 {
-	sqlite3_stmt *st = index->statement[STORE_SEGMENT];
+	sqlite3_stmt *st = index->statement[STORE_SEGMENT], *bits;
+	enum statement which = row->bits ? STORE_BITS : DELETE_BITS;
+	int ret;
 
 	bind64(st, 1, row->number);
 	bind64(st, 2, row->class);
 	bind64(st, 3, row->last);
 	bind64(st, 4, row->live);
+	ret = run(index, STORE_SEGMENT);
+	if (ret)
+		return ret;
+	bits = index->statement[which];
+	bind64(bits, 1, row->number);
 	if (row->bits)
-		sqlite3_bind_blob64(st, 5, row->bits, row->bytes, SQLITE_STATIC);
-	return run(index, STORE_SEGMENT);
+		sqlite3_bind_blob64(bits, 2, row->bits, row->bytes, SQLITE_STATIC);
+	return run(index, which);
 }
 
 /* The bitmap is kept as little-endian words. */
