@@ -367,6 +367,8 @@ void kz_unit_used(struct kz_unit *unit)
 	stay += get_random_u32() % (u32)(stay / 2 + 1);
 	spin_lock(&unit->lock);
 	unit->fresh = false;
+	if (unit->resident_for == KZ_RESIDENT_NEXT)
+		unit->resident_for = task_pid_nr(current);
 	unit->resident_ns = ktime_get_boottime_ns() + stay;
 	spin_unlock(&unit->lock);
 }
@@ -395,5 +397,38 @@ void kz_unit_granted(struct kz_unit *unit)
 	if (waitqueue_active(&unit->wait)) {
 		unit->fresh = true;
 		unit->resident_ns = now + KZ_GRACE_NS;
+		unit->resident_for = list_is_singular(&unit->wait.head) ? KZ_RESIDENT_NEXT : 0;
+	}
+}
+
+/**
+ * kz_units_done() - this thread has what it waited for in some units
+ * @region: of which the caller has a reference
+ * @first: number of the first unit
+ * @count: units
+ *
+ * A thread that is in a system call has executed whatever missed before.  So a unit that came for
+ * it alone need not stay for its minimum residency: a flush takes it back at once.  In a long
+ * range nothing is looked for, since the little that is gained does not matter there.
+ */
+void kz_units_done(struct kz_region *region, u64 first, u64 count)
+{
+	const u32 self = task_pid_nr(current);
+	struct kz_unit *unit;
+	u64 at = first;
+
+	if (count > KHAZANA_RANGE_UNITS_MAX)
+		return;
+	while (at < first + count) {
+		unit = kz_unit_next(region, &at);
+		if (!unit)
+			break;
+		if (READ_ONCE(unit->resident_for) == self && unit->index < first + count) {
+			spin_lock(&unit->lock);
+			if (unit->resident_for == self)
+				unit->resident_ns = 0;
+			spin_unlock(&unit->lock);
+		}
+		kz_unit_put(unit);
 	}
 }

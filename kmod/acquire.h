@@ -47,5 +47,6 @@ struct page *kz_region_page_trylock(struct kz_region *region, u64 index, u32 wan
 void kz_unit_used(struct kz_unit *unit);
 u64 kz_unit_residency(const struct kz_unit *unit);
 void kz_unit_granted(struct kz_unit *unit);
+void kz_units_done(struct kz_region *region, u64 first, u64 count);
 
 #endif /* KZ_ACQUIRE_H */

@@ -64,7 +64,7 @@ static int retried_error(struct kz_unit *unit, unsigned int flags)
 	if (!(flags & FAULT_FLAG_TRIED) || likely(!READ_ONCE(unit->error)))
 		return 0;
 	spin_lock(&unit->lock);
-	if (unit->error && time_before(jiffies, unit->error_until))
+	if (unit->error && time_before32(jiffies, unit->error_until))
 		error = unit->error;
 	else
 		unit->error = 0;

@@ -195,6 +195,7 @@ int kz_range_flush(struct kz_attachment *attachment, u64 offset, u64 length)
 
 	if (err)
 		return err;
+	kz_units_done(region, unit, count);
 	call = kz_call_new(KHAZANA_REQ_FLUSH);
 	if (!call)
 		return -ENOMEM;

@@ -57,8 +57,10 @@ static void set_stay(struct kz_unit *unit, u64 stay)
 	if (stay)
 		stay += get_random_u32() % (u32)(stay / 2 + 1);
 	spin_lock(&unit->lock);
-	if (unit->page.right)
+	if (unit->page.right) {
 		unit->resident_ns = ktime_get_boottime_ns() + stay;
+		unit->resident_for = 0;
+	}
 	spin_unlock(&unit->lock);
 }
 

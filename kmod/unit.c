@@ -172,7 +172,7 @@ struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
 static bool unit_blank(const struct kz_unit *unit)
 {
 	return kz_page_blank(&unit->page) &&
-	       !(unit->error && time_before(jiffies, unit->error_until));
+	       !(unit->error && time_before32(jiffies, unit->error_until));
 }
 
 /* Nobody uses the record and it says nothing: its floor stays. */

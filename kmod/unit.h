@@ -51,7 +51,9 @@ enum kz_unit_request {
  * @mark: khd wants to hear when somebody gets to it; a hint
  * @fail_seq: counts failures; under @lock
  * @error: negative errno of the last failure; under @lock
- * @error_until: jiffies until which a retried fault finds @error; under @lock
+ * @error_until: jiffies, 32 bits, until which a retried fault finds @error; under @lock
+ * @resident_for: thread that alone waited for the last grant, KZ_RESIDENT_NEXT until it has got
+ *	it, 0 if several did or nobody; under @lock
  * @lru: in the reclaim list, under its lock
  * @revoke: a revoke that goes on; under @mutex, with a reference
  * @ref: one of the region's table, one of each user; 0 while it comes or goes
@@ -85,7 +87,8 @@ struct kz_unit {
 	u64 resident_ns;
 	u32 fail_seq;
 	int error;
-	unsigned long error_until;
+	u32 error_until;
+	u32 resident_for;
 	struct list_head lru;
 	struct kz_revoke *revoke;
 	u32 took_us;
@@ -95,6 +98,8 @@ struct kz_unit {
 static_assert(IS_ENABLED(CONFIG_DEBUG_SPINLOCK) || IS_ENABLED(CONFIG_DEBUG_MUTEXES) ||
 	      IS_ENABLED(CONFIG_DEBUG_LOCK_ALLOC) || IS_ENABLED(CONFIG_PREEMPT_RT) ||
 	      sizeof(struct kz_unit) <= 256);
+
+#define KZ_RESIDENT_NEXT	U32_MAX /* no thread has this number */
 
 /* A further reference of a unit that somebody, or its frame, keeps from going. */
 static inline void kz_unit_hold(struct kz_unit *unit)
