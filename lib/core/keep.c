@@ -30,7 +30,7 @@
  * @version: STORE: put; LOAD: wanted
  * @shift: LOAD: log2 of the unit's bytes
  * @waits: not begun yet: the command that comes first, for a LOOK a PUT of its unit, for RESERVE
- *and RELEASE one about the same space
+ *	and RELEASE one about the same space
  * @cmd: what the host is asked for; @data is not kept
  */
 struct kh_keep {
@@ -178,15 +178,17 @@ static bool is_space(const struct kh_keep *k)
 /* Must @k, which was asked for later, wait for the end of @o? */
 static bool goes_behind(const struct kh_keep *k, const struct kh_keep *o)
 {
-	const struct kh_store_cmd *x = &k->cmd, *y = &o->cmd;
+	/* where they begin in the region, whose addresses may go over in their lower half */
+	uint64_t at = k->cmd.addr.lo - k->head.region_lo,
+		 other = o->cmd.addr.lo - o->head.region_lo;
 
 	if (o->head.region_hi != k->head.region_hi || o->head.region_lo != k->head.region_lo ||
 	    o->head.generation != k->head.generation)
 		return false;
 	if (k->code == KH_STORE_LOOK)
 		return o->code == KH_STORE_PUT && o->unit == k->unit;
-	return is_space(k) && is_space(o) && x->addr.lo < y->addr.lo + (y->units << y->shift) &&
-	       y->addr.lo < x->addr.lo + (x->units << x->shift);
+	return is_space(k) && is_space(o) && at < other + (o->cmd.units << o->cmd.shift) &&
+	       other < at + (k->cmd.units << k->cmd.shift);
 }
 
 /* A command under way that @k must wait for, 0: none. */

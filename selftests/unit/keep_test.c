@@ -289,6 +289,41 @@ static void a_fence_outlives_other_regions(void **state)
 	assert_int_equal(c->last_error, EAGAIN);
 }
 
+/* The lower half of its addresses goes over: what is the same space is told by the whole. */
+static void what_concerns_the_same_space_goes_in_order_across_2_64(void **state)
+{
+	struct cluster *c = *state;
+	struct host *h = keeper(c);
+	struct kh_wire_head head = head_of(c);
+	struct kh_wire_call call = { .code = KH_CALL_UNPLACE,
+				     .addr_hi = 8,
+				     .length = UNIT,
+				     .unit_shift = 12,
+				     .place_generation = 1 };
+
+	c->addr = (struct khazana_addr){ 7, -UNIT }; /* not known to the keeper */
+	head.region_hi = c->addr.hi;
+	head.region_lo = c->addr.lo;
+	h->store_rests = true;
+	hear(c, HOME, KH_WIRE_CALL, &head, &call, NULL, 0); /* the second unit goes */
+	assert_int_equal(h->store_begun[KH_STORE_RELEASE], 1);
+	call = (struct kh_wire_call){ .code = KH_CALL_PLACE,
+				      .addr_hi = 7,
+				      .addr_lo = -UNIT,
+				      .length = UNIT,
+				      .unit_shift = 12,
+				      .place_generation = 2 };
+	hear(c, HOME, KH_WIRE_CALL, &head, &call, NULL, 0); /* the first is another one */
+	assert_int_equal(h->store_begun[KH_STORE_RESERVE], 1);
+	call.length = 2 * UNIT;
+	call.place_generation = 3;
+	hear(c, HOME, KH_WIRE_CALL, &head, &call, NULL, 0); /* both are not */
+	assert_int_equal(h->store_begun[KH_STORE_RESERVE], 0);
+	h->store_rests = false;
+	cluster_run(c);
+	assert_int_equal(h->store_begun[KH_STORE_RESERVE], 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
 
 int test_keep(void)
@@ -302,6 +337,7 @@ int test_keep(void)
 		TEST(a_fence_ends_with_its_region),
 		TEST(a_home_that_restarted_needs_no_fence),
 		TEST(a_fence_outlives_other_regions),
+		TEST(what_concerns_the_same_space_goes_in_order_across_2_64),
 	};
 
 	return cmocka_run_group_tests_name("keep", tests, NULL, NULL);
