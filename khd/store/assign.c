@@ -123,6 +123,7 @@ static void growth_done(struct khd_job *job)
 {
 	struct growth *g = kh_container(job, struct growth, of.job);
 	struct khd_store *store = g->of.store;
+	uint32_t i;
 
 	khd_store_enter(store);
 	store->jobs--;
@@ -135,8 +136,12 @@ static void growth_done(struct khd_job *job)
 	store->grower = NULL;
 	if (!g->ret && g->now == g->segments && khd_space_resize_file(store, g->segments))
 		g->ret = -ENOMEM;
+	for (i = g->from; i < store->segments.count; i++)
+		store->segments.at[i].fresh = true;
 	if (!g->ret && store->index_reserved < g->index)
 		store->index_reserved = g->index;
+	if (!g->ret)
+		khd_space_fill_ahead(store);
 	/* fail_queue() may have finished it meanwhile */
 	if (g->ret == -ENOSPC || g->ret == -ENOMEM) {
 		if (!store->error)

@@ -264,7 +264,7 @@ static uint32_t in_use(const struct khd_store *store)
 
 	while (count > store->segments_max && count > khd_space_charge(store) &&
 	       store->segments.at[count - 1].class == KHD_CLASS_NONE &&
-	       !store->segments.at[count - 1].dirty)
+	       !store->segments.at[count - 1].dirty && !store->segments.at[count - 1].zeroing)
 		count--;
 	return count;
 }

@@ -328,7 +328,7 @@ static int64_t dir_size(struct khd_disk *disk, enum khd_disk_file file)
 	return fstat(dir_of(disk)->files[file].fds[SIDE_SYNC], &st) < 0 ? -errno : st.st_size;
 }
 
-/* Blocks that were only reserved would cost a journal commit with the first write to each. */
+/* Where space cannot be allocated, filling takes it. */
 static int fill(struct disk_dir *dd, enum khd_disk_file file, uint64_t from, uint64_t to)
 {
 	int fd = dd->files[file].fds[SIDE_SYNC];
@@ -347,16 +347,12 @@ static int fill(struct disk_dir *dd, enum khd_disk_file file, uint64_t from, uin
 
 static int grow(struct disk_dir *dd, enum khd_disk_file file, uint64_t from, uint64_t to)
 {
-	int fd = dd->files[file].fds[SIDE_SYNC], ret = 0;
+	int fd = dd->files[file].fds[SIDE_SYNC], ret;
 
-	while (fallocate(fd, 0, (off_t)from, (off_t)(to - from)) < 0) {
-		if (errno == EINTR)
-			continue;
-		if (errno != EOPNOTSUPP) /* then filling takes the space */
-			ret = -errno;
-		break;
-	}
-	if (!ret)
+	do
+		ret = fallocate(fd, 0, (off_t)from, (off_t)(to - from)) < 0 ? -errno : 0;
+	while (ret == -EINTR);
+	if (ret == -EOPNOTSUPP)
 		ret = fill(dd, file, from, to);
 	if (ret && ftruncate(fd, (off_t)from) < 0)
 		khd_log(KHD_WARN, "%s/%s: ftruncate: %s", dd->path, names[file], strerror(errno));

@@ -20,6 +20,8 @@
 
 #include "khd/store/store_priv.h"
 
+#define FILL_BYTES 65536u
+
 static const char *const plants[] = {
 	[KHD_PLANT_SKIP_FLUSH] = "skip-flush",
 	[KHD_PLANT_TRUST_BAD_CRC] = "trust-bad-crc",
@@ -136,6 +138,26 @@ static int choose(struct khd_store *store, const struct khd_store_config *config
 	return getrandom(store->uuid, sizeof(store->uuid), 0) == sizeof(store->uuid) ? 0 : -EIO;
 }
 
+/* No flush of the log shall wait for a journal commit because blocks were never written. */
+static int fill_log(struct khd_store *store)
+{
+	struct khd_disk *disk = store->disk;
+	void *zeros = khd_buffer(FILL_BYTES);
+	uint64_t at, bytes;
+	int64_t n = 0;
+
+	if (!zeros)
+		return -ENOMEM;
+	for (at = 0; at < store->segments_at && n >= 0; at += bytes) {
+		bytes = store->segments_at - at < FILL_BYTES ? store->segments_at - at : FILL_BYTES;
+		n = disk->ops->write(disk, KHD_FILE_SLOTS, at, zeros, bytes);
+		if (n >= 0 && (uint64_t)n < bytes)
+			n = -EIO;
+	}
+	free(zeros);
+	return n < 0 ? (int)n : 0;
+}
+
 /* The index without anything in it, then the superblocks: before them there is no store. */
 static int make(struct khd_store *store)
 {
@@ -147,6 +169,8 @@ static int make(struct khd_store *store)
 	ret = disk->ops->resize(disk, KHD_FILE_SLOTS, 0);
 	if (!ret)
 		ret = disk->ops->resize(disk, KHD_FILE_SLOTS, store->segments_at);
+	if (!ret)
+		ret = fill_log(store);
 	if (!ret)
 		ret = disk->ops->remove(disk, KHD_FILE_WAL);
 	if (!ret)

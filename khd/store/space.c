@@ -6,6 +6,13 @@
  * will; taken, which also has what must not be reused yet.  A slot is taken by its first write, and
  * given back after the checkpoint that freed it: nothing on disk refers to it any more.
  *
+ * What is reserved has its blocks, but these are only allocated: the first write to each would cost
+ * its flush a journal commit.  So a segment that was never used is filled with zeros before its
+ * first slot is taken, and the next one ahead of that, in the background: what nobody ever writes
+ * to costs nothing.  Who writes much at once does not wait for it: one commit covers a lot then.
+ * But where the file was when the store was opened a crash may have left slots without their
+ * segment's block, which no sweep finds: there it is always filled first.
+ *
  * What is promised to a class (ranges' units, descriptors, parked units) plus some slack for copy
  * on write makes the segments that it needs; the greater of those and the ones it holds is its
  * charge, and the charges of all fit the capacity.  So a put never lacks space: at worst it waits
@@ -20,6 +27,7 @@
 
 #define SLACK_MAX 512u
 #define ZERO_BYTES 65536u
+#define BULK_BYTES (1u << 20) /* under way: a flush covers many first writes */
 #define INDEX_BYTES 131072u /* of an index with nothing in it */
 #define INDEX_UNIT 240u
 #define INDEX_RANGE 288u
@@ -423,15 +431,26 @@ struct zero {
 
 static void zero_next(struct zero *z);
 
+/* Does nobody wait for it? */
+static bool is_ahead(const struct zero *z)
+{
+	return z->store->segments.at[z->segment].class == KHD_CLASS_NONE;
+}
+
 static void zero_end(struct zero *z)
 {
 	struct khd_store *store = z->store;
 	struct khd_segment *seg = &store->segments.at[z->segment];
 
 	seg->zeroing = false;
-	seg->last = seg->class;
-	if (!store->error)
-		khd_space_write_headers(store, z->segment);
+	if (is_ahead(z)) {
+		store->filling = false;
+		seg->filled = !z->left;
+	} else {
+		seg->last = seg->class;
+		if (!store->error)
+			khd_space_write_headers(store, z->segment);
+	}
 	free(z->buf);
 	free(z);
 }
@@ -446,7 +465,7 @@ static void zero_done(struct khd_disk_io *io, int64_t res)
 	if (res < 0 || (uint64_t)res != z->now)
 		khd_store_fail(store, EIO, "writing the slot file", io->offset);
 	z->left -= z->now;
-	if (z->left && !store->error)
+	if (z->left && !store->error && !(store->stopping && is_ahead(z)))
 		zero_next(z);
 	else
 		zero_end(z);
@@ -470,8 +489,7 @@ static void zero_next(struct zero *z)
 	khd_io(store, &z->io);
 }
 
-/* Where slots of another class were, no block may be mistaken for one of this. */
-static void zero_segment(struct khd_store *store, uint32_t segment)
+static bool zero_segment(struct khd_store *store, uint32_t segment)
 {
 	struct zero *z = calloc(1, sizeof(*z));
 
@@ -479,21 +497,67 @@ static void zero_segment(struct khd_store *store, uint32_t segment)
 		z->buf = khd_buffer(ZERO_BYTES);
 	if (!z || !z->buf) {
 		free(z);
-		khd_store_fail(store, ENOMEM, "clearing a segment",
-			       khd_space_segment_at(store, segment));
-		return;
+		return false;
 	}
 	z->store = store;
 	z->segment = segment;
 	z->left = store->segment_bytes;
 	store->segments.at[segment].zeroing = true;
 	zero_next(z);
+	return true;
 }
 
-/* One of the pool: rather one that lies before the capacity, and never held another class. */
+/* Is so much under way that one flush covers many first writes? */
+static bool in_bulk(const struct khd_store *store)
+{
+	return store->put_bytes >= BULK_BYTES;
+}
+
+/* Have its blocks never been written, as far as is known? After a start of khd it is not. */
+static bool is_raw(const struct khd_segment *seg)
+{
+	return seg->last == KHD_CLASS_NONE && !seg->filled;
+}
+
+/* Will some class take one more from the pool? */
+static bool is_more_needed(const struct khd_store *store)
+{
+	unsigned int class;
+
+	for (class = KHD_CLASS_META; class < KHD_CLASSES; class ++)
+		if (store->class[class].held <
+		    khd_space_need(store, class, store->class[class].units))
+			return true;
+	return false;
+}
+
+void khd_space_fill_ahead(struct khd_store *store)
+{
+	uint32_t i, raw = UINT32_MAX;
+
+	if (store->filling || store->error || store->stopping || in_bulk(store) ||
+	    !is_more_needed(store))
+		return;
+	for (i = 0; i < store->segments.count && i < store->segments_max; i++) {
+		const struct khd_segment *seg = &store->segments.at[i];
+
+		if (seg->class != KHD_CLASS_NONE || seg->last != KHD_CLASS_NONE)
+			continue;
+		if (seg->filled)
+			return; /* one is ready */
+		raw = raw == UINT32_MAX ? i : raw;
+	}
+	if (raw != UINT32_MAX)
+		store->filling = zero_segment(store, raw);
+}
+
+/*
+ * One of the pool: rather one that lies before the capacity and can be used at once, or soon, and
+ * never held another class.
+ */
 static int from_pool(struct khd_store *store, unsigned int class)
 {
-	int other = -1, behind = -1;
+	int soon = -1, raw = -1, other = -1, behind = -1;
 	uint32_t i;
 
 	for (i = 0; i < store->segments.count; i++) {
@@ -503,12 +567,18 @@ static int from_pool(struct khd_store *store, unsigned int class)
 			continue;
 		if (i >= store->segments_max)
 			behind = behind < 0 ? (int)i : behind;
-		else if (seg->last == KHD_CLASS_NONE || seg->last == class)
+		else if (seg->zeroing)
+			soon = (int)i;
+		else if (seg->last == class || (seg->last == KHD_CLASS_NONE && seg->filled))
 			return (int)i;
+		else if (is_raw(seg))
+			raw = raw < 0 ? (int)i : raw;
 		else if (other < 0)
 			other = (int)i;
 	}
-	return other < 0 ? behind : other;
+	if (raw >= 0 && store->segments.at[raw].fresh && in_bulk(store))
+		return raw;
+	return soon >= 0 ? soon : raw >= 0 ? raw : other >= 0 ? other : behind;
 }
 
 static int assign(struct khd_store *store, unsigned int class, uint32_t segment)
@@ -523,12 +593,17 @@ static int assign(struct khd_store *store, unsigned int class, uint32_t segment)
 	seg->live = seg->taken = 0;
 	seg->dirty = true;
 	store->class[class].held++;
-	if (seg->last != KHD_CLASS_NONE && seg->last != class) {
-		zero_segment(store, segment);
+	/* Where slots of another class were, no block may be mistaken for one of this. */
+	if ((seg->last != KHD_CLASS_NONE && seg->last != class) ||
+	    (is_raw(seg) && !(seg->fresh && in_bulk(store)))) {
+		if (!zero_segment(store, segment))
+			khd_store_fail(store, ENOMEM, "clearing a segment",
+				       khd_space_segment_at(store, segment));
 		return -EAGAIN;
 	}
 	seg->last = (uint8_t) class;
 	khd_space_write_headers(store, segment);
+	khd_space_fill_ahead(store);
 	return 0;
 }
 
@@ -584,13 +659,23 @@ static int roomiest(const struct khd_store *store, unsigned int class)
 	return at;
 }
 
+/* Is one of its segments being cleared? */
+static bool is_cleared(const struct khd_store *store, unsigned int class)
+{
+	size_t i;
+
+	for (i = 0; i < store->segments.count; i++)
+		if (store->segments.at[i].class == class && store->segments.at[i].zeroing)
+			return true;
+	return false;
+}
+
 static bool something_ends(const struct khd_store *store, unsigned int class)
 {
 	size_t i;
 
 	for (i = 0; i < store->segments.count; i++)
-		if (store->segments.at[i].class == class &&
-		    (store->segments.at[i].zeroing || store->segments.at[i].retiring))
+		if (store->segments.at[i].class == class && store->segments.at[i].retiring)
 			return true;
 	return store->dead.count || store->purges.count || store->ckpt != KHD_CKPT_IDLE ||
 	       !kh_list_empty(&store->order);
@@ -615,6 +700,8 @@ int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
 		int pool = held < khd_space_need(store, class, c->units) ? from_pool(store, class) :
 									   -1;
 
+		if (pool >= 0 && store->segments.at[pool].zeroing)
+			return -EAGAIN; /* it is being filled */
 		if (pool >= 0) {
 			ret = assign(store, class, (uint32_t)pool);
 			if (ret)
@@ -627,6 +714,8 @@ int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
 			return -EAGAIN;
 		return take_in(store, class, (uint32_t)segment, slot) ? 0 : -EAGAIN;
 	}
+	if (is_cleared(store, class))
+		return -EAGAIN;
 	if (khd_compact_empties(store, class)) { /* it is needed after all */
 		khd_compact_cancel(store);
 		return khd_space_take(store, class, slot);

@@ -152,6 +152,8 @@ struct khd_segment {
 	bool emptying; /* no slot is taken any more */
 	bool pinned; /* it cannot be emptied */
 	bool headless; /* recovered: its block must be written again */
+	bool fresh; /* the file had no such place when the store was opened */
+	bool filled; /* never used, but its blocks were written: see space.c */
 };
 
 struct khd_class {
@@ -311,6 +313,7 @@ struct khd_store {
 	uint32_t segments_max; /* by capacity */
 	struct khd_class class[KHD_CLASSES];
 	uint64_t index_reserved; /* bytes that the index has the space for */
+	bool filling; /* a segment of the pool, ahead of its use */
 	bool growing;
 	struct khd_op *grower; /* stalled; the growth of the file is its */
 	uint32_t cut_to; /* segments that stay when the end of the file is cut off, */
@@ -332,6 +335,7 @@ struct khd_store {
 	struct kh_list ready; /* only done is to be called */
 	struct kh_list lookups; /* units to be asked for */
 	unsigned int puts_under_way, gets_under_way;
+	uint64_t put_bytes; /* of puts under way */
 	unsigned int on_side[2]; /* all of these, by what @side was when they began */
 	uint8_t side;
 	unsigned int unwritten; /* slot writes under way */
@@ -475,6 +479,7 @@ int khd_space_index_of(const struct khd_store *store, uint64_t slot, uint32_t *i
 /* Is there a slot at @slot when its segment is of @class, which may be any number? */
 bool khd_space_fits(const struct khd_store *store, uint64_t slot, unsigned int class);
 bool khd_space_load(struct khd_store *store, uint32_t segment); /* true: it is */
+void khd_space_fill_ahead(struct khd_store *store);
 int khd_space_alloc_bits(struct khd_store *store, uint32_t segment);
 void khd_space_clear_live(struct khd_store *store, uint64_t slot);
 void khd_space_give_back(struct khd_store *store, uint64_t slot);

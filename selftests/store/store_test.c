@@ -671,6 +671,54 @@ static void a_growth_lets_reads_pass(void **state)
 	free(buf);
 }
 
+/*
+ * What is only reserved is not written to, but for one segment ahead; small puts find their segment
+ * filled, and much at once does not wait for that.
+ */
+static void what_nobody_writes_costs_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, 1024, 12, 1), much = range_of(1ull << 32, 512, 13, 2);
+	const uint64_t segment = f->config.segment;
+	struct wait w[160];
+	uint64_t before = f->sim->counts.bytes_written, i;
+
+	assert_int_equal(reserve(f, &r), 0);
+	settle(f);
+	/* the descriptor's segment, the next one, log and headers */
+	assert_in_range(f->sim->counts.bytes_written - before, segment, 3 * segment);
+	before = f->sim->counts.bytes_written;
+	assert_int_equal(put(f, &r, 0, 1), 0);
+	settle(f);
+	assert_in_range(f->sim->counts.bytes_written - before, segment, segment + 16384);
+	before = f->sim->counts.bytes_written;
+	for (i = 1; i < 40; i++)
+		assert_int_equal(put(f, &r, i, 1), 0);
+	assert_in_range(f->sim->counts.bytes_written - before, 39 * 4608, 39 * 8192);
+	assert_int_equal(reserve(f, &much), ENOSPC); /* but it is taken */
+	f->config.capacity = 64 << 20;
+	assert_int_equal(resize(f, 64 << 20), 0);
+	assert_int_equal(reserve(f, &much), 0);
+	settle(f);
+	before = f->sim->counts.bytes_written;
+	for (i = 0; i < 160; i++)
+		begin_put(f, &w[i], &much, i, 1, memory(8192), KHD_STORE_SYNC);
+	for (i = 0; i < 160; i++) {
+		assert_int_equal(finish(f, &w[i]), 0);
+		free(w[i].op.iov.iov_base);
+	}
+	settle(f);
+	/* without it, each of these would be written twice */
+	assert_in_range(f->sim->counts.bytes_written - before, 160 * 8704,
+			160 * 8704 + 2 * segment + 65536);
+	reopen(f);
+	for (i = 0; i < 40; i++)
+		assert_int_equal(get(f, &r, i), 1);
+	for (i = 0; i < 160; i++)
+		assert_int_equal(get(f, &much, i), 1);
+	assert_int_equal(f->events, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -682,6 +730,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(space_is_refused_when_it_is_asked_for, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(capacity_changes_live, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_nobody_writes_costs_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(parked_units_stay_until_they_are_discarded, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(scrub_finds_what_nobody_reads, setup, teardown),
