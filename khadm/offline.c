@@ -108,6 +108,12 @@ int khadm_store_check(const struct khadm_args *args)
 					 "khazana.store-check/1");
 		else
 			printf("%s: %" PRId64 " damaged\n", args->dir, ret);
+		if (ret)
+			fprintf(stderr,
+				"khadm: what is named answers EIO; if khd does not serve the store "
+				"since its disk failed, khadm store rebuild %s makes it serve the "
+				"rest\n",
+				args->dir);
 		code = ret ? KHADM_UNWELL : KHADM_OK;
 	}
 	json_decref(check.list);

@@ -335,21 +335,22 @@ static void tell_events(struct khd_pages *pages)
 /* Out of service for good: what waits here ends like what was at the engine. */
 static void notice_failure(struct khd_pages *pages)
 {
-	struct khd_store_stats stats;
 	struct page_op *op, *tmp;
+	int error;
 
 	if (!pages->store)
 		return;
-	khd_store_stats(pages->store, &stats);
-	if (stats.error == pages->error) /* the disk may fail after memory was wanting */
+	error = khd_store_error(pages->store);
+	if (error == pages->error) /* the disk may fail after memory was wanting */
 		return;
-	pages->error = stats.error;
+	pages->error = error;
 	snprintf(pages->reason, sizeof(pages->reason), "%s: %s",
-		 stats.error == ENOMEM ? "no memory" :
-		 stats.error == ENOSPC ? "its index has no room" :
-					 "the disk failed",
-		 strerror(stats.error));
-	pages->unnoted = stats.error == ENOMEM || stats.error == ENOSPC ? 0 : stats.error;
+		 error == ENOMEM  ? "no memory" :
+		 error == ENOSPC  ? "its index has no room" :
+		 error == EBADMSG ? "its index is damaged" :
+				    "the disk failed",
+		 strerror(error));
+	pages->unnoted = error == ENOMEM || error == ENOSPC ? 0 : error;
 	khd_event(pages->khd, "store-out", "%s is out of service: %s; see khadm health",
 		  pages->khd->config.store.dir, pages->reason);
 	kh_list_each_safe (op, tmp, &pages->puts, link) {

@@ -132,24 +132,26 @@ static void store_findings(struct khd_pages *pages, struct findings *findings)
 		khd_store_stats(pages->store, &stats);
 	if (pages->reason[0] && !pages->store)
 		found(findings, KHAZANA_NL_SEVERITY_ERROR,
-		      "stop khd; khadm store check DIR; khadm store rebuild DIR if only the index "
-		      "is "
-		      "damaged; start khd",
+		      "stop khd; khadm store check DIR; if it names damage, or cannot, khadm store "
+		      "rebuild DIR: what is damaged stays EIO, the rest is served; start khd",
 		      "out of service, %s", pages->reason);
 	else if (pages->reason[0] && (pages->error == ENOMEM || pages->error == ENOSPC))
 		found(findings, KHAZANA_NL_SEVERITY_ERROR,
 		      "make memory, or room in DIR's file system, free; start khd again",
 		      "out of service, %s", pages->reason);
+	else if (pages->reason[0] && pages->error == EBADMSG)
+		found(findings, KHAZANA_NL_SEVERITY_ERROR,
+		      "stop khd; khadm store rebuild DIR; start khd; replace the disk",
+		      "out of service, %s", pages->reason);
 	else if (pages->reason[0])
 		found(findings, KHAZANA_NL_SEVERITY_ERROR,
 		      "see the kernel log; stop khd, copy DIR to a good disk or mend this one, "
-		      "khadm "
-		      "store check DIR, start khd",
+		      "khadm store check DIR (and rebuild, if it names damage), start khd",
 		      "out of service, %s", pages->reason);
 	if (stats.damaged)
 		found(findings, KHAZANA_NL_SEVERITY_ERROR,
-		      "the log names them; they answer EIO until they are written anew; replace "
-		      "the disk",
+		      "the log names them; they answer EIO until they are locked with OVERWRITE "
+		      "and stored, or freed; replace the disk",
 		      "%llu units or other blocks were found damaged since the start",
 		      (unsigned long long)stats.damaged);
 	if (stats.parked)
@@ -205,6 +207,7 @@ static struct ask *ask_begin(struct khd_pages *pages, uint64_t op_id)
 static void ask_end(struct ask *ask)
 {
 	ask->pages->under_way--;
+	ask->pages->gets_held = false; /* the engine has one less: see on_done() in pages.c */
 	free(ask->op.iov.iov_base);
 	free(ask);
 }

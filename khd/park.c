@@ -127,16 +127,15 @@ static void pass_over(struct khd_park *park)
 static void store_it(struct khd_park *park)
 {
 	struct khd_store *store = khd_pages_store(park->khd->pages);
-	struct khd_store_stats stats;
 	int error;
 
 	if (!store) {
 		leave(park, EIO);
 		return;
 	}
-	khd_store_stats(store, &stats);
-	error = stats.parked < UNITS_MAX ? copy_frame(park, (size_t)1 << park->op.key.shift) :
-					   ENOSPC;
+	error = khd_store_parked_count(store) < UNITS_MAX ?
+			copy_frame(park, (size_t)1 << park->op.key.shift) :
+			ENOSPC;
 	if (error == ENOENT) {
 		pass_over(park);
 	} else if (error) {

@@ -58,6 +58,8 @@ static const char *const sql[STATEMENTS] = {
 	[ROLLBACK] = "ROLLBACK",
 };
 
+#define INDEX_VERSION "2"
+
 /* Bitmaps are apart from the segments' rows, which a start reads: a hundred of those make a page. */
 static const char schema[] =
 	"CREATE TABLE units (key BLOB PRIMARY KEY, version INTEGER NOT NULL, token INTEGER NOT "
@@ -74,7 +76,8 @@ static const char schema[] =
 	" token INTEGER NOT NULL, slot INTEGER NOT NULL, crc INTEGER NOT NULL, tag BLOB NOT NULL);"
 	"CREATE TABLE meta (one INTEGER PRIMARY KEY, checkpoint INTEGER NOT NULL,"
 	" lsn INTEGER NOT NULL, tail INTEGER NOT NULL, sequence INTEGER NOT NULL,"
-	" previous INTEGER NOT NULL, uuid BLOB NOT NULL);";
+	" previous INTEGER NOT NULL, uuid BLOB NOT NULL);"
+	"PRAGMA user_version = " INDEX_VERSION;
 
 struct khd_index {
 	struct khd_store *store;
@@ -227,6 +230,25 @@ static int prepare(struct khd_index *index)
 	return 0;
 }
 
+/* Is it one of another khd?  One without a table is none of any. */
+static int check_version(struct khd_index *index)
+{
+	static const char query[] = "SELECT 1 FROM pragma_user_version WHERE user_version "
+				    "<> " INDEX_VERSION " AND EXISTS (SELECT 1 FROM sqlite_schema)";
+	sqlite3_stmt *st;
+	int ret = sqlite3_prepare_v2(index->db, query, -1, &st, NULL);
+
+	if (ret != SQLITE_OK)
+		return error_of(ret);
+	ret = sqlite3_step(st);
+	sqlite3_finalize(st);
+	if (ret != SQLITE_ROW)
+		return error_of(ret);
+	khd_store_say(index->store, "store",
+		      "the index is of another version: khadm store rebuild makes it anew");
+	return -EPROTONOSUPPORT;
+}
+
 int khd_index_open(struct khd_store *store, bool create)
 {
 	struct khd_index *index = calloc(1, sizeof(*index));
@@ -243,6 +265,8 @@ int khd_index_open(struct khd_store *store, bool create)
 		sqlite3_db_config(index->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	if (!ret && create)
 		ret = error_of(sqlite3_exec(index->db, schema, NULL, NULL, NULL));
+	if (!ret)
+		ret = check_version(index);
 	if (!ret)
 		ret = prepare(index);
 	if (ret == -EBADMSG && khd_vfs_error(index->vfs))

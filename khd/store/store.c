@@ -515,8 +515,18 @@ void khd_store_stats(const struct khd_store *store, struct khd_store_stats *stat
 		if (seg->bits)
 			stats->memory += 16 * khd_space_words(store->class[class].slots);
 	}
-	stats->parked = store->parked.count;
-	stats->error = store->error;
+	stats->parked = khd_store_parked_count(store);
+	stats->error = khd_store_error(store);
+}
+
+int khd_store_error(const struct khd_store *store)
+{
+	return store->error;
+}
+
+uint64_t khd_store_parked_count(const struct khd_store *store)
+{
+	return store->parked.count;
 }
 
 uint64_t khd_store_tick(struct khd_store *store, uint64_t now)

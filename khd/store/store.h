@@ -232,6 +232,10 @@ struct khd_store_stats {
 };
 void khd_store_stats(const struct khd_store *store, struct khd_store_stats *stats);
 
+/* Of these, what costs nothing to ask: the figures go through all ranges and segments. */
+int khd_store_error(const struct khd_store *store);
+uint64_t khd_store_parked_count(const struct khd_store *store);
+
 /**
  * khd_store_resize() - another capacity, from now on
  *
