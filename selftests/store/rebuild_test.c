@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 
 #include "khd/store/store_priv.h"
+#include "khd/store/vfs.h"
 #include "selftests/store/fixture.h"
 
 #define SEGMENT (64u << 10) /* the smallest: 126 descriptors fill one */
@@ -220,11 +222,42 @@ static void forged_records_change_no_segment(void **state)
 	}
 }
 
+static void no_damage(void *arg, enum khd_disk_file file, uint64_t offset, const char *what)
+{
+	fail_msg("%s", what);
+}
+
+/* It is not called damaged. */
+static void an_index_of_another_version_is_made_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, 8, 12, 1);
+	struct khd_vfs *vfs;
+	sqlite3 *db;
+
+	assert_int_equal(reserve(f, &r), 0);
+	assert_int_equal(put(f, &r, 3, 7), 0);
+	assert_int_equal(stop(f), 0);
+	khd_store_close(f->store);
+	vfs = khd_vfs_new(&f->sim->base, no_damage, NULL);
+	assert_int_equal(khd_vfs_open(vfs, 0, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	khd_vfs_free(vfs);
+	assert_int_equal(open_store(f), EPROTONOSUPPORT);
+	assert_int_equal(khd_store_check(&f->sim->base, found, f), -EPROTONOSUPPORT);
+	assert_int_equal(khd_store_rebuild(&f->sim->base, heard, f), 0);
+	assert_int_equal(open_store(f), 0);
+	assert_int_equal(get(f, &r, 3), 7);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_descriptor_among_units_makes_no_descriptor_segment,
 						setup_small, teardown),
+		cmocka_unit_test_setup_teardown(an_index_of_another_version_is_made_anew, setup,
+						teardown),
 		cmocka_unit_test(forged_records_change_no_segment),
 	};
 
