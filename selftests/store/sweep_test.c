@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "khd/store/crc32c.h"
 #include "khd/store/format.h"
 #include "selftests/store/fixture.h"
 
@@ -30,7 +31,7 @@ struct life {
 	struct khd_range large, small;
 	uint64_t served[2][UNITS]; /* version */
 	uint64_t number;
-	unsigned int swept; /* as the store says */
+	unsigned int told, swept; /* as the store says */
 	uint64_t swept_blocks;
 };
 
@@ -81,11 +82,21 @@ static void verify_stays(const struct history *before, unsigned int stays, const
 	assert_true(h->first[h->count - 1] > before->last[FULL - 1]);
 }
 
+static bool speaks_of(const struct history *h, uint64_t lsn)
+{
+	unsigned int i;
+
+	for (i = 0; i < h->count; i++)
+		if (lsn >= h->first[i] && lsn <= h->last[i])
+			return true;
+	return false;
+}
+
 /* Slots of which @h speaks. */
 static unsigned int strays(const struct disk_sim *sim, const struct history *h)
 {
 	const struct image *slots = &sim->now[KHD_FILE_SLOTS];
-	unsigned int found = 0, i;
+	unsigned int found = 0;
 	uint64_t at;
 
 	for (at = KHD_LOG_AT; at < slots->size; at += KHD_SECTOR) {
@@ -94,9 +105,7 @@ static unsigned int strays(const struct disk_sim *sim, const struct history *h)
 		image_read(slots, at, &head, sizeof(head));
 		if (le32toh(head.magic) != KHD_FORMAT_MAGIC || head.kind != KHD_BLOCK_DATA)
 			continue;
-		for (i = 0; i < h->count; i++)
-			found += le64toh(head.lsn) >= h->first[i] &&
-				 le64toh(head.lsn) <= h->last[i];
+		found += speaks_of(h, le64toh(head.lsn));
 	}
 	return found;
 }
@@ -107,6 +116,7 @@ static void heard_sweep(void *arg, const char *name, const char *text)
 	unsigned long long blocks;
 
 	heard(&l->f, name, text);
+	l->told += !strncmp(text, "history is full: sweeping, ", 27);
 	if (sscanf(text, "history swept: %llu blocks", &blocks) != 1)
 		return;
 	l->swept++;
@@ -292,14 +302,19 @@ static void a_full_history_is_swept(void **state)
 	struct life *l = full(4);
 	struct history before, after;
 	unsigned int stray;
+	uint64_t reads;
 
 	history_of(l->f.sim, &before);
 	stray = strays(l->f.sim, &before);
 	assert_true(stray > 1);
 	assert_true(raised_without(l) > 0);
+	reads = l->f.sim->counts.reads;
 	assert_int_equal(open_life(l), 0);
+	reads = l->f.sim->counts.reads - reads;
 	verify(l);
 	assert_int_equal(l->swept, 1);
+	assert_true(reads < SPACE / 4); /* large ones: not one for each slot */
+	assert_true(l->told > 0);
 	assert_int_equal(l->swept_blocks, stray);
 	assert_int_equal(strays(l->f.sim, &before), 0);
 	history_of(l->f.sim, &after);
@@ -318,6 +333,71 @@ static void a_full_history_is_swept(void **state)
 	assert_int_equal(khd_store_rebuild(&l->f.sim->base, heard_sweep, l), 0);
 	assert_int_equal(open_life(l), 0);
 	verify(l);
+	end(l);
+}
+
+static bool is_zero(const struct image *img, uint64_t at, uint64_t bytes)
+{
+	uint8_t *buf = calloc(1, bytes);
+	uint64_t i;
+
+	assert_non_null(buf);
+	image_read(img, at, buf, bytes);
+	for (i = 0; i < bytes && !buf[i]; i++)
+		;
+	free(buf);
+	return i == bytes;
+}
+
+/*
+ * A life that took a segment into use was cut off: a slot is on the disk, the segment's block is
+ * not.  A copy of a stray slot does for it.
+ */
+static uint64_t leave_stray(struct life *l, const struct history *h)
+{
+	struct image *images[] = { &l->f.sim->durable[KHD_FILE_SLOTS],
+				   &l->f.sim->now[KHD_FILE_SLOTS] };
+	const uint64_t segment = l->f.config.segment, from = KHD_LOG_AT + l->f.config.log;
+	uint64_t at, slot = 0, to = 0, bytes;
+	struct khd_block block;
+	uint8_t *buf;
+	unsigned int i;
+
+	for (at = from; at + segment <= images[1]->size; at += segment)
+		if (is_zero(images[1], at, segment))
+			to = at + KHD_SECTOR;
+	for (at = from; at < images[1]->size; at += KHD_SECTOR) {
+		image_read(images[1], at, &block, sizeof(block));
+		if (le32toh(block.head.magic) == KHD_FORMAT_MAGIC &&
+		    block.head.kind == KHD_BLOCK_DATA && speaks_of(h, le64toh(block.head.lsn)))
+			slot = at;
+	}
+	assert_true(slot && to);
+	image_read(images[1], slot, &block, sizeof(block));
+	bytes = KHD_SECTOR + (1ull << block.slot.shift);
+	buf = memory(bytes);
+	image_read(images[1], slot, buf, bytes);
+	block.head.position = htole64(to);
+	block.crc = htole32(khd_crc32c(0, &block, offsetof(struct khd_block, crc)));
+	memcpy(buf, &block, sizeof(block));
+	for (i = 0; i < 2; i++)
+		image_write(images[i], to, buf, bytes);
+	free(buf);
+	return to;
+}
+
+static void a_segment_without_its_block_is_swept(void **state)
+{
+	struct life *l = full(4);
+	struct history before;
+	uint64_t at;
+
+	history_of(l->f.sim, &before);
+	at = leave_stray(l, &before);
+	assert_int_equal(open_life(l), 0);
+	verify(l);
+	assert_int_equal(l->swept, 1);
+	assert_true(is_zero(&l->f.sim->now[KHD_FILE_SLOTS], at, KHD_SECTOR));
 	end(l);
 }
 
@@ -518,6 +598,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_full_history_is_swept),
+		cmocka_unit_test(a_segment_without_its_block_is_swept),
 		cmocka_unit_test(a_crash_amid_a_sweep_raises_nothing),
 		cmocka_unit_test(nor_when_much_of_the_history_stays),
 		cmocka_unit_test(a_store_that_never_lives_long_opens),
