@@ -298,12 +298,16 @@ static void end_waiting(struct khd_pages *pages)
 	}
 }
 
-/* Called by the engine, perhaps from the thread of its jobs. */
+/* Called by the engine, perhaps from the thread of its jobs; while it opens, from this one. */
 static void on_event(void *arg, const char *name, const char *text)
 {
 	struct khd_pages *pages = arg;
 	struct khd_pages_event *event;
 
+	if (!pages->store) { /* a start may last: what it does must be seen meanwhile */
+		khd_event(pages->khd, name, "%s", text);
+		return;
+	}
 	pthread_mutex_lock(&pages->event_lock);
 	if (pages->event_count < EVENTS_MAX) {
 		event = &pages->events[pages->event_count++];
@@ -451,6 +455,7 @@ static bool is_of_device(int error)
 	switch (error) {
 	case EBADMSG:
 	case EINVAL:
+	case EMEDIUMTYPE:
 	case ENOENT:
 	case ENOMEM:
 	case ENOSPC:
@@ -471,7 +476,6 @@ static bool recover(struct khd_pages *pages)
 
 	pages->store =
 		khd_store_open(pages->disk, &config, on_event, pages, &error, &pages->recovery);
-	tell_events(pages);
 	if (!pages->store && (error == ENOMEM || error == EINVAL)) {
 		khd_log(KHD_ERR, "%s: %s", options->dir, strerror(error));
 		return false;
@@ -485,6 +489,7 @@ static bool recover(struct khd_pages *pages)
 		snprintf(pages->reason, sizeof(pages->reason), "it cannot be opened: %s",
 			 error == EBADMSG	  ? "it is damaged" :
 			 error == EPROTONOSUPPORT ? "its format is of another version" :
+			 error == EMEDIUMTYPE	  ? "it was made for smaller sectors than this disk's" :
 			 error == EUCLEAN ? "its disk failed, and it was not verified since" :
 			 error == ENOENT  ? "its slots are gone" :
 					    strerror(error));

@@ -46,8 +46,8 @@ enum khd_disk_op {
  * struct khd_disk_io - one asynchronous operation
  * @op: what to do
  * @file: in which file
- * @offset: in bytes, a multiple of KHD_SECTOR
- * @iov: memory; every base is a multiple of KHD_SECTOR at least, every length of KHD_SECTOR
+ * @offset: in bytes, a multiple of the disk's sector
+ * @iov: memory; every base is a multiple of KHD_SECTOR at least, every length of the disk's sector
  * @iovs: how many, at most KHD_DISK_IOVS
  * @done: called once, from the loop, never from within submit; @res is the number of bytes
  *	transferred (a short count is an error of the device), 0 for a flush, or a negative errno
@@ -115,7 +115,9 @@ struct khd_disk_ops {
 /**
  * struct khd_disk - a backend embeds this
  * @ops: its table
- * @sector: bytes that the device writes atomically, a power of two, at least KHD_SECTOR
+ * @sector: what transfers of the slot file must be multiples of, a power of two, KHD_SECTOR to
+ *	KHD_DISK_ALIGN; the store writes it in whole ones.  No more than KHD_SECTOR of it is relied
+ *	on to be old or new
  */
 struct khd_disk {
 	const struct khd_disk_ops *ops;

@@ -207,7 +207,7 @@ int khd_store_format(struct khd_disk *disk, const struct khd_store_config *confi
 		ret = ret == -ENOENT ? choose(store, config) : -EEXIST;
 		if (!ret)
 			ret = make(store);
-	} else if (!ret || ret == -EPROTONOSUPPORT) {
+	} else if (!ret || ret == -EPROTONOSUPPORT || ret == -EMEDIUMTYPE) {
 		ret = -EEXIST;
 	}
 	khd_store_free(store);

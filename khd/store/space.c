@@ -46,6 +46,8 @@ int khd_space_init(struct khd_store *store)
 		if (class != KHD_CLASS_META)
 			c->slot_bytes += 1u << class;
 		c->slots = (uint32_t)((store->segment_bytes - 2 * store->sector) / c->slot_bytes);
+		if (class != KHD_CLASS_META && c->slot_bytes % store->sector)
+			c->slots = 0; /* a sector would be two units' */
 		c->current = UINT32_MAX;
 	}
 	return 0;

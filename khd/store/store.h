@@ -2,8 +2,8 @@
 /*
  * store.h - the page store: a disk cache of the global address space that loses nothing
  *
- * It keeps the newest version of units (pages of 2^shift bytes, 512 bytes to 2 MiB) of ranges for
- * which space was reserved.  It knows no protocol: a region is an opaque tag, a version is a number
+ * It keeps the newest version of units (pages of 2^shift bytes, 512 bytes to 2 MiB, but no less than
+ * a sector of the device) of ranges for which space was reserved.  It knows no protocol: a region is an opaque tag, a version is a number
  * that must not go down.  Everything on disk describes itself and is checked when it is read.
  * Documentation/storage.rst has the format and the arguments.
  *
@@ -99,10 +99,13 @@ int khd_store_format(struct khd_disk *disk, const struct khd_store_config *confi
  * khd_store_open() - recover and serve
  * @report: out, may be NULL: what recovery did
  *
- * Replays the redo log; its time depends on the log's length, not on the store's size.
+ * Replays the redo log; its time depends on the log's length, not on the store's size.  But when
+ * the history is full (once in 448 crashes) every segment is read, as fast as the disk can; events
+ * say so, and how far it is: @event is called before this returns.
  * Return: NULL and @error: ENOENT no store; EBADMSG damaged (text names file and offset;
- * khd_store_rebuild() may help); EPROTONOSUPPORT another format version; EUCLEAN its disk failed,
- * and it was not found whole since; EIO; ENOMEM; EINVAL.
+ * khd_store_rebuild() may help); EPROTONOSUPPORT another format version; EMEDIUMTYPE made for smaller
+ * sectors than the device's (an event names them): it is whole, but not for this device; EUCLEAN its
+ * disk failed, and it was not found whole since; EIO; ENOMEM; EINVAL.
  */
 struct khd_store_recovery {
 	uint64_t replayed; /* log records */
@@ -143,7 +146,7 @@ struct khd_store_op {
  * khd_store_reserve() - space for every unit of @range and for its overwriting
  *
  * Durable when done.  Errors: ENOSPC, EEXIST (overlaps a reserved range of another generation),
- * EIO, EINVAL. The same range and generation again is no error.
+ * EIO, EINVAL (a unit that is less than a sector, or more than a segment, too). The same range and generation again is no error.
  */
 void khd_store_reserve(struct khd_store *store, struct khd_store_op *op,
 		       const struct khd_range *range);
@@ -196,7 +199,7 @@ void khd_store_stop(struct khd_store *store, struct khd_store_op *op);
  * khd_store_park() - keep stores aside whose right was lost before they were safe
  *
  * Like a put, but beside the unit's contents, by its token; it needs no reserved range, and is
- * never read by khd_store_get().  Errors: ENOSPC, EIO.
+ * never read by khd_store_get().  Errors: ENOSPC, EIO, EINVAL as khd_store_reserve().
  */
 void khd_store_park(struct khd_store *store, struct khd_store_op *op, const struct khd_tag *tag);
 
@@ -262,7 +265,7 @@ void khd_store_scrub(struct khd_store *store, uint64_t rate);
  * khd_store_check() - verify everything, offline
  * @found: called for each damage with file, offset and what
  *
- * Return: number of damages, or a negative errno.
+ * Return: number of damages, or a negative errno as of khd_store_open().
  */
 int64_t khd_store_check(struct khd_disk *disk,
 			void (*found)(void *arg, const char *file, uint64_t offset,
@@ -281,7 +284,8 @@ int64_t khd_store_check(struct khd_disk *disk,
  */
 int khd_store_vouch(struct khd_disk *disk);
 
-/* Make the index anew from the slots (and the log) alone, offline.  0 or a negative errno. */
+/* Make the index anew from the slots (and the log) alone, offline.  0 or a negative errno,
+ * as of khd_store_open(). */
 int khd_store_rebuild(struct khd_disk *disk, khd_store_event *event, void *arg);
 
 #endif /* KHD_STORE_STORE_H */

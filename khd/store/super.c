@@ -43,7 +43,7 @@ int khd_block_write_now(struct khd_store *store, uint64_t at, const struct khd_b
 bool khd_geometry_valid(const struct khd_store *store)
 {
 	return store->sector >= KHD_SECTOR && store->sector <= KHD_SUPER_STRIDE &&
-	       !(store->sector & (store->sector - 1)) && !(store->sector % store->disk->sector) &&
+	       !(store->sector & (store->sector - 1)) &&
 	       store->log_bytes >= LOG_MIN && store->log_bytes <= LOG_MAX &&
 	       !(store->log_bytes % KHD_SUPER_STRIDE) &&
 	       store->segments_at == KHD_LOG_AT + store->log_bytes &&
@@ -75,6 +75,18 @@ static void take_super(struct khd_store *store, const struct khd_block *super)
 	store->log.block = (uint32_t)(store->log_bytes / 16 / KHD_SUPER_STRIDE * KHD_SUPER_STRIDE);
 	if (store->log.block > BLOCK_MAX)
 		store->log.block = BLOCK_MAX;
+}
+
+/* A store that was copied to a device that cannot write so little at once: it is whole. */
+static int fits_device(struct khd_store *store)
+{
+	if (store->sector >= store->disk->sector)
+		return 0;
+	khd_store_say(store, "store",
+		      "it was made for sectors of %u bytes, this device's are %u: copy it to one "
+		      "with smaller sectors",
+		      store->sector, store->disk->sector);
+	return -EMEDIUMTYPE;
 }
 
 /* The newer one; @bad: how many are damaged. */
@@ -114,7 +126,7 @@ int khd_super_load(struct khd_store *store, struct khd_block *super, unsigned in
 	if (!found)
 		return other ? -EPROTONOSUPPORT : -EBADMSG;
 	take_super(store, super);
-	return khd_geometry_valid(store) ? 0 : -EBADMSG;
+	return khd_geometry_valid(store) ? fits_device(store) : -EBADMSG;
 }
 
 /* In order, at start and offline. */

@@ -153,8 +153,8 @@ static void add_sync(struct disk_sim *sim, enum khd_disk_file file, uint64_t off
 		return;
 	image_write(now, offset, buf, len);
 	p = add(sim, PENDING_DATA, file);
-	p->offset = offset / KHD_SECTOR * KHD_SECTOR;
-	p->len = (offset + len + KHD_SECTOR - 1) / KHD_SECTOR * KHD_SECTOR - p->offset;
+	p->offset = offset / sim->atom * sim->atom;
+	p->len = (offset + len + sim->atom - 1) / sim->atom * sim->atom - p->offset;
 	p->data = get(p->len);
 	p->completed = ++sim->clock;
 	image_read(now, p->offset, p->data, p->len);
@@ -183,19 +183,20 @@ static bool drawn(struct draw *d, size_t nth, uint64_t i, uint64_t sectors, bool
 	}
 }
 
-static void apply_data(struct image *img, const struct disk_pending *p, struct draw *d, size_t nth)
+static void apply_data(struct image *img, const struct disk_pending *p, struct draw *d, size_t nth,
+		       unsigned int atom)
 {
-	uint64_t sectors = p->len / KHD_SECTOR, i, from = 0;
+	uint64_t sectors = p->len / atom, i, from = 0;
 	bool whole = rng_chance(&d->rng, 500), run = false, yes;
 
 	for (i = 0; i <= sectors; i++) {
-		yes = i < sectors && p->offset + i * KHD_SECTOR < d->cut[p->file] &&
+		yes = i < sectors && p->offset + i * atom < d->cut[p->file] &&
 		      drawn(d, nth, i, sectors, whole);
 		if (yes && !run)
 			from = i;
 		if (!yes && run)
-			image_write(img, p->offset + from * KHD_SECTOR, p->data + from * KHD_SECTOR,
-				    (i - from) * KHD_SECTOR);
+			image_write(img, p->offset + from * atom, p->data + from * atom,
+				    (i - from) * atom);
 		run = yes;
 	}
 }
@@ -234,7 +235,7 @@ static void apply(const struct disk_sim *sim, struct image *durable, struct draw
 		if (!covered(p, file, until))
 			continue;
 		if (p->kind == PENDING_DATA)
-			apply_data(&durable[p->file], p, d, nth++);
+			apply_data(&durable[p->file], p, d, nth++, sim->atom);
 		else
 			apply_meta(&durable[p->file], p, d);
 	}
@@ -328,11 +329,11 @@ static int64_t write_result(struct disk_sim *sim, size_t len, size_t *part)
 		return -ENOSPC;
 	}
 	if (fails(sim, DISK_EIO_WRITE)) {
-		*part = rng_below(&sim->rng, len / KHD_SECTOR + 1) * KHD_SECTOR;
+		*part = rng_below(&sim->rng, len / sim->atom + 1) * sim->atom;
 		return -EIO;
 	}
 	if (len && fails(sim, DISK_SHORT_WRITE))
-		*part = len > KHD_SECTOR ? rng_below(&sim->rng, len / KHD_SECTOR) * KHD_SECTOR : 0;
+		*part = len > sim->atom ? rng_below(&sim->rng, len / sim->atom) * sim->atom : 0;
 	return (int64_t)*part;
 }
 
@@ -355,6 +356,8 @@ static int64_t sim_write(struct khd_disk *disk, enum khd_disk_file file, uint64_
 	if (sim->dead)
 		return -EIO;
 	sim->counts.writes++;
+	if (file == KHD_FILE_SLOTS && (offset | len) % sim->base.sector)
+		breaks(sim, "a write of blocks that are not whole sectors");
 	check_reserved(sim, file, offset + len);
 	res = write_result(sim, len, &part);
 	add_sync(sim, file, offset, buf, part);
@@ -392,6 +395,8 @@ static int sim_resize(struct khd_disk *disk, enum khd_disk_file file, uint64_t s
 	if (sim->dead)
 		return -EIO;
 	sim->counts.resizes++;
+	if (file == KHD_FILE_SLOTS && size % sim->base.sector)
+		breaks(sim, "a size that is not whole sectors");
 	if (fails(sim, DISK_ENOSPC))
 		ret = -ENOSPC;
 	else if (fails(sim, DISK_EIO_WRITE))
@@ -477,10 +482,11 @@ static void check_io(struct disk_sim *sim, const struct khd_disk_io *io)
 	if (io->file != KHD_FILE_SLOTS || io->iovs > KHD_DISK_IOVS || !len)
 		breaks(sim, "an asynchronous operation on another file, or of no or too many "
 			    "pieces");
-	if (io->offset % KHD_SECTOR || io->offset + len > sim->now[io->file].size)
+	if (io->offset % sim->base.sector || io->offset + len > sim->now[io->file].size)
 		breaks(sim, "an asynchronous operation out of line or behind the end");
 	for (i = 0; i < io->iovs; i++)
-		if ((uintptr_t)io->iov[i].iov_base % KHD_SECTOR || io->iov[i].iov_len % KHD_SECTOR)
+		if ((uintptr_t)io->iov[i].iov_base % KHD_SECTOR ||
+		    io->iov[i].iov_len % sim->base.sector)
 			breaks(sim, "memory out of line");
 	for (i = 0; i < sim->io_count; i++) {
 		const struct khd_disk_io *other = sim->ios[i];
@@ -559,7 +565,7 @@ static int64_t finish_read(struct disk_sim *sim, struct khd_disk_io *io)
 	if (fails(sim, DISK_EIO_READ))
 		return -EIO;
 	if (fails(sim, DISK_SHORT_READ))
-		got = rng_below(&sim->rng, len / KHD_SECTOR) * KHD_SECTOR;
+		got = rng_below(&sim->rng, len / sim->atom) * sim->atom;
 	data = get(len);
 	image_read(&sim->now[io->file], io->offset, data, got);
 	for (k = 0; k < sim->pending_count; k++) {
@@ -567,11 +573,11 @@ static int64_t finish_read(struct disk_sim *sim, struct khd_disk_io *io)
 
 		if (!p->io || p->file != io->file)
 			continue;
-		for (at = 0; at < p->len; at += KHD_SECTOR)
-			if (overlap(p->offset + at, KHD_SECTOR, io->offset, got) &&
+		for (at = 0; at < p->len; at += sim->atom)
+			if (overlap(p->offset + at, sim->atom, io->offset, got) &&
 			    rng_chance(&sim->rng, 500))
 				memcpy(data + (p->offset + at - io->offset), p->data + at,
-				       KHD_SECTOR);
+				       sim->atom);
 	}
 	for (i = 0, at = 0; i < io->iovs && at < got; i++, at += n) {
 		n = io->iov[i].iov_len < got - at ? io->iov[i].iov_len : got - at;
@@ -674,12 +680,18 @@ static const struct khd_disk_ops sim_ops = {
 	.remove = sim_remove,
 };
 
+void disk_sim_sectors(struct disk_sim *sim, unsigned int sector, unsigned int atom)
+{
+	sim->base.sector = sector;
+	sim->atom = atom;
+}
+
 struct disk_sim *disk_sim_new(uint64_t seed)
 {
 	struct disk_sim *sim = get(sizeof(*sim));
 
 	sim->base.ops = &sim_ops;
-	sim->base.sector = KHD_SECTOR;
+	disk_sim_sectors(sim, KHD_SECTOR, KHD_SECTOR);
 	sim->rng.state = seed;
 	sim->jobs_end = &sim->jobs;
 	sim->ran_end = &sim->ran;
@@ -710,6 +722,7 @@ struct disk_sim *disk_sim_crash(const struct disk_sim *sim, enum disk_crash how,
 	struct draw d;
 	unsigned int i;
 
+	disk_sim_sectors(left, sim->base.sector, sim->atom);
 	for (i = 0; i < KHD_FILES; i++)
 		image_copy(&left->durable[i], &sim->durable[i]);
 	draw_begin(sim, &d, how, seed);

@@ -5,13 +5,17 @@
  * Each file has two images: `durable`, what a crash leaves for certain, and `now`, what is read.
  * Between them lies the list of what was written since, in order.  A flush moves to the durable
  * image what was complete when it was submitted: of all files, or of its own if it is asynchronous.
- * A crash draws, from a seed, which sectors of 512 bytes of which pending writes made it, and makes
+ * A crash draws, from a seed, which sectors of which pending writes made it, and makes
  * a new disk of that; the old one goes on undisturbed, so that one workload can crash at every step
  * of its way.
  *
  * Changes of size and removals reach the disk in their order (a journaling file system), but
  * in no order with data; data written behind a cut, or after a removal, are
  * there only if the cut is.
+ *
+ * A disk has sectors of 512 bytes, or says 4096: then it is one that writes as much at once (4Kn),
+ * or one that may be torn at 512 all the same, which is harder.  That is a 512e disk below a kernel
+ * that does not say what O_DIRECT asks, or one to which a store was copied.
  *
  * Operations complete in random order, when disk_sim_step() is called; jobs run and are done
  * at such steps too.  Nothing here is a thread or looks at a clock: the same seed and the same
@@ -58,7 +62,8 @@ struct disk_pending;
 
 /**
  * struct disk_sim - the disk
- * @base: for the store
+ * @base: for the store; its sector is what operations must keep to
+ * @atom: bytes that are old or new after a crash
  * @rng: of the order of completions, and of faults
  * @durable: what survives
  * @now: what is read
@@ -80,6 +85,7 @@ struct disk_pending;
  */
 struct disk_sim {
 	struct khd_disk base;
+	unsigned int atom;
 	struct rng rng;
 	struct image durable[KHD_FILES], now[KHD_FILES];
 	uint64_t reserved[KHD_FILES];
@@ -101,6 +107,9 @@ struct disk_sim {
 
 /* An empty disk. */
 struct disk_sim *disk_sim_new(uint64_t seed);
+
+/* Sectors of other sizes, from now on; a crash leaves a disk of the same. */
+void disk_sim_sectors(struct disk_sim *sim, unsigned int sector, unsigned int atom);
 
 /* Nothing may be in flight, unless the disk is dead: then it is dropped. NULL is allowed. */
 void disk_sim_free(struct disk_sim *sim);

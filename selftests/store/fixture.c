@@ -32,18 +32,29 @@ int open_store(struct fixture *f)
 	return error;
 }
 
-int setup(void **state)
+static int setup_on(void **state, unsigned int sector)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
 	f->sim = disk_sim_new(1);
+	disk_sim_sectors(f->sim, sector, sector);
 	f->config = (struct khd_store_config){ .capacity = 8 << 20, .segment = 256 << 10 };
 	f->config.uuid[0] = 1;
 	assert_int_equal(khd_store_format(&f->sim->base, &f->config), 0);
 	assert_int_equal(open_store(f), 0);
 	*state = f;
 	return 0;
+}
+
+int setup(void **state)
+{
+	return setup_on(state, KHD_SECTOR);
+}
+
+int setup_4k(void **state)
+{
+	return setup_on(state, 4096);
 }
 
 /* ---------------------------------------------------------------- calls that are waited for */

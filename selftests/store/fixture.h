@@ -35,6 +35,8 @@ void heard(void *arg, const char *name, const char *text);
 int open_store(struct fixture *f);
 /* A new store of 8 MiB on a new disk. */
 int setup(void **state);
+/* The same, on a disk with sectors of 4096 bytes. */
+int setup_4k(void **state);
 /* A done for struct wait: called once. */
 void waited(struct khd_store_op *op, int error);
 /* Until the call has ended, with ticks when the disk rests; its errno. */
