@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include <linux/stat.h>
 
 #include "khd/arena.h"
 #include "khd/log.h"
@@ -41,6 +42,8 @@ static char dir[64];
 static uint64_t next_id;
 static size_t unit;
 static unsigned int events;
+static char event[400]; /* the last one while khd_pages_open() lasts */
+static unsigned int fake_sector; /* that O_DIRECT asks for; 0: as it is */
 
 /* ------------------------------------------------------------ what stands around the store */
 
@@ -64,7 +67,29 @@ void kh_node_stored(struct kh_node *node, uint64_t id, const struct kh_store_res
 
 void khd_event(struct khd *k, const char *name, const char *fmt, ...)
 {
+	va_list ap;
+
 	events++;
+	if (khd.pages)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(event, sizeof(event), fmt, ap);
+	va_end(ap);
+}
+
+int __real_statx(int fd, const char *path, int flags, unsigned int mask, struct statx *stx);
+int __wrap_statx(int fd, const char *path, int flags, unsigned int mask, struct statx *stx);
+
+int __wrap_statx(int fd, const char *path, int flags, unsigned int mask, struct statx *stx)
+{
+	int ret = __real_statx(fd, path, flags, mask, stx);
+
+	if (ret || !fake_sector)
+		return ret;
+	stx->stx_mask |= STATX_DIOALIGN;
+	stx->stx_dio_offset_align = fake_sector;
+	stx->stx_dio_mem_align = KHD_SECTOR;
+	return 0;
 }
 
 void khd_fail(struct khd *k, const char *fmt, ...)
@@ -537,6 +562,41 @@ static void a_failed_flush_ends_service(void **state)
 	finish();
 }
 
+/* As when its directory was copied to another disk; that one is not to blame. */
+static void a_store_for_smaller_sectors(void **state)
+{
+	char line[128];
+	uint64_t safe;
+
+	fake_sector = 512;
+	begin(8 << 20, false);
+	assert_non_null(khd.pages);
+	assert_int_equal(khd.pages->disk->sector, 512);
+	reserve(100, 12);
+	settle();
+	safe = put(0, 12, 1, 1);
+	settle();
+	assert_int_equal(ends[safe].error, 0);
+	finish();
+	fake_sector = 4096;
+	begin(8 << 20, false);
+	assert_non_null(khd.pages);
+	if (khd.pages->disk->sector != 4096) { /* no O_DIRECT in /tmp */
+		finish();
+		fake_sector = 0;
+		skip();
+	}
+	assert_null(khd.pages->store);
+	assert_non_null(strstr(khd.pages->reason, "smaller sectors than this disk's"));
+	assert_non_null(strstr(event, "sectors of 512 bytes"));
+	assert_int_equal(khd_state_noted(khd.state, "store-failed", line, sizeof(line)), -ENOENT);
+	finish();
+	fake_sector = 512;
+	served_again();
+	finish();
+	fake_sector = 0;
+}
+
 static void a_store_that_is_not_ours(void **state)
 {
 	char path[128], other[128];
@@ -625,6 +685,7 @@ int main(void)
 		ON_DISK(every_size_of_unit),
 		ON_DISK(stopping_in_the_middle),
 		ON_DISK(a_failed_flush_ends_service),
+		ON_DISK(a_store_for_smaller_sectors),
 		ON_DISK(a_store_that_is_not_ours),
 	};
 
