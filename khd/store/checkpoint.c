@@ -15,7 +15,8 @@
  *	WAITING ------> PURGING		go_on(): a second later
  *
  * DESCRIPTORS, INDEX and SUPER wait for memory or room where they are: what is frozen stays, the
- * transaction begins anew. Nothing is held up meanwhile, until the log is full.
+ * transaction begins anew. Nothing is held up meanwhile, until the log is full. Only what comes
+ * behind a commit does not wait: SQLite's log is then emptied before the next transaction begins.
  *
  * Until the superblock is durable nothing that the old one refers to was overwritten, but for
  * descriptors, of which the log says what they become.
@@ -69,7 +70,7 @@ struct khd_frozen {
 	struct khd_key after;
 	bool has_after, busy, clean, super_first;
 	bool waiting; /* for memory, or room for the index */
-	bool again; /* the transaction; perhaps it was committed */
+	bool untidy; /* SQLite's log may hold a transaction; the job's while it runs */
 	bool filled; /* the store's fields are the new superblock's */
 	bool super_out; /* a superblock is being written */
 	unsigned int blocks; /* under way */
@@ -532,16 +533,22 @@ static size_t step_count(const struct khd_frozen *f)
 	}
 }
 
-/*
- * A crash may have left a transaction in the index's log, which has room for one, and so may a
- * commit that lacked memory at its end.
- */
+static int empty_log(struct khd_frozen *f, struct khd_index *index)
+{
+	int ret = khd_index_tidy(index);
+
+	if (!ret)
+		f->untidy = false;
+	return ret;
+}
+
+/* The index's log has room for one transaction. */
 static int begin_transaction(struct khd_frozen *f, struct khd_index *index)
 {
 	int ret = khd_index_rollback(index);
 
-	if (!ret && (!f->of.store->stats.checkpoints || f->again))
-		ret = khd_index_tidy(index);
+	if (!ret && f->untidy)
+		ret = empty_log(f, index);
 	return ret ? ret : khd_index_begin(index);
 }
 
@@ -573,10 +580,11 @@ static int one(struct khd_frozen *f, struct khd_index *index)
 	case STEP_SEGMENTS:
 		return khd_index_store_segment(index, &f->segments.at[at]);
 	case STEP_COMMIT:
+		f->untidy = true; /* also if the commit lacked memory at its end */
 		ret = khd_index_set_meta(index, &f->meta);
 		return ret ? ret : khd_index_commit(index);
 	case STEP_TIDY:
-		return khd_index_tidy(index);
+		return empty_log(f, index);
 	default:
 		return 0;
 	}
@@ -603,19 +611,29 @@ static void index_run(struct khd_job *job)
 		khd_index_rollback(f->of.store->index); /* else when it begins anew */
 }
 
-/* All of the transaction again: whatever of it there is, is the same. */
-static void index_again(struct khd_frozen *f)
+static void index_next(struct khd_store *store);
+
+/*
+ * All of the transaction again: whatever of it there is, is the same. What lacks behind a commit
+ * keeps nothing from becoming durable: it is the next transaction's.
+ */
+static void index_wants(struct khd_store *store, int err)
 {
+	struct khd_frozen *f = store->frozen;
+
 	f->ret = 0;
-	if (f->step > STEP_COMMIT)
+	if (f->step > STEP_COMMIT) {
+		khd_store_want(store, err, "checkpoint");
+		if (!store->error)
+			index_next(store);
 		return;
+	}
+	held_up(store, err);
 	f->step = STEP_BEGIN;
 	f->at = 0;
 	f->has_after = false;
-	f->again = true;
+	f->untidy = true; /* perhaps it was committed */
 }
-
-static void index_next(struct khd_store *store);
 
 static void index_done(struct khd_job *job)
 {
@@ -625,10 +643,9 @@ static void index_done(struct khd_job *job)
 	khd_store_enter(store);
 	store->jobs--;
 	f->busy = false;
-	if (khd_is_want(-f->ret)) {
-		held_up(store, -f->ret);
-		index_again(f);
-	} else if (f->ret == -EBADMSG)
+	if (khd_is_want(-f->ret))
+		index_wants(store, -f->ret);
+	else if (f->ret == -EBADMSG)
 		khd_store_fail(store, EIO, "index damaged: stop, and rebuild it", 0);
 	else if (f->ret)
 		khd_store_fail(store, EIO, "index", 0);
@@ -659,6 +676,8 @@ static void index_next(struct khd_store *store)
 static void enter_index(struct khd_store *store)
 {
 	store->ckpt = KHD_CKPT_INDEX;
+	/* a crash may have left a transaction in the log */
+	store->frozen->untidy = store->untidy || !store->stats.checkpoints;
 	store->frozen->step = STEP_BEGIN;
 	store->frozen->at = 0;
 	index_next(store);
@@ -747,6 +766,7 @@ static void finish(struct khd_store *store)
 		seg->bits = NULL;
 	}
 	store->stats.checkpoints++;
+	store->untidy = f->untidy;
 	khd_store_wants_nothing(store);
 	khd_store_resized(store);
 	store->ckpt_at = 0;
@@ -793,6 +813,8 @@ void khd_checkpoint_step(struct khd_store *store)
 
 	if (store->error)
 		return;
+	if (store->untidy && store->ckpt == KHD_CKPT_IDLE && khd_store_may_try(store))
+		khd_checkpoint_want(store); /* whatever else there is to do */
 	if (f && f->waiting) {
 		if (!khd_store_may_try(store))
 			return;

@@ -132,6 +132,8 @@ void khd_store_want(struct khd_store *store, int err, const char *what)
 
 void khd_store_wants_nothing(struct khd_store *store)
 {
+	if (store->untidy) /* the next transaction waits for that */
+		return;
 	if (store->want)
 		khd_store_say(store, "store", "there is %s again",
 			      store->want == ENOSPC ? "room for the index" : "memory");

@@ -348,6 +348,7 @@ struct khd_store {
 	struct khd_log log;
 	enum khd_checkpoint_state ckpt;
 	bool ckpt_wanted;
+	bool untidy; /* SQLite's log could not be emptied behind the last transaction */
 	struct khd_frozen *frozen;
 	struct khd_index *index;
 	struct khd_scrub *scrub;

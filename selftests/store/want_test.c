@@ -84,13 +84,38 @@ int __real_khd_index_begin(struct khd_index *index);
 int __wrap_khd_index_begin(struct khd_index *index);
 int __real_khd_index_commit(struct khd_index *index);
 int __wrap_khd_index_commit(struct khd_index *index);
+int __real_khd_index_tidy(struct khd_index *index);
+int __wrap_khd_index_tidy(struct khd_index *index);
 static bool in_transaction;
-static struct shortage find;
+static struct shortage find, tidy;
+static struct khd_disk *disk_of_index; /* NULL: nobody looks */
+static unsigned int begun, begun_untidy; /* transactions, and those behind another one in the log */
+
+/* Is there something in SQLite's log?  It is emptied by its header. */
+static bool untidy(struct khd_disk *disk)
+{
+	uint8_t head[32] = { 0 };
+	size_t i;
+
+	assert_true(disk->ops->read(disk, KHD_FILE_WAL, 0, head, sizeof(head)) >= 0);
+	for (i = 0; i < sizeof(head) && !head[i]; i++)
+		;
+	return i < sizeof(head);
+}
 
 int __wrap_khd_index_begin(struct khd_index *index)
 {
 	in_transaction = true;
+	if (disk_of_index) {
+		begun++;
+		begun_untidy += untidy(disk_of_index);
+	}
 	return __real_khd_index_begin(index);
+}
+
+int __wrap_khd_index_tidy(struct khd_index *index)
+{
+	return fails(&tidy) ? -ENOMEM : __real_khd_index_tidy(index);
 }
 
 int __wrap_khd_index_commit(struct khd_index *index)
@@ -198,8 +223,10 @@ static void has_all(struct fixture *f, const struct khd_range *r, enum disk_cras
 static int nothing_wanting(void **state)
 {
 	memset(&sqlite, 0, sizeof(sqlite));
-	own = blocks = find = sqlite;
+	own = blocks = find = tidy = sqlite;
 	in_transaction = false;
+	disk_of_index = NULL;
+	begun = begun_untidy = 0;
 	return 0;
 }
 
@@ -218,12 +245,15 @@ static bool lives_on(void **state, struct shortage *s, unsigned int nth, unsigne
 	f = *state;
 	prepare(f, &r, &gone);
 	may_be_full(f);
+	disk_of_index = &f->sim->base;
 	done = stats_of(f)->checkpoints;
 	runs_short(s, nth, 1 + nth % 2);
 	checkpoint(f, &r, nth);
 	met = s->met;
 	runs_short(s, 0, 0);
 	tick(f, 4);
+	disk_of_index = NULL;
+	assert_int_equal(begun_untidy, 0);
 	if (stats_of(f)->error && ended) {
 		assert_int_equal(stats_of(f)->error, ENOMEM);
 		assert_non_null(strstr(f->event, "redo log"));
@@ -274,6 +304,73 @@ static void a_checkpoint_waits_for_room(void **state)
 	for (nth = 1; lives_on(state, &blocks, nth, NULL); nth += 1 + nth / 4)
 		most = nth;
 	assert_true(most > 10);
+}
+
+/*
+ * SQLite's log, which has room for one transaction, is not emptied behind one: the next begins when
+ * it was, and until then nobody hears that there is memory again.
+ */
+static void no_transaction_goes_behind_another(void **state)
+{
+	struct khd_range r, gone;
+	struct fixture *f;
+	uint64_t done;
+
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	prepare(f, &r, &gone);
+	tick(f, 33); /* the first one empties it in any case */
+	assert_int_equal(put(f, &r, 0, 1), 0);
+	done = stats_of(f)->checkpoints;
+	disk_of_index = &f->sim->base;
+	runs_short(&tidy, 1, UINT64_MAX);
+	tick(f, 33);
+	assert_int_equal(stats_of(f)->checkpoints, done + 1); /* it moves the redo log's tail */
+	assert_true(tidy.met);
+	assert_int_equal(begun, 1);
+	assert_int_equal(put(f, &r, 1, 1), 0);
+	tick(f, 60);
+	assert_true(tidy.met > 30); /* tried again each second */
+	assert_int_equal(begun, 1);
+	assert_int_equal(stats_of(f)->error, 0);
+	assert_non_null(strstr(f->event, "no memory"));
+	assert_int_equal(put(f, &r, 2, 1), 0);
+	runs_short(&tidy, 0, 0);
+	tick(f, 3);
+	assert_true(stats_of(f)->checkpoints > done + 1 && begun > 1);
+	assert_int_equal(begun_untidy, 0);
+	assert_non_null(strstr(f->event, "there is memory again"));
+	assert_false(untidy(&f->sim->base));
+	disk_of_index = NULL;
+	has_all(f, &r, DISK_ALL);
+	assert_int_equal(teardown(state), 0);
+}
+
+/* It is emptied although nobody changes anything. */
+static void an_idle_store_becomes_tidy(void **state)
+{
+	struct khd_range r, gone;
+	struct fixture *f;
+	unsigned int i;
+
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	prepare(f, &r, &gone);
+	tick(f, 33);
+	assert_int_equal(put(f, &r, 0, 1), 0);
+	disk_of_index = &f->sim->base;
+	runs_short(&tidy, 1, 1);
+	for (i = 0; i < 60 && !tidy.met; i++)
+		tick(f, 1);
+	assert_int_equal(tidy.met, 1);
+	assert_true(untidy(&f->sim->base));
+	tick(f, 2);
+	disk_of_index = NULL;
+	assert_int_equal(begun_untidy, 0);
+	assert_non_null(strstr(f->event, "there is memory again"));
+	assert_false(untidy(&f->sim->base));
+	has_all(f, &r, DISK_ALL);
+	assert_int_equal(teardown(state), 0);
 }
 
 /* Puts go on until the log is full; then the store ends, and the disk is not blamed. */
@@ -370,6 +467,8 @@ int main(void)
 		cmocka_unit_test_setup(a_lookup_undoes_no_half_of_a_checkpoint, nothing_wanting),
 		cmocka_unit_test_setup(a_checkpoint_waits_for_its_own_memory, nothing_wanting),
 		cmocka_unit_test_setup(a_checkpoint_waits_for_room, nothing_wanting),
+		cmocka_unit_test_setup(no_transaction_goes_behind_another, nothing_wanting),
+		cmocka_unit_test_setup(an_idle_store_becomes_tidy, nothing_wanting),
 		cmocka_unit_test_setup(a_full_log_ends_the_wait, nothing_wanting),
 		cmocka_unit_test_setup(a_store_that_waits_stops, nothing_wanting),
 		cmocka_unit_test_setup(want_does_not_hide_the_disk, nothing_wanting),
