@@ -172,7 +172,7 @@ void khd_op_ask(struct khd_op *op)
 
 /* ---------------------------------------------------------------- reading */
 
-static void got(struct khd_slot_read *read, const char *wrong, bool device)
+static void got(struct khd_slot_read *read, const char *wrong, int error)
 {
 	struct khd_op *op = read->arg;
 	struct khd_store *store = op->store;
@@ -182,9 +182,8 @@ static void got(struct khd_slot_read *read, const char *wrong, bool device)
 
 	if (store->error) {
 		khd_op_finish(op, EIO);
-	} else if (device) {
-		khd_store_fail(store, EIO, "reading the slot file", read->expect.slot);
-		khd_op_finish(op, EIO);
+	} else if (error) {
+		khd_op_finish(op, error);
 	} else if (!wrong) {
 		store->stats.gets++;
 		khd_op_finish(op, 0);

@@ -111,10 +111,12 @@ static void block_read(struct khd_disk_io *io, int64_t res)
 	khd_store_enter(store);
 	store->ios--;
 	c->busy = false;
-	if (res < 0 || (uint64_t)res != store->sector)
+	if (res != (int64_t)store->sector && res != -ENOMEM)
 		khd_store_fail(store, EIO, "reading the slot file", io->offset);
 	if (store->error) {
 		c->active = false; /* for good */
+	} else if (res < 0) {
+		c->index--; /* with the next tick */
 	} else if (khd_block_verify(c->block, store->uuid, c->slot) ||
 		   c->block->head.kind != KHD_BLOCK_DATA || s->shift != c->class) {
 		c->skipped = khd_space_is_live(store, c->slot);

@@ -50,7 +50,8 @@ enum khd_disk_op {
  * @iov: memory; every base is a multiple of KHD_SECTOR at least, every length of the disk's sector
  * @iovs: how many, at most KHD_DISK_IOVS
  * @done: called once, from the loop, never from within submit; @res is the number of bytes
- *	transferred (a short count is an error of the device), 0 for a flush, or a negative errno
+ *	transferred (a short count is an error of the device), 0 for a flush, or a negative errno;
+ *	ENOMEM, which was tried again for a while, is no error of the device if it is a read's
  *
  * The caller keeps it and what it points to until @done.
  */

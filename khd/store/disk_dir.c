@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 #include <linux/fs.h>
 
@@ -20,6 +21,9 @@
 
 #define ZERO_BYTES (1u << 20)
 #define TRIES_MAX 100u /* of a transfer that the kernel puts off */
+#define PAUSE_NS 50000000ull /* until one that had no memory is tried again */
+#define PAUSES_READ 20u /* then it is told: who reads asks again */
+#define PAUSES_WRITE 200u /* as long as calls wait for memory (KHD_WANT_MAX_NS) */
 #define FILE_FLAGS (O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW)
 
 static const char *const names[KHD_FILES] = {
@@ -57,6 +61,9 @@ struct dir_file {
  * @failed: a flush did
  * @worker: runs jobs; NULL without a loop
  * @reap: waits for it
+ * @timer: of the pause; -1 without a loop
+ * @pause: waits for it, while there are some in @paused
+ * @paused: transfers that had no memory, the last one first
  * @bounce: for synchronous calls that are not aligned, with @direct; those come one at a time
  */
 struct disk_dir {
@@ -69,6 +76,9 @@ struct disk_dir {
 	struct dir_file files[KHD_FILES];
 	struct khd_worker *worker;
 	struct khd_io reap;
+	int timer;
+	struct khd_io pause;
+	struct dir_io *paused;
 	uint8_t *bounce;
 };
 
@@ -77,7 +87,8 @@ struct dir_io {
 	struct khd_io io;
 	struct disk_dir *dd;
 	uint64_t mark; /* FLUSH: of the file */
-	unsigned int tries;
+	unsigned int tries, pauses;
+	struct dir_io *next; /* in paused */
 };
 static_assert(sizeof(struct dir_io) <= sizeof(((struct khd_disk_io *)0)->backend), "fits");
 
@@ -154,11 +165,52 @@ static void flush_done(struct khd_io *io, int res)
 
 /* ------------------------------------------------------------ asynchronous operations */
 
+static void pause_over(struct khd_io *io, int res)
+{
+	struct disk_dir *dd = io->buf;
+	struct dir_io *di = dd->paused;
+
+	dd->paused = NULL;
+	while (di) {
+		struct dir_io *next = di->next;
+
+		khd_loop_submit(dd->loop, &di->io);
+		di = next;
+	}
+}
+
+/*
+ * The kernel had no memory for it.  The same bytes go to, or come from, the same place, and nobody
+ * has heard of them: that is as safe as the first time, whatever was written of them.
+ */
+static bool pause_transfer(struct dir_io *di)
+{
+	static const struct itimerspec pause = { .it_value.tv_nsec = PAUSE_NS };
+	struct disk_dir *dd = di->dd;
+	struct khd_disk_io *op = op_of(&di->io);
+
+	if (di->pauses++ == (di->io.op == KHD_IO_READV ? PAUSES_READ : PAUSES_WRITE))
+		return false;
+	if (!dd->paused) { /* a timer that is set anew has not yet run out */
+		if (timerfd_settime(dd->timer, 0, &pause, NULL) < 0)
+			return false;
+		khd_loop_submit(dd->loop, &dd->pause);
+		if (di->pauses == 1)
+			khd_log(KHD_WARN, "%s/%s: no memory for transfers; they are tried again",
+				dd->path, names[op->file]);
+	}
+	di->next = dd->paused;
+	dd->paused = di;
+	return true;
+}
+
 static void transfer_done(struct khd_io *io, int res)
 {
 	struct dir_io *di = (struct dir_io *)io;
 	struct khd_disk_io *op = op_of(io);
 
+	if (res == -ENOMEM && pause_transfer(di))
+		return;
 	if ((res == -EINTR || res == -EAGAIN) && ++di->tries < TRIES_MAX) {
 		khd_loop_submit(di->dd->loop, io);
 		return;
@@ -175,7 +227,7 @@ static void dir_submit(struct khd_disk *disk, struct khd_disk_io *op)
 	struct dir_file *f = &dd->files[op->file];
 
 	di->dd = dd;
-	di->tries = 0;
+	di->tries = di->pauses = 0;
 	if (op->op == KHD_DISK_FLUSH) {
 		di->mark = atomic_load(&f->written);
 		di->io = (struct khd_io){ .op = KHD_IO_FDATASYNC,
@@ -526,7 +578,7 @@ struct khd_disk *khd_disk_dir_open(struct khd_loop *loop, const char *path, int 
 		return NULL;
 	dd->base.ops = &dir_ops;
 	dd->loop = loop;
-	dd->dir = -1;
+	dd->dir = dd->timer = -1;
 	for (i = 0; i < KHD_FILES; i++) {
 		dd->files[i].fds[SIDE_LOOP] = dd->files[i].fds[SIDE_SYNC] = -1;
 		dd->files[i].written = 1; /* by one that was killed before it flushed */
@@ -537,7 +589,8 @@ struct khd_disk *khd_disk_dir_open(struct khd_loop *loop, const char *path, int 
 		*error = open_dir(dd);
 	if (!*error && loop) {
 		dd->worker = khd_worker_new();
-		*error = dd->worker ? 0 : errno;
+		dd->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+		*error = dd->worker && dd->timer >= 0 ? 0 : errno;
 	}
 	if (*error) {
 		khd_log(KHD_ERR, "%s: %s", path, strerror(*error));
@@ -549,6 +602,9 @@ struct khd_disk *khd_disk_dir_open(struct khd_loop *loop, const char *path, int 
 			.op = KHD_IO_POLL, .fd = khd_worker_fd(dd->worker), .buf = dd, .done = reap
 		};
 		khd_loop_submit(loop, &dd->reap);
+		dd->pause = (struct khd_io){
+			.op = KHD_IO_POLL, .fd = dd->timer, .buf = dd, .done = pause_over
+		};
 	}
 	return &dd->base;
 }
@@ -567,6 +623,8 @@ void khd_disk_dir_close(struct khd_disk *disk)
 				close(dd->files[i].fds[side]);
 	if (dd->dir >= 0)
 		close(dd->dir);
+	if (dd->timer >= 0)
+		close(dd->timer);
 	free(dd->bounce);
 	free(dd->path);
 	free(dd);

@@ -204,16 +204,16 @@ void khd_store_parked_discard(struct khd_store *store, struct khd_store_op *api,
 	khd_store_leave_call(store, true);
 }
 
-static void got(struct khd_slot_read *read, const char *wrong, bool device)
+static void got(struct khd_slot_read *read, const char *wrong, int error)
 {
 	struct khd_op *op = read->arg;
 	struct khd_store *store = op->store;
 	struct khd_parked_unit *p = khd_parked_find(store, read->expect.lsn);
 
-	if (device)
-		khd_store_fail(store, EIO, "reading the slot file", read->expect.slot);
 	if (store->error) {
 		khd_op_finish(op, EIO);
+	} else if (error) {
+		khd_op_finish(op, error);
 	} else if (!wrong) {
 		khd_op_finish(op, 0);
 	} else if (!p || p->parked.id != read->expect.lsn) {

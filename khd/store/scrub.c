@@ -280,15 +280,15 @@ static const char *block_wrong(struct khd_scrub *s)
 	return wrong;
 }
 
-static void block_read(struct khd_scrub *s)
+static void block_read(struct khd_scrub *s, bool unread)
 {
 	struct khd_store *store = s->store;
 	const char *wrong;
 	uint64_t at;
 
 	/* by now it may be another's, or be written */
-	if (unsettled(store) || s->checkpoints != store->stats.checkpoints || !block_next(s, &at) ||
-	    at != s->io.offset) {
+	if (unread || unsettled(store) || s->checkpoints != store->stats.checkpoints ||
+	    !block_next(s, &at) || at != s->io.offset) {
 		if (later(s))
 			return;
 		s->unverified++;
@@ -314,10 +314,10 @@ static void block_done(struct khd_disk_io *io, int64_t res)
 	khd_store_enter(store);
 	store->ios--;
 	s->busy = false;
-	if (res != (int64_t)store->sector)
+	if (res != (int64_t)store->sector && res != -ENOMEM)
 		khd_store_fail(store, EIO, "reading the slot file", io->offset);
 	if (!store->error)
-		block_read(s);
+		block_read(s, res < 0);
 	step(s);
 	khd_store_leave(store);
 }

@@ -312,13 +312,16 @@ static void read_done(struct khd_disk_io *io, int64_t res)
 	struct khd_store *store = read->raw.store;
 	bool ok = res >= 0 && (uint64_t)res == read->iov[0].iov_len + read->iov[1].iov_len;
 	const char *wrong = ok ? NULL : "read error";
+	int error = ok ? 0 : res == -ENOMEM ? ENOMEM : EIO;
 
 	khd_store_enter(store);
 	store->ios--;
 	if (ok)
 		wrong = khd_slot_verify(store, read->block, read->iov[1].iov_base, &read->expect);
+	if (error == EIO)
+		khd_store_fail(store, EIO, "reading the slot file", read->expect.slot);
 	free(read->block);
-	read->done(read, wrong, !ok);
+	read->done(read, wrong, error);
 	khd_store_leave(store);
 }
 

@@ -516,13 +516,16 @@ struct khd_expect {
 };
 const char *khd_slot_verify(const struct khd_store *store, const struct khd_block *block,
 			    const void *data, const struct khd_expect *expect);
-/* Reads a slot; @done gets NULL or what is wrong, and then an errno if it was the device. */
+/*
+ * Reads a slot; @done gets NULL or what is wrong, and 0 if that is what was read; ENOMEM: nothing
+ * is known; EIO: the store is out of service.
+ */
 struct khd_slot_read {
 	struct khd_raw raw;
 	struct iovec iov[2];
 	struct khd_block *block;
 	struct khd_expect expect;
-	void (*done)(struct khd_slot_read *read, const char *wrong, bool device);
+	void (*done)(struct khd_slot_read *read, const char *wrong, int error);
 	void *arg;
 };
 bool khd_slot_read(struct khd_store *store, struct khd_slot_read *read, void *data);

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -420,6 +421,130 @@ static void what_is_put_off_ends(void **state)
 	finish(disk, loop);
 }
 
+/* The pauses that are asked for are added up, and short. */
+static uint64_t paused_ns;
+int __real_timerfd_settime(int fd, int flags, const struct itimerspec *to, struct itimerspec *old);
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *to, struct itimerspec *old);
+
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *to, struct itimerspec *old)
+{
+	const struct itimerspec soon = { .it_value.tv_nsec = 1000 };
+
+	paused_ns += (uint64_t)to->it_value.tv_sec * 1000000000 + (uint64_t)to->it_value.tv_nsec;
+	return __real_timerfd_settime(fd, flags, &soon, old);
+}
+
+/* The kernel has no memory for the transfers that wait here; how many were tried. */
+static struct khd_io *lacking[4];
+
+static void submit_lacking(struct khd_loop *loop, struct khd_io *io)
+{
+	unsigned int i;
+
+	if (io->op != KHD_IO_READV && io->op != KHD_IO_WRITEV) {
+		ops_below->submit(loop, io);
+		return;
+	}
+	for (i = 0; i < 4 && lacking[i]; i++)
+		;
+	assert_true(i < 4);
+	lacking[i] = io;
+	transfers++;
+}
+
+static void tell_lacking(void)
+{
+	struct khd_io *now[4];
+	unsigned int i;
+
+	memcpy(now, lacking, sizeof(now));
+	memset(lacking, 0, sizeof(lacking));
+	for (i = 0; i < 4 && now[i]; i++)
+		now[i]->done(now[i], -ENOMEM);
+	assert_null(lacking[0]); /* not at once */
+}
+
+static void want_of_memory_is_waited_for(void **state)
+{
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(*state, &loop);
+	uint8_t *buf = aligned_alloc(KHD_DISK_ALIGN, 16384), *back;
+	struct khd_loop_ops ops;
+	static struct one ones[2];
+	unsigned int round, i, j;
+
+	back = aligned_alloc(KHD_DISK_ALIGN, 16384);
+	memset(buf, 5, 16384);
+	ops_below = loop->ops;
+	ops = *ops_below;
+	ops.submit = submit_lacking;
+	for (round = 0; round < 2; round++) {
+		enum khd_disk_op op = round ? KHD_DISK_READ : KHD_DISK_WRITE;
+
+		loop->ops = &ops;
+		transfers = 0;
+		paused_ns = 0;
+		for (i = 0; i < 2; i++)
+			start(disk, &ones[i], op, i * 8192, (round ? back : buf) + i * 8192, 8192);
+		for (i = 0; i < 5; i++) {
+			assert_int_equal(transfers, 2 * (i + 1));
+			tell_lacking();
+			for (j = 0; !lacking[1] && !ones[1].done && j < PASSES; j++)
+				assert_int_equal(khd_loop_wait(loop, WAIT_NS), 0);
+			assert_non_null(lacking[1]);
+		}
+		assert_in_range(paused_ns, 50000000, 1000000000); /* once for both */
+		loop->ops = ops_below;
+		for (i = 0; i < 2; i++) {
+			khd_loop_submit(loop, lacking[i]);
+			lacking[i] = NULL;
+		}
+		for (i = 0; i < 2; i++) {
+			wait_for(loop, &ones[i].done);
+			assert_int_equal(ones[i].res, 8192);
+		}
+	}
+	assert_memory_equal(buf, back, 16384);
+	free(buf);
+	free(back);
+	finish(disk, loop);
+}
+
+/* For so long; a reader comes again, and what cannot be written ends the store. */
+static void want_of_memory_is_told(void **state)
+{
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(*state, &loop);
+	uint8_t *buf = aligned_alloc(KHD_DISK_ALIGN, 8192);
+	struct khd_loop_ops ops;
+	static struct one one;
+	unsigned int round, j;
+
+	memset(buf, 0, 8192);
+	ops_below = loop->ops;
+	ops = *ops_below;
+	ops.submit = submit_lacking;
+	for (round = 0; round < 2; round++) {
+		loop->ops = &ops;
+		paused_ns = 0;
+		start(disk, &one, round ? KHD_DISK_READ : KHD_DISK_WRITE, 0, buf, 8192);
+		while (lacking[0] && paused_ns < 100000000000ull) {
+			tell_lacking();
+			for (j = 0; !one.done && !lacking[0] && j < PASSES; j++)
+				assert_int_equal(khd_loop_wait(loop, WAIT_NS), 0);
+		}
+		loop->ops = ops_below;
+		assert_true(one.done);
+		assert_int_equal(one.res, -ENOMEM);
+		if (round)
+			assert_in_range(paused_ns, 500000000, 2000000000);
+		else
+			assert_in_range(paused_ns, 8000000000, 10000000000);
+	}
+	free(buf);
+	finish(disk, loop);
+}
+
 #define AT(name, i)                                                      \
 	{ "io_uring " #name " " #i, name, NULL, NULL, &places[i] },      \
 	{                                                                \
@@ -439,6 +564,8 @@ int main(int argc, char **argv)
 		AT(jobs_run_in_order, 0),
 		AT(one_process_has_it, 0),
 		AT(what_is_put_off_ends, 0),
+		AT(want_of_memory_is_waited_for, 0),
+		AT(want_of_memory_is_told, 0),
 		AT(a_flush_is_of_one_file, 0),
 		AT(what_is_opened_is_read_from_the_disk, 0),
 		AT(what_is_opened_is_read_from_the_disk, 1),

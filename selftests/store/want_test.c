@@ -157,6 +157,51 @@ static void may_be_full(struct fixture *f)
 	f->sim->base.ops = &full;
 }
 
+/* A kernel that has no memory for every third asynchronous read, or for all of them. */
+struct lacking_read {
+	struct khd_job job;
+	struct khd_disk_io *io;
+};
+static uint64_t reads, reads_lacking;
+static unsigned int read_fails_each; /* 0: none does */
+
+static void lacking_run(struct khd_job *job)
+{
+}
+
+static void lacking_done(struct khd_job *job)
+{
+	struct khd_disk_io *io = ((struct lacking_read *)job)->io;
+
+	free(job);
+	io->done(io, -ENOMEM);
+}
+
+static void submit_lacking(struct khd_disk *disk, struct khd_disk_io *io)
+{
+	struct lacking_read *lacking;
+
+	if (io->op != KHD_DISK_READ || !read_fails_each || ++reads % read_fails_each) {
+		good->submit(disk, io);
+		return;
+	}
+	reads_lacking++;
+	lacking = calloc(1, sizeof(*lacking));
+	assert_non_null(lacking);
+	*lacking = (struct lacking_read){ { lacking_run, lacking_done, NULL }, io };
+	disk->ops->job(disk, &lacking->job);
+}
+
+static void reads_may_lack(struct fixture *f, unsigned int each)
+{
+	good = f->sim->base.ops;
+	full = *good;
+	full.submit = submit_lacking;
+	f->sim->base.ops = &full;
+	reads = reads_lacking = 0;
+	read_fails_each = each;
+}
+
 /* ---------------------------------------------------------------- the workload */
 
 #define UNITS 700u /* more than two jobs of a checkpoint */
@@ -428,6 +473,84 @@ static void a_store_that_waits_stops(void **state)
 	assert_int_equal(teardown(state), 0);
 }
 
+/* ---------------------------------------------------------------- reads */
+
+static void park(struct fixture *f)
+{
+	const struct khd_tag tag = { { 1 } };
+	void *buf = memory(4096);
+	struct wait w = { .op = { .done = waited,
+				  .key = { .addr = { 9, 0 }, .generation = 1, .shift = 12 },
+				  .meta = { 1, 3 },
+				  .iov = { buf, 4096 } } };
+
+	khd_store_park(f->store, &w.op, &tag);
+	assert_int_equal(finish(f, &w), 0);
+	free(buf);
+}
+
+static int parked_get(struct fixture *f)
+{
+	void *buf = memory(4096);
+	struct wait w = { .op = { .done = waited, .iov = { buf, 4096 } } };
+	struct khd_parked found;
+	int error;
+
+	khd_store_parked_get(f->store, &w.op, 0, &found);
+	error = finish(f, &w);
+	free(buf);
+	return error;
+}
+
+/* It is told who reads, and nobody else hears of it; what reads by itself tries again. */
+static void a_read_without_memory_is_no_failure(void **state)
+{
+	struct khd_range low = range_of(0, 500, 12, 1), high = range_of(1ull << 32, 500, 12, 2);
+	struct fixture *f;
+	uint64_t i;
+
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	assert_int_equal(reserve(f, &low), 0);
+	assert_int_equal(reserve(f, &high), 0);
+	park(f); /* into the first segment, which stays */
+	for (i = 0; i < 500; i++)
+		assert_int_equal(put(f, &low, i, 1), 0);
+	for (i = 0; i < 500; i++)
+		assert_int_equal(put(f, &high, i, 1), 0);
+	tick(f, 40);
+
+	reads_may_lack(f, 1);
+	assert_int_equal(get(f, &high, 3), -ENOMEM);
+	assert_int_equal(parked_get(f), ENOMEM);
+	read_fails_each = 0;
+	assert_int_equal(get(f, &high, 3), 1);
+	assert_int_equal(parked_get(f), 0);
+	assert_int_equal(stats_of(f)->error, 0);
+
+	read_fails_each = 3;
+	khd_store_scrub(f->store, 64 << 20);
+	tick(f, 1200);
+	assert_non_null(strstr(f->event, "1001 units verified, 0 damaged"));
+	assert_int_equal(stats_of(f)->damaged, 0);
+	assert_true(reads_lacking > 300);
+
+	assert_int_equal(release(f, &low), 0); /* compaction moves the others */
+	tick(f, 2);
+	assert_int_equal(resize(f, 4 << 20), 0);
+	tick(f, 600);
+	assert_true(good->size(&f->sim->base, KHD_FILE_SLOTS) <= 4 << 20);
+	assert_int_equal(stats_of(f)->error, 0);
+	read_fails_each = 0;
+	f->sim->base.ops = good;
+	f->config.capacity = 0;
+	reopen(f);
+	for (i = 0; i < 500; i++)
+		assert_int_equal(get(f, &high, i), 1);
+	assert_int_equal(stats_of(f)->damaged, 0);
+	assert_int_equal(teardown(state), 0);
+}
+
 /* ---------------------------------------------------------------- the disk after all */
 
 static void want_does_not_hide_the_disk(void **state)
@@ -471,6 +594,7 @@ int main(void)
 		cmocka_unit_test_setup(an_idle_store_becomes_tidy, nothing_wanting),
 		cmocka_unit_test_setup(a_full_log_ends_the_wait, nothing_wanting),
 		cmocka_unit_test_setup(a_store_that_waits_stops, nothing_wanting),
+		cmocka_unit_test_setup(a_read_without_memory_is_no_failure, nothing_wanting),
 		cmocka_unit_test_setup(want_does_not_hide_the_disk, nothing_wanting),
 	};
 
