@@ -22,7 +22,7 @@ check-unit-khd: $(O)/khd/khd $(O)/khadm $(O)/selftests/khd/park
 
 # The store between core and engine, on a real directory; the core is the test.
 khd_pages_srcs := $(addprefix khd/,pages.c arena.c claim.c state.c log.c loop_uring.c loop_poll.c)
-KH_LDFLAGS_selftests/khd/pages_test := -Wl,--wrap=statx
+KH_LDFLAGS_selftests/khd/pages_test := -Wl,--wrap=statx,--wrap=khd_index_find
 $(eval $(call kh_test,selftests/khd/pages_test,selftests/khd/pages_test.c $(khd_pages_srcs),khstore,\
 	cmocka liburing sqlite3))
 $(eval $(call kh_test,selftests/khd/park,selftests/khd/park.c khd/loop_poll.c khd/log.c,khstore,sqlite3))

@@ -153,15 +153,17 @@ static uint64_t give(struct kh_store_cmd cmd)
 	return cmd.id;
 }
 
-/* A disk whose flushes fail: the loop says so in the next pass. */
+/* A disk whose flushes, or reads, fail: the loop says so in the next pass. */
 static const struct khd_disk_ops *good_ops;
 static struct khd_disk_ops failing_ops;
 static struct khd_disk_io *failing[64];
 static unsigned int failing_count;
+static enum khd_disk_op failing_op;
+static int failing_error;
 
 static void submit_failing(struct khd_disk *disk, struct khd_disk_io *io)
 {
-	if (io->op != KHD_DISK_FLUSH) {
+	if (io->op != failing_op) {
 		good_ops->submit(disk, io);
 		return;
 	}
@@ -169,8 +171,10 @@ static void submit_failing(struct khd_disk *disk, struct khd_disk_io *io)
 	failing[failing_count++] = io;
 }
 
-static void disk_fails(struct khd_disk *disk)
+static void disk_fails(struct khd_disk *disk, enum khd_disk_op op, int error)
 {
+	failing_op = op;
+	failing_error = error;
 	good_ops = disk->ops;
 	failing_ops = *disk->ops;
 	failing_ops.submit = submit_failing;
@@ -188,7 +192,7 @@ static void pass(void)
 	while (failing_count) {
 		struct khd_disk_io *io = failing[--failing_count];
 
-		io->done(io, -EIO);
+		io->done(io, -failing_error);
 	}
 }
 
@@ -506,7 +510,7 @@ static void a_failed_flush_ends_service(void **state)
 	/* the state directory cannot be told either, for now */
 	snprintf(note, sizeof(note), "%s/state/store-failed", dir);
 	assert_int_equal(mkdir(note, 0700), 0);
-	disk_fails(khd.pages->disk);
+	disk_fails(khd.pages->disk, KHD_DISK_FLUSH, EIO);
 	for (i = 0; i < 2000; i++)
 		ids[i] = put(i, 12, 2, 2);
 	settle();
@@ -595,6 +599,59 @@ static void a_store_for_smaller_sectors(void **state)
 	served_again();
 	finish();
 	fake_sector = 0;
+}
+
+/* The index's memory runs short, in the thread of its jobs. */
+struct khd_index;
+struct khd_row;
+int __real_khd_index_find(struct khd_index *index, struct khd_row *row);
+int __wrap_khd_index_find(struct khd_index *index, struct khd_row *row);
+static _Atomic unsigned int finds_lacking;
+
+int __wrap_khd_index_find(struct khd_index *index, struct khd_row *row)
+{
+	if (!finds_lacking)
+		return __real_khd_index_find(index, row);
+	finds_lacking--;
+	return -ENOMEM;
+}
+
+/* Who reads shall come again: nothing is wrong with what is stored. */
+static void who_reads_waits_for_memory(void **state)
+{
+	uint64_t id;
+
+	begin(8 << 20, false);
+	assert_non_null(khd.pages);
+	reserve(16, 12);
+	settle();
+	put(5, 12, 7, 0x77);
+	settle();
+	finish();
+
+	begin(8 << 20, false);
+	assert_non_null(khd.pages);
+	finds_lacking = 1;
+	id = give(cmd(KH_STORE_LOOK, 5, 12));
+	settle();
+	assert_int_equal(ends[id].error, EAGAIN);
+	finds_lacking = 1;
+	id = give(cmd(KH_STORE_GET, 5, 12));
+	settle();
+	assert_int_equal(ends[id].error, EAGAIN);
+	id = give(cmd(KH_STORE_LOOK, 5, 12));
+	settle();
+	assert_true(!ends[id].error && ends[id].version == 7);
+	disk_fails(khd.pages->disk, KHD_DISK_READ, ENOMEM);
+	id = give(cmd(KH_STORE_GET, 5, 12));
+	settle();
+	assert_int_equal(ends[id].error, EAGAIN);
+	khd.pages->disk->ops = good_ops;
+	id = give(cmd(KH_STORE_GET, 5, 12));
+	settle();
+	assert_true(!ends[id].error && ends[id].version == 7 && ends[id].first == 0x77);
+	assert_int_equal(khd_arena_used(khd.pages->arena), 0);
+	finish();
 }
 
 static void a_store_that_is_not_ours(void **state)
@@ -686,6 +743,7 @@ int main(void)
 		ON_DISK(stopping_in_the_middle),
 		ON_DISK(a_failed_flush_ends_service),
 		ON_DISK(a_store_for_smaller_sectors),
+		ON_DISK(who_reads_waits_for_memory),
 		ON_DISK(a_store_that_is_not_ours),
 	};
 
