@@ -83,7 +83,9 @@ static uint32_t told(const struct page_op *op, int error)
 	case EBADMSG:
 		return op->code == KH_STORE_GET || op->code == KH_STORE_LOOK ? error : EIO;
 	case ENOMEM: /* at this moment: who asks comes again, after a pause */
-		return op->code == KH_STORE_RESERVE || op->code == KH_STORE_RELEASE ? EIO : EAGAIN;
+		return op->code == KH_STORE_RESERVE ? ENOMEM :
+		       op->code == KH_STORE_RELEASE ? EIO :
+						      EAGAIN;
 	default:
 		return EIO;
 	}

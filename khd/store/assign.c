@@ -99,9 +99,9 @@ static void growth_run(struct khd_job *job)
 	g->ret = disk->ops->resize(disk, KHD_FILE_SLOTS, khd_space_segment_at(store, g->now));
 	if (!g->ret && g->now == g->segments)
 		g->ret = khd_index_reserve(disk, g->index);
-	if (g->ret == -ENOSPC) { /* all of it, or nothing */
+	if (khd_is_want(-g->ret)) { /* all of it, or nothing */
 		ret = disk->ops->resize(disk, KHD_FILE_SLOTS, khd_space_segment_at(store, g->from));
-		if (ret && ret != -ENOSPC)
+		if (ret && !khd_is_want(-ret))
 			g->ret = ret;
 	}
 	/* No record may name a slot that the file might not have. */
@@ -143,7 +143,7 @@ static void growth_done(struct khd_job *job)
 	if (!g->ret)
 		khd_space_fill_ahead(store);
 	/* fail_queue() may have finished it meanwhile */
-	if (g->ret == -ENOSPC || g->ret == -ENOMEM) {
+	if (khd_is_want(-g->ret)) {
 		if (!store->error)
 			khd_op_finish(g->op, -g->ret);
 	} else if (g->ret) {
@@ -178,12 +178,47 @@ static bool grow(struct khd_op *op, uint32_t segments, uint64_t index)
 	return false;
 }
 
-/* No room: what was released may give some back after a checkpoint. */
-static bool no_room(struct khd_op *op)
+/* Could @units more of a class be promised if no class held more than it needs? */
+static bool could_promise(struct khd_store *store, unsigned int class, uint64_t units)
+{
+	uint64_t needed;
+
+	if (units > UINT64_MAX / 2 - store->class[class].units)
+		return false;
+	store->class[class].units += units;
+	needed = khd_space_promised(store);
+	store->class[class].units -= units;
+	return needed <= store->segments_max;
+}
+
+/*
+ * There may be room after a checkpoint, which waits for memory, or for room for the index: so does
+ * this, and what it is told then is what was wanting.  The store goes on whatever becomes of it.
+ */
+static bool no_room_yet(struct khd_op *op)
 {
 	struct khd_store *store = op->store;
 
-	if (store->want) { /* nor does a checkpoint come to an end */
+	if (!op->until)
+		op->until = store->now + KHD_WANT_ROOM_NS;
+	if (store->stopping || store->now >= op->until) {
+		khd_op_finish(op, store->want);
+		return true;
+	}
+	op->roomless = true;
+	if (store->ckpt == KHD_CKPT_IDLE)
+		khd_checkpoint_want(store);
+	return false;
+}
+
+/* No room: what was released may give some back after a checkpoint. */
+static bool no_room(struct khd_op *op, unsigned int class, uint64_t units)
+{
+	struct khd_store *store = op->store;
+
+	if (store->want) {
+		if (could_promise(store, class, units))
+			return no_room_yet(op);
 		khd_op_finish(op, ENOSPC);
 		return true;
 	}
@@ -212,12 +247,12 @@ bool khd_op_promise(struct khd_op *op, unsigned int class, uint64_t units, bool 
 
 	*done = false;
 	if (!khd_space_promise(store, class, units)) {
-		*done = no_room(op);
+		*done = no_room(op, class, units);
 		return false;
 	}
 	if (descriptor && !khd_space_promise(store, KHD_CLASS_META, 1)) {
+		*done = no_room(op, KHD_CLASS_META, 1);
 		khd_space_unpromise(store, class, units);
-		*done = no_room(op);
 		return false;
 	}
 	charge = khd_space_charge(store);
@@ -400,6 +435,7 @@ void khd_assign_stalled(struct khd_store *store)
 			continue;
 		if (op->kind == KHD_OP_PUT && waiting & bit)
 			continue;
+		op->roomless = false;
 		if (!assign(op) && op->kind == KHD_OP_PUT)
 			waiting |= bit;
 	}

@@ -140,7 +140,10 @@ void khd_store_wants_nothing(struct khd_store *store)
 	store->want = 0;
 }
 
-/* A call that waits although the gate is open waits for the log, or for a slot. */
+/*
+ * A call that waits although the gate is open waits for the log, or for a slot.  What waits for
+ * room to promise has a time of its own.
+ */
 static bool somebody_waits(const struct khd_store *store)
 {
 	const struct khd_op *op;
@@ -148,7 +151,7 @@ static bool somebody_waits(const struct khd_store *store)
 	if (store->ckpt == KHD_CKPT_PURGING || store->ckpt == KHD_CKPT_DRAINING)
 		return false;
 	kh_list_each (op, &store->stalled, link)
-		if (op != store->grower)
+		if (op != store->grower && !op->roomless)
 			return true;
 	return false;
 }

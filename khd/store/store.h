@@ -146,7 +146,8 @@ struct khd_store_op {
  * khd_store_reserve() - space for every unit of @range and for its overwriting
  *
  * Durable when done.  Errors: ENOSPC, EEXIST (overlaps a reserved range of another generation),
- * EIO, EINVAL (a unit that is less than a sector, or more than a segment, too). The same range and generation again is no error.
+ * EIO, EINVAL (a unit that is less than a sector, or more than a segment, too); ENOMEM, also for
+ * room that a checkpoint would have made. The same range and generation again is no error.
  */
 void khd_store_reserve(struct khd_store *store, struct khd_store_op *op,
 		       const struct khd_range *range);
@@ -199,7 +200,7 @@ void khd_store_stop(struct khd_store *store, struct khd_store_op *op);
  * khd_store_park() - keep stores aside whose right was lost before they were safe
  *
  * Like a put, but beside the unit's contents, by its token; it needs no reserved range, and is
- * never read by khd_store_get().  Errors: ENOSPC, EIO, EINVAL as khd_store_reserve().
+ * never read by khd_store_get().  Errors: ENOSPC, ENOMEM, EIO, EINVAL as khd_store_reserve().
  */
 void khd_store_park(struct khd_store *store, struct khd_store_op *op, const struct khd_tag *tag);
 

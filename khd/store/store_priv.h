@@ -42,6 +42,7 @@ typedef unsigned __int128 khd_u128;
 #define KHD_WANT_NS 1000000000ull /* until what had no memory is tried again */
 #define KHD_WANT_MAX_NS 10000000000ull /* that calls wait for it, at most */
 #define KHD_WALK_READ (1u << 20) /* bytes of one read, when every slot is looked at */
+#define KHD_WANT_ROOM_NS 8000000000ull /* that a reservation does: its home waits for 10 s */
 #define KHD_LSN_GAP 1048576u /* numbers left out after a crash; more than can be under way */
 
 enum khd_plant {
@@ -84,6 +85,8 @@ struct khd_unit;
  * @lsn: its number; FLUSH: what must be durable
  * @slot: where it goes
  * @more: of RESERVE, RELEASE, PARK, PARKED_GET: what else there is to know, allocated
+ * @until: RESERVE, PARK: when it waits no longer for a checkpoint that wants something; 0: it did
+ *	not have to
  * @crc: of the data
  * @error: result, while it waits for done
  */
@@ -94,6 +97,7 @@ struct khd_op {
 	uint64_t lsn;
 	uint64_t slot;
 	void *more;
+	uint64_t until;
 	uint32_t crc;
 	int error;
 	uint8_t kind;
@@ -101,6 +105,7 @@ struct khd_op {
 	bool counted; /* in puts_under_way, and on a side */
 	uint8_t side;
 	bool part; /* of a RELEASE that goes on behind it: it is not the last number */
+	bool roomless; /* stalled for that, and for nothing else */
 	uint8_t tries;
 };
 static_assert(sizeof(struct khd_op) <= sizeof(((struct khd_store_op *)0)->priv), "fits");

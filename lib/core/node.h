@@ -102,8 +102,8 @@ struct kh_store_cmd {
 
 /**
  * struct kh_store_result - the end of a command
- * @error: 0; ENOSPC, EEXIST (RESERVE); ENXIO (not reserved); ESTALE (PUT: a newer version is
- *	there); EAGAIN (PUT, GET, LOOK: too much under way, or no memory: again after a pause);
+ * @error: 0; ENOSPC, ENOMEM, EEXIST (RESERVE); ENXIO (not reserved); ESTALE (PUT: a newer version
+ *	is there); EAGAIN (PUT, GET, LOOK: too much under way, or no memory: again after a pause);
  *	EBADMSG (GET, LOOK: damaged); EIO
  * @version: GET, LOOK: 0 if the unit was never stored
  * @token: GET, LOOK

@@ -155,7 +155,7 @@ int kh_unreserve(struct kh_client *client, struct khazana_addr addr, const struc
  * What has storage already is left as it is; new storage reads as zero.
  *
  * Return: 0, -EINVAL (alignment), -ERANGE (leaves the region), -ENOENT, -EKEYREJECTED,
- * -ENOSPC (the home has no room), -ENODEV, -ETIMEDOUT.
+ * -ENOSPC (the home has no room), -ENOMEM (the store has no memory for it), -ENODEV, -ETIMEDOUT.
  */
 int kh_allocate(struct kh_client *client, struct khazana_addr addr, uint64_t length,
 		const struct kh_key *key);

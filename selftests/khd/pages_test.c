@@ -654,6 +654,35 @@ static void who_reads_waits_for_memory(void **state)
 	finish();
 }
 
+static int resize_lacking(struct khd_disk *disk, enum khd_disk_file file, uint64_t size)
+{
+	return -ENOMEM;
+}
+
+/* Want of memory is told as what it is: it is not the disk that is full, nor failed. */
+static void a_reservation_is_told_what_is_wanting(void **state)
+{
+	const struct khd_disk_ops *ops;
+	struct khd_disk_ops lacking;
+	uint64_t id;
+
+	begin(8 << 20, false);
+	assert_non_null(khd.pages);
+	ops = khd.pages->disk->ops;
+	lacking = *ops;
+	lacking.resize = resize_lacking;
+	khd.pages->disk->ops = &lacking;
+	id = reserve(4096, 12);
+	settle();
+	assert_int_equal(ends[id].error, ENOMEM);
+	khd.pages->disk->ops = ops;
+	id = reserve(4096, 12);
+	settle();
+	assert_int_equal(ends[id].error, 0);
+	assert_int_equal(khd.pages->reason[0], 0);
+	finish();
+}
+
 static void a_store_that_is_not_ours(void **state)
 {
 	char path[128], other[128];
@@ -744,6 +773,7 @@ int main(void)
 		ON_DISK(a_failed_flush_ends_service),
 		ON_DISK(a_store_for_smaller_sectors),
 		ON_DISK(who_reads_waits_for_memory),
+		ON_DISK(a_reservation_is_told_what_is_wanting),
 		ON_DISK(a_store_that_is_not_ours),
 	};
 

@@ -473,6 +473,124 @@ static void a_store_that_waits_stops(void **state)
 	assert_int_equal(teardown(state), 0);
 }
 
+/* ---------------------------------------------------------------- reservations */
+
+/*
+ * All room is promised, then some given up: after the next checkpoint there is room, and that one
+ * waits for @s.
+ */
+static struct fixture *no_room_yet(void **state, struct shortage *s)
+{
+	struct khd_range first = range_of(0, 64, 12, 1), most = range_of(1ull << 32, 64, 12, 2), r;
+	struct fixture *f;
+	unsigned int i;
+
+	nothing_wanting(state);
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	assert_int_equal(reserve(f, &first), 0);
+	assert_int_equal(reserve(f, &most), 0);
+	for (i = 0, r = most; !reserve(f, &r); i++) {
+		unsigned int j;
+
+		for (j = 0; j < 64; j++) /* so that segments are held for it */
+			assert_int_equal(put(f, &r, j, 1), 0);
+		r.start.lo += 64 << 12;
+		r.generation++;
+	}
+	assert_true(i > 10);
+	reopen(f);
+	may_be_full(f);
+	assert_int_equal(put(f, &first, 0, 1), 0);
+	runs_short(s, 1, UINT64_MAX);
+	for (i = 0; i < 60 && !s->met; i++)
+		tick(f, 1);
+	assert_true(s->met);
+	for (i = 0; i < 10; i++, most.start.lo += 64 << 12, most.generation++)
+		assert_int_equal(release(f, &most), 0);
+	return f;
+}
+
+static void begin_reserve(struct fixture *f, struct wait *w, uint64_t units)
+{
+	struct khd_range r = range_of(1ull << 40, units, 9, 90);
+
+	*w = (struct wait){ .op.done = waited };
+	khd_store_reserve(f->store, &w->op, &r);
+	settle(f);
+}
+
+static void a_reservation_waits_for_the_want(void **state)
+{
+	struct shortage *const wanting[] = { &sqlite, &blocks };
+	struct fixture *f;
+	struct wait w, other;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		f = no_room_yet(state, wanting[i]);
+		begin_reserve(f, &w, 2000);
+		tick(f, 5);
+		assert_false(w.done);
+		begin_reserve(f, &other, 64000); /* for this there will be no room either */
+		assert_true(other.done);
+		assert_int_equal(other.error, ENOSPC);
+		runs_short(wanting[i], 0, 0);
+		tick(f, 4);
+		assert_true(w.done);
+		assert_int_equal(w.error, 0);
+		assert_int_equal(stats_of(f)->error, 0);
+		f->sim->base.ops = good;
+		assert_int_equal(teardown(state), 0);
+	}
+}
+
+/* Its home, which waits for ten seconds, hears what was wanting; the store serves on. */
+static void the_wait_of_a_reservation_ends(void **state)
+{
+	struct shortage *const wanting[] = { &sqlite, &blocks };
+	static const int error[] = { ENOMEM, ENOSPC };
+	struct fixture *f;
+	struct wait w;
+	unsigned int i;
+	uint64_t begun_at;
+
+	for (i = 0; i < 2; i++) {
+		f = no_room_yet(state, wanting[i]);
+		begin_reserve(f, &w, 2000);
+		for (begun_at = f->now; !w.done && f->now < begun_at + 20000000000ull;)
+			tick(f, 1);
+		assert_true(w.done);
+		assert_int_equal(w.error, error[i]);
+		assert_in_range(f->now - begun_at, 5000000000, 9000000000);
+		tick(f, 30);
+		assert_int_equal(stats_of(f)->error, 0);
+		runs_short(wanting[i], 0, 0);
+		tick(f, 4);
+		begin_reserve(f, &w, 2000);
+		assert_int_equal(finish(f, &w), 0);
+		f->sim->base.ops = good;
+		assert_int_equal(teardown(state), 0);
+	}
+}
+
+/* Whoever stops does not wait for it. */
+static void a_reservation_that_waits_is_stopped(void **state)
+{
+	struct fixture *f = no_room_yet(state, &sqlite);
+	struct wait w, stopping = { .op.done = waited };
+
+	begin_reserve(f, &w, 2000);
+	tick(f, 2);
+	assert_false(w.done);
+	khd_store_stop(f->store, &stopping.op);
+	settle(f);
+	assert_true(w.done && stopping.done);
+	assert_int_equal(w.error, ENOMEM);
+	f->sim->base.ops = good;
+	assert_int_equal(teardown(state), 0);
+}
+
 /* ---------------------------------------------------------------- reads */
 
 static void park(struct fixture *f)
@@ -594,6 +712,9 @@ int main(void)
 		cmocka_unit_test_setup(an_idle_store_becomes_tidy, nothing_wanting),
 		cmocka_unit_test_setup(a_full_log_ends_the_wait, nothing_wanting),
 		cmocka_unit_test_setup(a_store_that_waits_stops, nothing_wanting),
+		cmocka_unit_test_setup(a_reservation_waits_for_the_want, nothing_wanting),
+		cmocka_unit_test_setup(the_wait_of_a_reservation_ends, nothing_wanting),
+		cmocka_unit_test_setup(a_reservation_that_waits_is_stopped, nothing_wanting),
 		cmocka_unit_test_setup(a_read_without_memory_is_no_failure, nothing_wanting),
 		cmocka_unit_test_setup(want_does_not_hide_the_disk, nothing_wanting),
 	};
