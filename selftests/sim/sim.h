@@ -56,7 +56,7 @@
 #define SIM_FAULT_OVERLAP (1u << 12) /* failures of one node before another one is over */
 #define SIM_FAULT_POWER (1u << 13) /* all machines die at once; only with stores */
 #define SIM_FAULT_MEMORY (1u << 14) /* a module has no frames left for a while */
-#define SIM_FAULT_REFUSE (1u << 15) /* a store is full, or fails, when it is about space */
+#define SIM_FAULT_REFUSE (1u << 15) /* a store has no space, or no memory to read, or fails */
 #define SIM_FAULT_KINDS 16
 #define SIM_FAULT_ALL ((1u << SIM_FAULT_KINDS) - 1)
 
@@ -121,6 +121,7 @@ struct sim_config {
 	X(place_died_taking)     \
 	X(place_died_giving)     \
 	X(refused_full)          \
+	X(refused_read)          \
 	X(refused_io)            \
 	X(key_changes)           \
 	X(key_refusals)          \

@@ -248,12 +248,19 @@ static bool is_about_space(const struct kh_store_cmd *cmd)
 	return cmd->code == KH_STORE_RESERVE || cmd->code == KH_STORE_RELEASE;
 }
 
-/* Space that is not there, or a disk that does not write it down. */
+/* Space that is not there, a disk that does not write it down, or no memory to read. */
 static bool refuses(struct sim *sim, const struct pending *p, struct kh_store_result *result)
 {
-	if (!is_about_space(&p->cmd) || !sim_has(sim, SIM_FAULT_REFUSE) ||
+	bool reads = p->cmd.code == KH_STORE_GET || p->cmd.code == KH_STORE_LOOK;
+
+	if ((!is_about_space(&p->cmd) && !reads) || !sim_has(sim, SIM_FAULT_REFUSE) ||
 	    !rng_chance(&sim->rng, 150))
 		return false;
+	if (reads) {
+		*result = (struct kh_store_result){ .error = EAGAIN };
+		sim->stats.refused_read++;
+		return true;
+	}
 	*result = (struct kh_store_result){ .error = EIO };
 	if (p->cmd.code == KH_STORE_RESERVE && rng_chance(&sim->rng, 500))
 		result->error = ENOSPC;
