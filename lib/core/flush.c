@@ -297,12 +297,14 @@ void kh_flush_free(struct kh_region *region)
 }
 
 /* Is there a pass that has not begun all of its units yet? */
-static bool is_passing(const struct kh_home *home, kh_node_id place)
+static bool is_passing(const struct kh_region *region, kh_node_id place)
 {
+	bool one = kh_planted(region->owner, KH_PLANT_ONE_PASS);
 	const struct kh_flush *flush;
 
-	kh_list_each (flush, &home->flushes, node)
-		if (!flush->served && flush->place == place && flush->next < flush->count)
+	kh_list_each (flush, &region->home->flushes, node)
+		if (!flush->served &&
+		    (one || (flush->place == place && flush->next < flush->count)))
 			return true;
 	return false;
 }
@@ -313,7 +315,7 @@ static unsigned int pass_of(struct kh_region *region, const struct kh_place *pla
 	struct kh_node *node = region->owner;
 	struct kh_peer *peer = place ? kh_peer_reach(node, place->node) : NULL;
 
-	if (!peer || is_passing(region->home, peer->id))
+	if (!peer || is_passing(region, peer->id))
 		return KH_NODES_MAX;
 	return (unsigned int)(peer - node->peers);
 }

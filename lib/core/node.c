@@ -34,6 +34,7 @@ static const struct {
 	{ "no-memory", KH_PLANT_NO_MEMORY },
 	{ "prefetch-forget", KH_PLANT_PREFETCH_FORGET },
 	{ "keep-overwrite", KH_PLANT_KEEP_OVERWRITE },
+	{ "one-pass", KH_PLANT_ONE_PASS },
 };
 
 void kh_arm(struct kh_node *node, uint64_t when)
