@@ -46,7 +46,7 @@ static const char usage[] = "usage: khsim [--seeds N] [--seed0 S] [--nodes N] [-
 			    "                recovered before another one fails (default); or all: "
 			    "also overlap, a node\n"
 			    "                fails at any time; or none\n"
-			    "  --plant NAME  plant a bug (see lib/core/plant.h)\n"
+			    "  --plant NAME  plant a bug (see enum kh_plant in lib/core/core.h)\n"
 			    "  --stores      machines have page stores, and processes flush\n"
 			    "  --jobs N      processes (1)\n"
 			    "  --trace       write every event\n"
