@@ -9,10 +9,10 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/poll.h>
-#include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
+#include "alloc.h"
 #include "chardev.h"
 #include "command.h"
 #include "compat.h"
@@ -57,13 +57,13 @@ static int struct_put(void __user *to, const void *from, size_t known)
 
 static int file_open(struct inode *inode, struct file *file)
 {
-	struct kz_file *kf = kzalloc(sizeof(*kf), GFP_KERNEL);
+	struct kz_file *kf = kz_zalloc(sizeof(*kf), GFP_KERNEL);
 
 	if (!kf)
 		return -ENOMEM;
 	kf->instance = kz_instance_get_current();
 	if (!kf->instance) {
-		kfree(kf);
+		kz_free(kf);
 		return -ESHUTDOWN;
 	}
 	mutex_init(&kf->lock);
@@ -85,7 +85,7 @@ static int file_release(struct inode *inode, struct file *file)
 	}
 	mutex_destroy(&kf->lock);
 	kz_instance_put(kf->instance);
-	kfree(kf);
+	kz_free(kf);
 	return 0;
 }
 

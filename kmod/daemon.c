@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "alloc.h"
 #include "instance.h"
 #include "plant.h"
 #include "region.h"
@@ -19,7 +20,7 @@
 
 static struct kz_daemon *daemon_new(struct kz_instance *instance, u32 depth)
 {
-	struct kz_daemon *daemon = kzalloc(sizeof(*daemon), GFP_KERNEL);
+	struct kz_daemon *daemon = kz_zalloc(sizeof(*daemon), GFP_KERNEL);
 	u32 i;
 
 	if (!daemon)
@@ -29,7 +30,7 @@ static struct kz_daemon *daemon_new(struct kz_instance *instance, u32 depth)
 	if (!daemon->desc || !daemon->slots) {
 		vfree(daemon->desc);
 		kvfree(daemon->slots);
-		kfree(daemon);
+		kz_free(daemon);
 		return NULL;
 	}
 	for (i = 0; i < depth; i++)
@@ -51,7 +52,7 @@ void kz_daemon_free(struct kz_daemon *daemon)
 	vfree(daemon->desc);
 	kvfree(daemon->slots);
 	kz_instance_put(daemon->instance);
-	kfree(daemon);
+	kz_free(daemon);
 }
 
 static u32 regions_count(struct kz_instance *instance)
@@ -182,7 +183,7 @@ void kz_daemon_gone(struct kz_daemon *daemon)
 	kz_uring_cancel_all(daemon);
 	wake_up_interruptible_all(&queue->wait);
 	list_for_each_entry_safe(notice, next, &void_notices, node)
-		kfree(notice);
+		kz_free(notice);
 	xa_for_each(&instance->regions, handle, region)
 		units_requeue(region);
 	kz_event_khd_gone(&instance->events, daemon->node);
@@ -218,7 +219,7 @@ void kz_queue_shutdown(struct kz_instance *instance)
 	list_for_each_entry_safe(notice, next, &all, node) {
 		list_del_init(&notice->node);
 		if (!notice->call) {
-			kfree(notice);
+			kz_free(notice);
 			continue;
 		}
 		notice->call->error = -ESHUTDOWN;

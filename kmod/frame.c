@@ -26,6 +26,7 @@
 #include <linux/swap.h>
 #include <linux/uaccess.h>
 
+#include "alloc.h"
 #include "compat.h"
 #include "frame.h"
 #include "inject.h"
@@ -198,13 +199,13 @@ struct kz_frame *kz_frame_alloc(struct kz_frames *frames, struct kz_unit *owner,
 
 	if (kz_inject_fail(KZ_POINT_FRAME))
 		return ERR_PTR(-ENOMEM);
-	frame = kmalloc(struct_size(frame, page, count), GFP_KERNEL);
+	frame = kz_alloc(struct_size(frame, page, count), GFP_KERNEL);
 	if (!frame)
 		return ERR_PTR(-ENOMEM);
 	frame->count = count;
 	err = index_get(frames, count, &frame->index);
 	if (err) {
-		kfree(frame);
+		kz_free(frame);
 		return ERR_PTR(err);
 	}
 	for (i = 0; i < count; i++) {
@@ -228,7 +229,7 @@ fail:
 	while (i--)
 		page_retire(frames, frame->page[i], frame->index + i);
 	index_put(frames, frame->index, count);
-	kfree(frame);
+	kz_free(frame);
 	return ERR_PTR(err);
 }
 
@@ -249,7 +250,7 @@ void kz_frame_free(struct kz_frames *frames, struct kz_frame *frame)
 	for (i = 0; i < frame->count; i++)
 		page_retire(frames, frame->page[i], frame->index + i);
 	index_put(frames, frame->index, frame->count);
-	kfree(frame);
+	kz_free(frame);
 }
 
 /**

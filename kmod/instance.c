@@ -9,10 +9,10 @@
 #include <linux/nsproxy.h>
 #include <linux/random.h>
 #include <linux/sched.h>
-#include <linux/slab.h>
 #include <linux/user_namespace.h>
 #include <net/netns/generic.h>
 
+#include "alloc.h"
 #include "instance.h"
 #include "lease.h"
 #include "region.h"
@@ -67,18 +67,18 @@ static void instance_free(struct kref *ref)
 	mutex_destroy(&instance->lock);
 	mutex_destroy(&instance->lock_table.lock);
 	kz_parked_exit(&instance->parked);
-	kfree(instance);
+	kz_free(instance);
 }
 
 static struct kz_instance *instance_new(struct net *net)
 {
-	struct kz_instance *instance = kzalloc(sizeof(*instance), GFP_KERNEL);
+	struct kz_instance *instance = kz_zalloc(sizeof(*instance), GFP_KERNEL);
 
 	if (!instance)
 		return NULL;
 	instance->stats = alloc_percpu(struct kz_stats);
 	if (!instance->stats) {
-		kfree(instance);
+		kz_free(instance);
 		return NULL;
 	}
 	kref_init(&instance->ref);

@@ -9,6 +9,7 @@
 #include <linux/module.h>
 #include <net/net_namespace.h>
 
+#include "alloc.h"
 #include "instance.h"
 #include "kunit_main.h"
 #include "region.h"
@@ -41,6 +42,7 @@ void kz_test_suite_exit(struct kunit_suite *suite)
 	kz_instance_exit();
 	kz_worker_exit();
 	rcu_barrier();
+	kz_alloc_exit();
 }
 
 /**

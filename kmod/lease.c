@@ -9,8 +9,8 @@
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
-#include <linux/slab.h>
 
+#include "alloc.h"
 #include "compat.h"
 #include "inject.h"
 #include "instance.h"
@@ -91,7 +91,7 @@ static void lease_regions(struct kz_lease *lease, struct tally *tally)
 
 static void notify(struct kz_lease *lease)
 {
-	struct kz_notice *notice = kzalloc(sizeof(*notice), GFP_KERNEL | __GFP_NOFAIL);
+	struct kz_notice *notice = kz_zalloc(sizeof(*notice), GFP_KERNEL | __GFP_NOFAIL);
 
 	notice->req.op = KHAZANA_REQ_EXPIRED;
 	notice->req.unit = lease->id;
@@ -144,7 +144,7 @@ struct kz_lease *kz_lease_get(struct kz_instance *instance, u32 id)
 	lockdep_assert_held(&instance->lock);
 	if (lease)
 		return lease;
-	lease = kzalloc(sizeof(*lease), GFP_KERNEL);
+	lease = kz_zalloc(sizeof(*lease), GFP_KERNEL);
 	if (!lease)
 		return NULL;
 	lease->instance = instance;
@@ -153,7 +153,7 @@ struct kz_lease *kz_lease_get(struct kz_instance *instance, u32 id)
 	kthread_init_work(&lease->work, lease_work);
 	hrtimer_setup(&lease->timer, lease_timer, CLOCK_BOOTTIME, HRTIMER_MODE_ABS);
 	if (xa_err(xa_store(&instance->leases, id, lease, GFP_KERNEL))) {
-		kfree(lease);
+		kz_free(lease);
 		return NULL;
 	}
 	return lease;
@@ -233,6 +233,6 @@ void kz_leases_exit(struct kz_instance *instance)
 	unsigned long id;
 
 	xa_for_each(&instance->leases, id, lease)
-		kfree(lease);
+		kz_free(lease);
 	xa_destroy(&instance->leases);
 }

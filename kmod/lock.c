@@ -13,9 +13,9 @@
 #include <linux/completion.h>
 #include <linux/jiffies.h>
 #include <linux/sched/signal.h>
-#include <linux/slab.h>
 
 #include "acquire.h"
+#include "alloc.h"
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
@@ -342,7 +342,7 @@ static struct lock *lock_new(struct kz_attachment *attachment, const struct khaz
 
 	if (kz_inject_fail(KZ_POINT_LOCK))
 		return NULL;
-	lock = kzalloc(sizeof(*lock), GFP_KERNEL);
+	lock = kz_zalloc(sizeof(*lock), GFP_KERNEL);
 	if (!lock)
 		return NULL;
 	lock->attachment = attachment;
@@ -394,13 +394,13 @@ int kz_lock(struct kz_attachment *attachment, struct khazana_lock *arg)
 		return -ENOMEM;
 	err = table_add(lock, try, limit);
 	if (err) {
-		kfree(lock);
+		kz_free(lock);
 		return err;
 	}
 	err = units_pin(lock, req_flags, limit);
 	if (err) {
 		table_del(lock);
-		kfree(lock);
+		kz_free(lock);
 		return err;
 	}
 	arg->token = lock->token;
@@ -435,7 +435,7 @@ static bool lock_drop(struct lock *lock)
 	bool lost = units_unpin(lock, lock->last - lock->first + 1);
 
 	table_del(lock);
-	kfree(lock);
+	kz_free(lock);
 	return lost;
 }
 

@@ -4,6 +4,7 @@
  */
 #include <linux/module.h>
 
+#include "alloc.h"
 #include "chardev.h"
 #include "instance.h"
 #include "netlink.h"
@@ -49,6 +50,7 @@ static void __exit khazana_exit(void)
 	kz_instance_exit();
 	kz_worker_exit();
 	rcu_barrier();
+	kz_alloc_exit();
 }
 
 module_init(khazana_init);

@@ -8,10 +8,10 @@
  * against the instance's limit of frames, and has a limit of its own; what is lost beyond
  * that is gone, which an event tells.
  */
+#include <linux/ktime.h>
 #include <linux/moduleparam.h>
-#include <linux/slab.h>
-#include <linux/timekeeping.h>
 
+#include "alloc.h"
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
@@ -87,7 +87,7 @@ void kz_parked_add(struct kz_unit *unit, struct kz_frame *frame, u64 token, u64 
 
 	kz_frame_park(frame);
 	if (!kz_inject_fail(KZ_POINT_PARKED))
-		entry = kzalloc(sizeof(*entry), GFP_KERNEL);
+		entry = kz_zalloc(sizeof(*entry), GFP_KERNEL);
 	if (entry) {
 		entry->region = region;
 		entry->unit = unit->index;
@@ -103,7 +103,7 @@ void kz_parked_add(struct kz_unit *unit, struct kz_frame *frame, u64 token, u64 
 		kz_stat_inc(instance, KZ_STAT_PARKED);
 		return;
 	}
-	kfree(entry);
+	kz_free(entry);
 	kz_frame_free(&instance->frames, frame);
 	if (err == -ENOENT)
 		return;
@@ -135,7 +135,7 @@ static void drop(struct kz_instance *instance, struct kz_parked *entry)
 	xa_erase(&table->entries, entry->id);
 	table->pages -= entry->frame->count;
 	kz_frame_free(&instance->frames, entry->frame);
-	kfree(entry);
+	kz_free(entry);
 }
 
 /**

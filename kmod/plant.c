@@ -21,6 +21,7 @@ static const char * const plant_name[KZ_PLANT_MAX] = {
 	[KZ_PLANT_EARLY_RELEASE] = "early-release",
 	[KZ_PLANT_NO_POISON]	 = "no-poison",
 	[KZ_PLANT_NO_REQUEUE]	 = "no-requeue",
+	[KZ_PLANT_LEAK_RECORD]	 = "leak-record",
 };
 
 static int planted;

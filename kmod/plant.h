@@ -24,6 +24,7 @@ enum kz_plant {
 	KZ_PLANT_EARLY_RELEASE,	/* what is revoked is freed, not kept in HANDOFF */
 	KZ_PLANT_NO_POISON,	/* lost stores are not told to who made them */
 	KZ_PLANT_NO_REQUEUE,	/* what a dead khd was asked is not asked again */
+	KZ_PLANT_LEAK_RECORD,	/* a unit's record stays when its region goes */
 	KZ_PLANT_MAX,
 };
 

@@ -12,9 +12,9 @@
  */
 #include <linux/poll.h>
 #include <linux/sched.h>
-#include <linux/slab.h>
 #include <linux/uio.h>
 
+#include "alloc.h"
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
@@ -49,7 +49,7 @@ static void notices_free(struct list_head *list, int error)
 			complete(&notice->call->done);
 			kz_call_put(notice->call);
 		} else {
-			kfree(notice);
+			kz_free(notice);
 		}
 	}
 }
@@ -113,7 +113,7 @@ void kz_queue_unit_cancel(struct kz_unit *unit)
 /**
  * kz_notice_post() - queue a notice
  * @instance: the instance
- * @notice: from kmalloc(); freed here if nobody is registered
+ * @notice: from kz_alloc(); freed here if nobody is registered
  *
  * Context: any but hard interrupt; no unit's lock held.
  */
@@ -132,7 +132,7 @@ void kz_notice_post(struct kz_instance *instance, struct kz_notice *notice)
 	if (queued)
 		kz_queue_kick(instance);
 	else
-		kfree(notice);
+		kz_free(notice);
 }
 
 /**
@@ -152,7 +152,7 @@ void kz_notice_hint(struct kz_region *region, u32 op, u64 unit, u64 count, u64 t
 
 	if (READ_ONCE(instance->queue.notices_count) < KZ_NOTICES_MAX &&
 	    !kz_inject_fail(KZ_POINT_CALL))
-		notice = kzalloc(sizeof(*notice), GFP_NOWAIT | __GFP_NOWARN);
+		notice = kz_zalloc(sizeof(*notice), GFP_NOWAIT | __GFP_NOWARN);
 	if (!notice) {
 		kz_stat_inc(instance, KZ_STAT_NOTICES_LOST);
 		return;
@@ -177,7 +177,7 @@ void kz_notice_hint(struct kz_region *region, u32 op, u64 unit, u64 count, u64 t
  */
 void kz_notice_must(struct kz_region *region, u32 op, u64 unit, u64 count, u64 token)
 {
-	struct kz_notice *notice = kzalloc(sizeof(*notice), GFP_KERNEL | __GFP_NOFAIL);
+	struct kz_notice *notice = kz_zalloc(sizeof(*notice), GFP_KERNEL | __GFP_NOFAIL);
 
 	notice->req.op = op;
 	notice->req.region = region->handle;
@@ -199,7 +199,7 @@ void kz_notice_cancel(struct kz_unit *unit)
 
 	if (!id || wq_has_sleeper(&unit->wait))
 		return;
-	notice = kzalloc(sizeof(*notice), GFP_KERNEL);
+	notice = kz_zalloc(sizeof(*notice), GFP_KERNEL);
 	if (!notice) {
 		kz_stat_inc(instance, KZ_STAT_NOTICES_LOST);
 		return;
@@ -218,7 +218,7 @@ static void call_free(struct kref *ref)
 
 	if (call->region)
 		kz_region_put(call->region);
-	kfree_sensitive(call);
+	kz_free_sensitive(call);
 }
 
 /**
@@ -242,7 +242,7 @@ struct kz_call *kz_call_new(u32 op)
 
 	if (kz_inject_fail(KZ_POINT_CALL))
 		return NULL;
-	call = kzalloc(sizeof(*call), GFP_KERNEL);
+	call = kz_zalloc(sizeof(*call), GFP_KERNEL);
 	if (!call)
 		return NULL;
 	kref_init(&call->ref);
@@ -272,7 +272,7 @@ static void call_cancel(struct kz_instance *instance, struct kz_call *call)
 	if (!mine)
 		return;
 	if (id)
-		notice = kzalloc(sizeof(*notice), GFP_KERNEL);
+		notice = kz_zalloc(sizeof(*notice), GFP_KERNEL);
 	if (notice) {
 		notice->req.op = KHAZANA_REQ_CANCELLED;
 		notice->req.region = call->notice.req.region;
@@ -507,7 +507,7 @@ bool kz_queue_pop(struct kz_daemon *daemon, struct khazana_request *req)
 	}
 	spin_unlock(&queue->lock);
 	if (notice && !call)
-		kfree(notice);
+		kz_free(notice);
 	if (!notice && !unit_pop(daemon, req))
 		return false;
 	kz_stat_inc(instance, KZ_STAT_REQUESTS);

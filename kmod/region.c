@@ -9,8 +9,8 @@
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
-#include <linux/slab.h>
 
+#include "alloc.h"
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
@@ -81,24 +81,24 @@ static struct kz_region *region_new(struct kz_instance *instance, const struct k
 
 	if (kz_inject_fail(KZ_POINT_REGION))
 		return ERR_PTR(-ENOMEM);
-	region = kzalloc(sizeof(*region), GFP_KERNEL);
+	region = kz_zalloc(sizeof(*region), GFP_KERNEL);
 	if (!region)
 		return ERR_PTR(-ENOMEM);
 	region->units_max = cmd->length >> cmd->unit_shift;
 	region->floors_mask = KZ_FLOORS_MAX - 1;
 	if (region->units_max < KZ_FLOORS_MAX)
 		region->floors_mask = roundup_pow_of_two(region->units_max) - 1;
-	region->floors = kcalloc(region->floors_mask + 1, sizeof(u64), GFP_KERNEL);
+	region->floors = kz_zalloc(array_size(region->floors_mask + 1, sizeof(u64)), GFP_KERNEL);
 	if (!region->floors) {
-		kfree(region);
+		kz_free(region);
 		return ERR_PTR(-ENOMEM);
 	}
 	region->inode = kz_inode_new();
 	if (IS_ERR(region->inode)) {
 		void *err = region->inode;
 
-		kfree(region->floors);
-		kfree(region);
+		kz_free(region->floors);
+		kz_free(region);
 		return err;
 	}
 	kref_init(&region->ref);
@@ -125,10 +125,10 @@ static void region_free(struct kref *ref)
 	xa_for_each(&region->units, index, unit)
 		kz_unit_free(unit);
 	xa_destroy(&region->units);
-	kfree(region->floors);
+	kz_free(region->floors);
 	kz_inode_put(region->inode);
 	mutex_destroy(&region->lock);
-	kfree_rcu(region, rcu);
+	kz_free_rcu(region, rcu);
 	kz_instance_put(instance);
 }
 
@@ -432,7 +432,7 @@ int kz_attachment_new(struct kz_region *region, const struct khazana_attach *arg
 		return -ERANGE;
 	if (!length)
 		length = min(region->length - offset, max);
-	attachment = kzalloc(sizeof(*attachment), GFP_KERNEL);
+	attachment = kz_zalloc(sizeof(*attachment), GFP_KERNEL);
 	if (!attachment)
 		return -ENOMEM;
 	attachment->region = region;
@@ -444,7 +444,7 @@ int kz_attachment_new(struct kz_region *region, const struct khazana_attach *arg
 	mutex_lock(&region->lock);
 	if (region->dead) {
 		mutex_unlock(&region->lock);
-		kfree(attachment);
+		kz_free(attachment);
 		return -ENOENT;
 	}
 	list_add_tail(&attachment->node, &region->attachments);
@@ -468,7 +468,7 @@ void kz_attachment_free(struct kz_attachment *attachment)
 	mutex_unlock(&region->lock);
 	if (last)
 		kz_notice_hint(region, KHAZANA_REQ_IDLE, 0, 0, 0);
-	kfree(attachment);
+	kz_free(attachment);
 	kz_region_put(region);
 }
 

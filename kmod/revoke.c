@@ -12,10 +12,10 @@
  * Then a struct kz_revoke goes on with it from a timer, and REVOKED tells khd the end.
  */
 #include <linux/hrtimer.h>
-#include <linux/slab.h>
 #include <linux/timekeeping.h>
 
 #include "acquire.h"
+#include "alloc.h"
 #include "compat.h"
 #include "frame.h"
 #include "inject.h"
@@ -59,9 +59,9 @@ struct revoke_wait {
 /* What a REVOKE command needs to end later; the unit has changed, so it must exist. */
 static struct kz_revoke_group *group_new(struct kz_instance *instance)
 {
-	struct kz_revoke_group *group = kzalloc(sizeof(*group), GFP_KERNEL | __GFP_NOFAIL);
+	struct kz_revoke_group *group = kz_zalloc(sizeof(*group), GFP_KERNEL | __GFP_NOFAIL);
 
-	group->notice = kzalloc(sizeof(*group->notice), GFP_KERNEL | __GFP_NOFAIL);
+	group->notice = kz_zalloc(sizeof(*group->notice), GFP_KERNEL | __GFP_NOFAIL);
 	atomic_set(&group->pending, 1);
 	group->generation = READ_ONCE(instance->queue.generation);
 	return group;
@@ -81,8 +81,8 @@ void kz_revoke_group_end(struct kz_instance *instance, struct kz_revoke_group *g
 	if (async && group->generation == READ_ONCE(instance->queue.generation))
 		kz_notice_post(instance, group->notice);
 	else
-		kfree(group->notice);
-	kfree(group);
+		kz_free(group->notice);
+	kz_free(group);
 }
 
 static enum hrtimer_restart revoke_timer(struct hrtimer *timer)
@@ -173,7 +173,7 @@ static void revoke_end(struct kz_revoke *revoke, int err)
 	list_for_each_entry_safe(wait, next, &revoke->groups, node) {
 		revoke_answer(wait->group, unit, err);
 		kz_revoke_group_end(unit->region->instance, wait->group, true);
-		kfree(wait);
+		kz_free(wait);
 	}
 }
 
@@ -218,7 +218,7 @@ static void revoke_work(struct kthread_work *work)
 	kz_unit_finish(unit, act);
 	kz_unit_put(unit);
 	hrtimer_cancel(&revoke->timer);
-	kfree(revoke);
+	kz_free(revoke);
 	kz_region_put(region);
 }
 
@@ -316,9 +316,9 @@ int kz_revoke(struct kz_unit *unit, const struct kz_page_event *event,
 		return err;
 	if (!*group)
 		*group = group_new(instance);
-	wait = kmalloc(sizeof(*wait), GFP_KERNEL | __GFP_NOFAIL);
+	wait = kz_alloc(sizeof(*wait), GFP_KERNEL | __GFP_NOFAIL);
 	if (!unit->revoke) {
-		revoke = kzalloc(sizeof(*revoke), GFP_KERNEL | __GFP_NOFAIL);
+		revoke = kz_zalloc(sizeof(*revoke), GFP_KERNEL | __GFP_NOFAIL);
 		revoke->started = !left;
 		revoke->until_ns = refs_until(unit);
 		revoke->poll_ns = left ? kz_unit_residency(unit) : KZ_REFS_POLL_NS;

@@ -19,9 +19,9 @@
 #include <linux/jiffies.h>
 #include <linux/pagemap.h>
 #include <linux/sched.h>
-#include <linux/slab.h>
 
 #include "acquire.h"
+#include "alloc.h"
 #include "frame.h"
 #include "inject.h"
 #include "instance.h"
@@ -83,7 +83,7 @@ static struct kz_unit *unit_new(struct kz_region *region, u64 index)
 
 	if (kz_inject_fail(KZ_POINT_UNIT))
 		return NULL;
-	unit = kzalloc(sizeof(*unit), GFP_KERNEL);
+	unit = kz_zalloc(sizeof(*unit), GFP_KERNEL);
 	if (!unit)
 		return NULL;
 	spin_lock_init(&unit->lock);
@@ -164,7 +164,7 @@ struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
 		cpu_relax();
 	}
 	mutex_destroy(&new->mutex);
-	kfree(new);
+	kz_free(new);
 	return unit;
 }
 
@@ -196,7 +196,7 @@ static void unit_prune(struct kz_unit *unit)
 	if (!gone)
 		return;
 	mutex_destroy(&unit->mutex);
-	kfree_rcu(unit, rcu);
+	kz_free_rcu(unit, rcu);
 }
 
 /**
@@ -233,7 +233,8 @@ void kz_unit_free(struct kz_unit *unit)
 	kz_frame_free(frames, unit->cur);
 	kz_frame_free(frames, unit->handoff);
 	mutex_destroy(&unit->mutex);
-	kfree(unit);
+	if (!kz_planted(KZ_PLANT_LEAK_RECORD))
+		kz_free(unit);
 }
 
 /*

@@ -37,7 +37,7 @@ check-guest: check-guest-kselftest-6.1 check-guest-kselftest-6.12
 # Bugs planted in the module, each of which its test must catch.
 .PHONY: check-guest-plants
 check-guest-plants: $(ks_programs)
-	TAP_TIMEOUT=400 scripts/tap plants -- selftests/vm/run --kernel 6.1 --nodes 1 --no-khd --plants -- \
+	TAP_TIMEOUT=500 scripts/tap plants -- selftests/vm/run --kernel 6.1 --nodes 1 --no-khd --plants -- \
 		$(CURDIR)/$(ks)/plants $(CURDIR)/$(O)/$(ks)
 check-guest: check-guest-plants
 
