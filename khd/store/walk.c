@@ -263,7 +263,7 @@ static void tell(struct sweep *sweep, uint32_t segment)
 	if (segment && now.tv_sec - sweep->told < TELL_SECONDS)
 		return;
 	sweep->told = now.tv_sec;
-	khd_store_say(store, "store", "history is full: sweeping, %llu of %llu MiB done",
+	khd_store_say(store, "store", "history: sweeping, %llu of %llu MiB done",
 		      (unsigned long long)segment * store->segment_bytes >> 20,
 		      (unsigned long long)store->segments.count * store->segment_bytes >> 20);
 }

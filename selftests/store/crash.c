@@ -334,7 +334,7 @@ void check_crash(const struct check_options *opt, uint64_t seed)
 	c->config.plant = opt->plant;
 	world_init(world, p->shifts, p->counts, p->places);
 	c->world = world;
-	c->sim = disk_sim_new(seed);
+	c->sim = life_disk(p, seed);
 	reseed(c);
 	for (life = 0; life < LIVES && !c->violations; life++)
 		live(c, &rng, life);

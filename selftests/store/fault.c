@@ -62,7 +62,7 @@ static bool one(const struct check_options *opt, uint64_t seed, enum disk_fault 
 	const struct life_profile *p = life_profile(seed);
 	static const enum disk_crash hows[] = { DISK_LOST, DISK_ALL, DISK_DRAWN };
 	struct world *world = calloc(2, sizeof(*world));
-	struct disk_sim *sim = disk_sim_new(seed), *left;
+	struct disk_sim *sim = life_disk(p, seed), *left;
 	struct rng rng = { .state = seed * 31 };
 	struct khd_store_config config;
 	struct driver_why why = { 0 };
@@ -238,7 +238,7 @@ static void sweep(struct sweep *s, bool rebuild)
 static bool cut_off(struct sweep *s)
 {
 	const struct life_profile *p = life_profile(s->seed);
-	struct disk_sim *sim = disk_sim_new(s->seed);
+	struct disk_sim *sim = life_disk(p, s->seed);
 	struct rng rng = { .state = s->seed * 37 };
 	struct driver_why why = { 0 };
 	struct driver d;

@@ -14,18 +14,36 @@
  * goes round; the last has every kind of unit up to the largest.
  */
 static const struct life_profile profiles[] = {
-	{ "small", 65536, 65536, 720896, { 12, 9, 12, 9 }, { 24, 24, 12, 12 }, 4 },
-	{ "mixed", 131072, 65536, 2162688, { 9, 12, 13, 16, 12 }, { 16, 20, 12, 6, 16 }, 5 },
-	{ "tight", 65536, 65536, 458752, { 12, 12, 11, 10 }, { 12, 10, 16, 16 }, 4 },
-	{ "large", 2199552, 262144, 26738688, { 21, 20, 16, 12, 9 }, { 2, 3, 8, 12, 12 }, 5 },
+	{ "small", 65536, 65536, 720896, { 12, 9, 12, 9 }, { 24, 24, 12, 12 }, 4, 512 },
+	{ "mixed", 131072, 65536, 2162688, { 9, 12, 13, 16, 12 }, { 16, 20, 12, 6, 16 }, 5, 512 },
+	{ "tight", 65536, 65536, 458752, { 12, 12, 11, 10 }, { 12, 10, 16, 16 }, 4, 512 },
+	{ "large", 2199552, 262144, 26738688, { 21, 20, 16, 12, 9 }, { 2, 3, 8, 12, 12 }, 5, 512 },
 };
 
 #define PROFILES (sizeof(profiles) / sizeof(profiles[0]))
 
+/* Of disks with larger sectors, which every fourth seed has: a slot of 4 KiB takes 8. */
+static const struct life_profile sector_profiles[] = {
+	{ "4096", 131072, 65536, 1712128, { 12, 13, 12, 16 }, { 24, 12, 12, 3 }, 4, 4096 },
+	{ "4096 tight", 65536, 65536, 729088, { 12, 12, 13, 12 }, { 12, 10, 6, 16 }, 4, 4096 },
+};
+
 const struct life_profile *life_profile(uint64_t seed)
 {
+	if (seed % 4 == 2)
+		return &sector_profiles[(seed / 4 + seed / 8) % 2]; /* each with both disks */
 	/* The large one costs the most and shows the least. */
 	return seed % 16 == 15 ? &profiles[PROFILES - 1] : &profiles[seed % (PROFILES - 1)];
+}
+
+/* One with larger sectors writes them at once, or it may be torn at 512 all the same. */
+struct disk_sim *life_disk(const struct life_profile *p, uint64_t seed)
+{
+	struct disk_sim *sim = disk_sim_new(seed);
+
+	if (p->sector > KHD_SECTOR)
+		disk_sim_sectors(sim, p->sector, seed % 8 == 2 ? p->sector : KHD_SECTOR);
+	return sim;
 }
 
 void life_config(const struct life_profile *p, uint64_t seed, struct khd_store_config *config)

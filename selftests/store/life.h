@@ -10,6 +10,7 @@
 /**
  * struct life_profile - what kind of store it is
  * @name: for messages
+ * @sector: of the disk
  * @segment, @log, @capacity: of the store
  * @shifts, @counts, @places: of the world
  */
@@ -17,10 +18,13 @@ struct life_profile {
 	const char *name;
 	uint64_t segment, log, capacity;
 	uint32_t shifts[WORLD_PLACES], counts[WORLD_PLACES], places;
+	unsigned int sector;
 };
 
 /* The profile of a seed, and how many there are. */
 const struct life_profile *life_profile(uint64_t seed);
+/* An empty disk for it. */
+struct disk_sim *life_disk(const struct life_profile *p, uint64_t seed);
 void life_config(const struct life_profile *p, uint64_t seed, struct khd_store_config *config);
 
 /* Do about @calls calls, as many at once as @rng likes; ends with some under way. */

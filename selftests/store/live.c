@@ -41,13 +41,23 @@ static bool begin(struct live *live, const struct image *img, struct khd_block *
 	memset(live, 0, sizeof(*live));
 	live->sectors = img->size / KHD_SECTOR;
 	live->needed = calloc(live->sectors, 1);
-	return live->needed && super_of(img, super);
+	if (!live->needed || !super_of(img, super))
+		return false;
+	live->sector = le32toh(super->super.sector);
+	return true;
 }
 
 static void need(struct live *live, uint64_t at, uint64_t bytes)
 {
 	for (; bytes; at += KHD_SECTOR, bytes -= KHD_SECTOR)
 		live->needed[at / KHD_SECTOR] = 1;
+}
+
+/* The rest of the block's sector nobody needs. */
+static void need_slot(struct live *live, uint64_t at, uint32_t shift)
+{
+	need(live, at, KHD_SECTOR);
+	need(live, at + live->sector, 1ull << shift);
 }
 
 /* The unit of the world whose newest acknowledged version this is; -1: of none. */
@@ -78,7 +88,7 @@ static bool is_parked(const struct world *world, const struct khd_block *block)
 
 bool live_find(struct live *live, const struct image *img, struct world *world)
 {
-	uint64_t *slots = calloc(world->unit_count, sizeof(*slots)), at, from, segment, bytes;
+	uint64_t *slots = calloc(world->unit_count, sizeof(*slots)), at, from, segment;
 	uint64_t *lsns = calloc(world->unit_count, sizeof(*lsns));
 	struct khd_block super, block;
 	bool ok = begin(live, img, &super) && slots && lsns;
@@ -90,14 +100,13 @@ bool live_find(struct live *live, const struct image *img, struct world *world)
 	for (at = from; at < img->size; at += KHD_SECTOR) {
 		if (!block_at(img, at, &block))
 			continue;
-		bytes = KHD_SECTOR + (1ull << block.slot.shift);
 		unit = block.head.kind == KHD_BLOCK_DATA ? unit_of(world, &block) : -1;
 		/* the same version may have come twice: the later one counts */
 		if (unit >= 0 && le64toh(block.head.lsn) > lsns[unit]) {
 			lsns[unit] = le64toh(block.head.lsn);
 			slots[unit] = at;
 		} else if (block.head.kind == KHD_BLOCK_PARKED && is_parked(world, &block)) {
-			need(live, at, bytes);
+			need_slot(live, at, block.slot.shift);
 			live->parked++;
 		} else if (block.head.kind == KHD_BLOCK_RANGE) {
 			need(live, at, KHD_SECTOR);
@@ -109,7 +118,7 @@ bool live_find(struct live *live, const struct image *img, struct world *world)
 
 		if (!slots[i])
 			continue;
-		need(live, slots[i], KHD_SECTOR + (1ull << p->shift));
+		need_slot(live, slots[i], p->shift);
 		live->units++;
 	}
 	for (at = from; at + segment <= img->size; at += segment) {
@@ -120,7 +129,7 @@ bool live_find(struct live *live, const struct image *img, struct world *world)
 		if (sector == end)
 			continue;
 		need(live, at, KHD_SECTOR);
-		need(live, at + segment - KHD_SECTOR, KHD_SECTOR);
+		need(live, at + segment - live->sector, KHD_SECTOR);
 		live->segments++;
 	}
 	if (ok)

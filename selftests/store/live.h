@@ -11,12 +11,14 @@
 /**
  * struct live - of an image of a slot file
  * @sectors: of it
+ * @sector: bytes to which the store pads its blocks
  * @needed: by sector: 1 if what it has must be missed when it rots
  * @units, @parked, @ranges, @segments, @records: of which there are, for those who count: slots,
  *descriptors, segments with one of them, log blocks whose records were claimed to be durable
  */
 struct live {
 	uint64_t sectors;
+	uint32_t sector;
 	uint8_t *needed;
 	uint32_t units, parked, ranges, segments, records;
 };

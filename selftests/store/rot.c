@@ -22,7 +22,7 @@
 #define STRIDE 256u /* sectors between two that are flipped at once */
 #define SLOTS_MAX 16384u
 
-static const struct life_profile profile = {
+static const struct life_profile rot_profile = {
 	"rot",
 	2199552,
 	1u << 20,
@@ -30,6 +30,19 @@ static const struct life_profile profile = {
 	{ 16, 12, 9, 13, 21, 12 },
 	{ 560, 900, 700, 150, 2, 100 },
 	6,
+	512,
+};
+
+/* Every fourth seed. */
+static const struct life_profile rot_profile_4096 = {
+	"rot, sectors of 4096",
+	2199552,
+	1u << 20,
+	CAPACITY,
+	{ 16, 12, 14, 13, 21, 12 },
+	{ 400, 900, 100, 150, 2, 100 },
+	6,
+	4096,
 };
 
 struct slot {
@@ -38,6 +51,7 @@ struct slot {
 
 struct rot {
 	const struct check_options *opt;
+	const struct life_profile *profile;
 	uint64_t seed;
 	struct rng rng;
 	struct khd_store_config config;
@@ -107,7 +121,7 @@ static void write_units(struct driver *d, struct rng *rng, unsigned int permille
 
 static bool populate(struct rot *r)
 {
-	struct disk_sim *sim = disk_sim_new(r->seed);
+	struct disk_sim *sim = life_disk(r->profile, r->seed);
 	struct driver_why why = { 0 };
 	uint32_t unit, n;
 	struct driver d;
@@ -239,7 +253,7 @@ static void find_slots(struct rot *r)
 		    (block.head.kind == KHD_BLOCK_DATA || block.head.kind == KHD_BLOCK_PARKED) &&
 		    le64toh(block.head.position) == at)
 			r->slots[r->slot_count++] =
-				(struct slot){ at, KHD_SECTOR + (1ull << block.slot.shift) };
+				(struct slot){ at, r->live.sector + (1ull << block.slot.shift) };
 	}
 }
 
@@ -287,7 +301,7 @@ static const struct slot *slot_of(const struct rot *r, uint64_t at)
 static void flip_batch(struct rot *r, struct driver *d, uint64_t first)
 {
 	const struct image *img = &d->sim->now[KHD_FILE_SLOTS];
-	uint64_t from = KHD_LOG_AT + profile.log, at;
+	uint64_t from = KHD_LOG_AT + r->profile->log, at;
 	unsigned int bit = (unsigned int)rng_below(&r->rng, KHD_SECTOR * 8);
 	struct disk_sim *copy;
 	int64_t found;
@@ -438,11 +452,13 @@ static bool find_needed(struct rot *r)
 void check_rot(const struct check_options *opt, uint64_t seed)
 {
 	struct rot *r = calloc(1, sizeof(*r));
-	uint64_t head = KHD_LOG_AT + profile.log;
+	const struct life_profile *p = seed % 4 == 2 ? &rot_profile_4096 : &rot_profile;
+	uint64_t head = KHD_LOG_AT + p->log;
 
 	if (!r)
 		abort();
 	r->opt = opt;
+	r->profile = p;
 	r->seed = seed;
 	r->rng.state = seed;
 	r->world = calloc(2, sizeof(*r->world));
@@ -451,9 +467,9 @@ void check_rot(const struct check_options *opt, uint64_t seed)
 		abort();
 	r->scratch = &r->world[1];
 	sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(seed & 0xffffff) + 1, NULL);
-	life_config(&profile, seed, &r->config);
+	life_config(p, seed, &r->config);
 	r->config.plant = opt->plant;
-	world_init(r->world, profile.shifts, profile.counts, profile.places);
+	world_init(r->world, p->shifts, p->counts, p->places);
 	if (populate(r) && find_needed(r)) {
 		find_slots(r);
 		rot_slots(r);

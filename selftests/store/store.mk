@@ -43,6 +43,7 @@ endif
 KH_LDFLAGS_selftests/store/damage_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item,--wrap=khd_buffer
 KH_LDFLAGS_selftests/store/want_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item,--wrap=khd_buffer \
 	-Wl,--wrap=khd_index_find,--wrap=khd_index_begin,--wrap=khd_index_commit,--wrap=khd_index_tidy
+KH_LDFLAGS_selftests/store/sweep_test := -Wl,--wrap=clock_gettime
 kh_store_tests := store_test damage_test want_test rebuild_test scrub_test sweep_test sector_test
 $(foreach test,$(kh_store_tests),$(eval $(call kh_test,selftests/store/$(test),selftests/store/$(test).c \
 	selftests/store/fixture.c $(kh_disk_sim_srcs),khdstore,cmocka sqlite3)))

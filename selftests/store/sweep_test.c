@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -24,6 +25,19 @@
 #define SPACE 4096 /* of so many: no checkpoint for want of free slots */
 #define DRAWS 8 /* crashes at one point */
 #define TORN_DRAWS 60
+
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+
+/* A slow machine: each look at the clock is four seconds after the one before. */
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	static time_t passed;
+	int ret = __real_clock_gettime(clock, now);
+
+	now->tv_sec += passed += 4;
+	return ret;
+}
 
 /* What a recovery has served once, all that follow must serve. */
 struct life {
@@ -116,7 +130,7 @@ static void heard_sweep(void *arg, const char *name, const char *text)
 	unsigned long long blocks;
 
 	heard(&l->f, name, text);
-	l->told += !strncmp(text, "history is full: sweeping, ", 27);
+	l->told += !strncmp(text, "history: sweeping, ", 19);
 	if (sscanf(text, "history swept: %llu blocks", &blocks) != 1)
 		return;
 	l->swept++;
@@ -314,7 +328,7 @@ static void a_full_history_is_swept(void **state)
 	verify(l);
 	assert_int_equal(l->swept, 1);
 	assert_true(reads < SPACE / 4); /* large ones: not one for each slot */
-	assert_true(l->told > 0);
+	assert_true(l->told > 2); /* how far it is */
 	/* others lie in segments that no crash finished taking: these are cleared as a whole */
 	assert_in_range(l->swept_blocks, 1, stray);
 	assert_int_equal(strays(l->f.sim, &before), 0);
