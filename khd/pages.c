@@ -491,10 +491,10 @@ static bool recover(struct khd_pages *pages)
 		snprintf(pages->reason, sizeof(pages->reason), "it cannot be opened: %s",
 			 error == EBADMSG	  ? "it is damaged" :
 			 error == EPROTONOSUPPORT ? "its format is of another version" :
-			 error == EMEDIUMTYPE	  ? "it was made for smaller sectors than this disk's" :
-			 error == EUCLEAN ? "its disk failed, and it was not verified since" :
-			 error == ENOENT  ? "its slots are gone" :
-					    strerror(error));
+			 error == EMEDIUMTYPE ? "it was made for smaller sectors than this disk's" :
+			 error == EUCLEAN     ? "its disk failed, and it was not verified since" :
+			 error == ENOENT      ? "its slots are gone" :
+						strerror(error));
 		khd_log(KHD_ERR, "%s is out of service: %s", options->dir, pages->reason);
 		return true;
 	}

@@ -2,10 +2,11 @@
 /*
  * store.h - the page store: a disk cache of the global address space that loses nothing
  *
- * It keeps the newest version of units (pages of 2^shift bytes, 512 bytes to 2 MiB, but no less than
- * a sector of the device) of ranges for which space was reserved.  It knows no protocol: a region is an opaque tag, a version is a number
- * that must not go down.  Everything on disk describes itself and is checked when it is read.
- * Documentation/storage.rst has the format and the arguments.
+ * It keeps the newest version of units (pages of 2^shift bytes, 512 bytes to 2 MiB, but no less
+ * than a sector of the device) of ranges for which space was reserved.  It knows no protocol: a
+ * region is an opaque tag, a version is a number that must not go down.  Everything on disk
+ * describes itself and is checked when it is read. Documentation/storage.rst has the format and the
+ * arguments.
  *
  * Contract: one thread calls; every asynchronous call ends in exactly one call of its `done`, from
  * the disk's loop and never from within the call; nothing is acknowledged before it is durable
@@ -103,9 +104,9 @@ int khd_store_format(struct khd_disk *disk, const struct khd_store_config *confi
  * the history is full (once in 448 crashes) every segment is read, as fast as the disk can; events
  * say so, and how far it is: @event is called before this returns.
  * Return: NULL and @error: ENOENT no store; EBADMSG damaged (text names file and offset;
- * khd_store_rebuild() may help); EPROTONOSUPPORT another format version; EMEDIUMTYPE made for smaller
- * sectors than the device's (an event names them): it is whole, but not for this device; EUCLEAN its
- * disk failed, and it was not found whole since; EIO; ENOMEM; EINVAL.
+ * khd_store_rebuild() may help); EPROTONOSUPPORT another format version; EMEDIUMTYPE made for
+ * smaller sectors than the device's (an event names them): it is whole, but not for this device;
+ * EUCLEAN its disk failed, and it was not found whole since; EIO; ENOMEM; EINVAL.
  */
 struct khd_store_recovery {
 	uint64_t replayed; /* log records */

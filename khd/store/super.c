@@ -43,9 +43,8 @@ int khd_block_write_now(struct khd_store *store, uint64_t at, const struct khd_b
 bool khd_geometry_valid(const struct khd_store *store)
 {
 	return store->sector >= KHD_SECTOR && store->sector <= KHD_SUPER_STRIDE &&
-	       !(store->sector & (store->sector - 1)) &&
-	       store->log_bytes >= LOG_MIN && store->log_bytes <= LOG_MAX &&
-	       !(store->log_bytes % KHD_SUPER_STRIDE) &&
+	       !(store->sector & (store->sector - 1)) && store->log_bytes >= LOG_MIN &&
+	       store->log_bytes <= LOG_MAX && !(store->log_bytes % KHD_SUPER_STRIDE) &&
 	       store->segments_at == KHD_LOG_AT + store->log_bytes &&
 	       store->segment_bytes >= 16 * KHD_SUPER_STRIDE &&
 	       store->segment_bytes <= 1ull << 32 && !(store->segment_bytes % KHD_SUPER_STRIDE) &&

@@ -5,7 +5,8 @@
  *	check_store crash|fault|rot [--seed0 S] [--seeds N] [--points N] [--calls N] [--jobs N]
  *			[--plant NAME] [--stop] [--trace]
  *
- * Everything follows from the seed: every fourth has a disk with sectors of 4096 bytes.  Exit status 1: a violation, each of which has its line.
+ * Everything follows from the seed: every fourth has a disk with sectors of 4096 bytes.  Exit
+ *status 1: a violation, each of which has its line.
  */
 #include <getopt.h>
 #include <stdio.h>

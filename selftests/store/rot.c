@@ -35,14 +35,14 @@ static const struct life_profile rot_profile = {
 
 /* Every fourth seed. */
 static const struct life_profile rot_profile_4096 = {
-	"rot, sectors of 4096",
-	2199552,
-	1u << 20,
-	CAPACITY,
-	{ 16, 12, 14, 13, 21, 12 },
-	{ 400, 900, 100, 150, 2, 100 },
-	6,
-	4096,
+	.name = "rot, sectors of 4096",
+	.segment = 2199552,
+	.log = 1u << 20,
+	.capacity = CAPACITY,
+	.shifts = { 16, 12, 14, 13, 21, 12 },
+	.counts = { 400, 900, 100, 150, 2, 100 },
+	.places = 6,
+	.sector = 4096,
 };
 
 struct slot {

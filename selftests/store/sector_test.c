@@ -18,9 +18,9 @@ static int park(struct fixture *f, const struct khd_range *r)
 {
 	void *buf = memory(1ull << r->shift);
 	struct wait w = { .op = { .done = waited,
-				 .key = key_of(r, 0),
-				 .meta = { 1, 1 },
-				 .iov = { buf, 1ull << r->shift } } };
+				  .key = key_of(r, 0),
+				  .meta = { 1, 1 },
+				  .iov = { buf, 1ull << r->shift } } };
 	int error;
 
 	khd_store_park(f->store, &w.op, &r->tag);
