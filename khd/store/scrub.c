@@ -9,8 +9,8 @@
  * history, descriptors, segments' own.  They change at checkpoints and are read between two.  RAM
  * knows what the last two must be: what is damaged is written anew by the next checkpoint.
  *
- * What cannot be read now, since too much is under way, is tried again at later ticks; in the end
- * it is counted as not verified.  One pass, then it rests.
+ * What cannot be read now, since too much is under way, is tried again later; in the end it is
+ * counted as not verified.  One pass, then it rests.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@
 
 #define ROWS 64u
 #define POLL_NS 10000000ull
-#define TRIES_MAX 100u /* of one unit or block, a tick apart: a second */
+#define TRIES_MAX 100u /* of one unit or block, POLL_NS apart: a second */
 
 enum scrub_phase {
 	SCRUB_UNITS, /* of the index */
@@ -41,7 +41,7 @@ enum scrub_phase {
  * @checkpoints: how many there had been when a block was asked for
  * @tries: of what is next
  * @rows_end: the index has no more
- * @waits: for the next tick
+ * @again: when it goes on, if it @waits
  */
 struct khd_scrub {
 	struct khd_job_of of;
@@ -49,7 +49,7 @@ struct khd_scrub {
 	struct khd_disk_io io;
 	struct iovec iov;
 	struct khd_store *store;
-	uint64_t rate, then;
+	uint64_t rate, then, again;
 	int64_t allowed;
 	void *buf;
 	enum scrub_phase phase;
@@ -87,6 +87,7 @@ static bool later(struct khd_scrub *s)
 	if (++s->tries >= TRIES_MAX)
 		return false;
 	s->waits = true;
+	s->again = s->store->now + POLL_NS;
 	return true;
 }
 
@@ -399,7 +400,8 @@ uint64_t khd_scrub_tick(struct khd_store *store)
 	s->allowed += (int64_t)((khd_u128)s->rate * passed / 1000000000u);
 	if (s->allowed > (int64_t)s->rate)
 		s->allowed = (int64_t)s->rate;
-	s->waits = false;
+	if (store->now >= s->again)
+		s->waits = false;
 	step(s);
 	return store->now + POLL_NS;
 }

@@ -211,6 +211,30 @@ static void or_counted_as_not_verified(void **state)
 	when_too_much_is_under_way(*state, false);
 }
 
+/* A busy loop comes by more often: that makes no tries. */
+static void tries_take_their_time(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, UNITS, 12, 1);
+	unsigned int i;
+
+	passes = 0;
+	khd_store_scrub(f->store, RATE);
+	assert_int_equal(put(f, &r, 0, 2), 0);
+	f->store->headers++; /* as if blocks of a segment were on their way */
+	for (i = 0; i < 16000; i++) { /* 800 ms */
+		f->now += 50000;
+		khd_store_tick(f->store, f->now);
+		settle(f);
+	}
+	assert_int_equal(passes, 0);
+	f->store->headers--;
+	tick(f, 60);
+	assert_int_equal(passes, 1);
+	assert_int_equal(units, UNITS);
+	assert_int_equal(damaged + unverified, 0);
+}
+
 /* Beside a load that changes what it reads nothing is named that is none. */
 static void changes_meanwhile_are_no_damage(void **state)
 {
@@ -254,6 +278,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_cannot_be_read_now_is_read_later, setup_full,
 						teardown),
 		cmocka_unit_test_setup_teardown(or_counted_as_not_verified, setup_full, teardown),
+		cmocka_unit_test_setup_teardown(tries_take_their_time, setup_full, teardown),
 		cmocka_unit_test_setup_teardown(changes_meanwhile_are_no_damage, setup_full,
 						teardown),
 	};
