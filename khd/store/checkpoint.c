@@ -758,6 +758,8 @@ static void finish(struct khd_store *store)
 
 		if (!seg->retiring)
 			continue;
+		if (seg->emptying)
+			khd_compact_cancel(store);
 		seg->retiring = seg->emptying = seg->pinned = false;
 		store->class[seg->class].held--;
 		seg->class = KHD_CLASS_NONE;

@@ -7,6 +7,9 @@
  * newer one meanwhile, or releases it, wins.  An empty segment goes to the pool with the next
  * checkpoint.  Descriptors and parked units are not moved: a segment with one of them is left
  * alone. The end of the file is cut off when no segment of it is in use.
+ *
+ * First come classes that hold more than they need: what they give back makes room before the
+ * capacity for those behind it that their class needs.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,14 +17,21 @@
 
 #include "khd/store/store_priv.h"
 
-#define MOVES_A_TICK 256u /* units; at one tick a second 1 MiB/s of 4 KiB units, beside the load */
+/* Bytes a second: a unit of 4 KiB costs two reads and a write, so beside calls that is 768 I/Os. */
+#define RATE_BESIDE (1u << 20)
+#define RATE_ALONE (16u << 20)
+#define ALONE_NS 1000000000ull /* without a call: nobody else wants the disk */
+#define POLL_NS 50000000ull
+#define BURST_NS (2 * POLL_NS)
 
 /**
  * struct khd_compact - one segment at a time
  * @op: of the unit that is moved
  * @raw: the read of its block
  * @segment: which; @class, @index: of its next slot
- * @left: moves that this tick allows
+ * @allowed: bytes that may be moved now; below 0 it waits
+ * @then: when that was reckoned
+ * @calls, @called: how many there had been then, and when that had last changed
  * @skipped: it has a block that is not moved
  */
 struct khd_compact {
@@ -32,7 +42,9 @@ struct khd_compact {
 	struct khd_block *block;
 	void *buf;
 	uint64_t slot;
-	uint32_t segment, index, left;
+	uint32_t segment, index;
+	int64_t allowed;
+	uint64_t then, calls, called;
 	uint8_t class;
 	bool active, busy, skipped;
 };
@@ -168,9 +180,9 @@ static void next(struct khd_compact *c)
 		finish(c);
 		return;
 	}
-	if (!c->left)
+	if (c->allowed < 0)
 		return;
-	c->left--;
+	c->allowed -= 1ll << c->class;
 	c->index++;
 	c->busy = true;
 	c->iov = (struct iovec){ c->block, store->sector };
@@ -183,28 +195,32 @@ static void next(struct khd_compact *c)
 	khd_io(store, &c->io);
 }
 
-/* The emptiest segment of which its class can do without, -1: none. */
+/*
+ * The emptiest segment of which its class can do without; else the emptiest behind the capacity, if
+ * the pool has one before it; -1: none.
+ */
 static int choose(const struct khd_store *store)
 {
-	uint32_t need[KHD_CLASSES] = { 0 }, least = UINT32_MAX, i;
+	uint32_t need[KHD_CLASSES] = { 0 }, i;
+	int best[2] = { -1, -1 }; /* spare, behind */
+	bool before = false;
 	unsigned int class;
-	int best = -1;
 
 	for (class = KHD_CLASS_META + 1; class < KHD_CLASSES; class ++)
 		need[class] = khd_space_need(store, class, store->class[class].units);
 	for (i = 0; i < store->segments.count; i++) {
 		const struct khd_segment *seg = &store->segments.at[i];
 		bool behind = i >= store->segments_max;
+		bool spare = store->class[seg->class].held > need[seg->class];
 
+		before |= !behind && seg->class == KHD_CLASS_NONE;
 		if (seg->class <= KHD_CLASS_META || seg->zeroing || seg->retiring || seg->pinned ||
-		    !seg->live || (!behind && store->class[seg->class].held <= need[seg->class]))
+		    !seg->live || (!behind && !spare))
 			continue;
-		if (seg->live < least) {
-			least = seg->live;
-			best = (int)i;
-		}
+		if (best[!spare] < 0 || seg->live < store->segments.at[best[!spare]].live)
+			best[!spare] = (int)i;
 	}
-	return best;
+	return best[0] >= 0 || !before ? best[0] : best[1];
 }
 
 static bool begin(struct khd_store *store, uint32_t segment)
@@ -312,24 +328,44 @@ static void cut_off(struct khd_store *store)
 	khd_job(store, &cut->of.job);
 }
 
-void khd_compact_tick(struct khd_store *store)
+/* By the clock, for the loop comes by as often as it likes. */
+static void allow(struct khd_compact *c)
+{
+	struct khd_store *store = c->store;
+	uint64_t passed = store->now - c->then, calls = store->stats.puts + store->stats.gets;
+	int64_t rate;
+
+	if (calls != c->calls)
+		c->called = store->now;
+	c->calls = calls;
+	c->then = store->now;
+	rate = store->now - c->called < ALONE_NS ? RATE_BESIDE : RATE_ALONE;
+	if (passed > 1000000000ull)
+		passed = 1000000000ull;
+	c->allowed += (int64_t)((uint64_t)rate * passed / 1000000000u);
+	if (c->allowed > (int64_t)((uint64_t)rate * BURST_NS / 1000000000u))
+		c->allowed = (int64_t)((uint64_t)rate * BURST_NS / 1000000000u);
+}
+
+uint64_t khd_compact_tick(struct khd_store *store)
 {
 	struct khd_compact *c = store->compact;
 	int segment;
 
 	if (store->error || store->stopping || store->ckpt != KHD_CKPT_IDLE)
-		return;
+		return UINT64_MAX;
 	if (store->segments.count > store->segments_max && !store->growing)
 		cut_off(store);
 	if (c && c->busy)
-		return;
+		return store->now + POLL_NS;
 	if (!c || !c->active) {
 		segment = choose(store);
 		if (segment < 0 || !khd_space_load(store, (uint32_t)segment) ||
 		    !begin(store, (uint32_t)segment))
-			return;
+			return UINT64_MAX;
 		c = store->compact;
 	}
-	c->left = MOVES_A_TICK;
+	allow(c);
 	next(c);
+	return store->now + POLL_NS;
 }

@@ -702,6 +702,8 @@ int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
 		int pool = held < khd_space_need(store, class, c->units) ? from_pool(store, class) :
 									   -1;
 
+		if (pool >= (int)store->segments_max && khd_compact_empties(store, class))
+			pool = -1; /* what is moved there would be moved again */
 		if (pool >= 0 && store->segments.at[pool].zeroing)
 			return -EAGAIN; /* it is being filled */
 		if (pool >= 0) {

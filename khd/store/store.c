@@ -536,7 +536,7 @@ uint64_t khd_store_parked_count(const struct khd_store *store)
 
 uint64_t khd_store_tick(struct khd_store *store, uint64_t now)
 {
-	uint64_t next = now + 1000000000ull, scrub;
+	uint64_t next = now + 1000000000ull, due;
 
 	store->now = now;
 	if (store->error || store->stopped)
@@ -559,10 +559,14 @@ uint64_t khd_store_tick(struct khd_store *store, uint64_t now)
 		if (now >= store->ckpt_at || khd_history_presses(store))
 			khd_checkpoint_want(store);
 	}
-	khd_compact_tick(store);
-	scrub = khd_scrub_tick(store);
+	due = khd_compact_tick(store);
+	if (due < next)
+		next = due;
+	due = khd_scrub_tick(store);
+	if (due < next)
+		next = due;
 	khd_store_leave_call(store, true);
-	return scrub < next ? scrub : next;
+	return next;
 }
 
 /* The capacity takes effect now; it is durable with the next superblock that is filled in. */

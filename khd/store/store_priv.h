@@ -619,7 +619,7 @@ void khd_parked_apply(struct khd_op *op);
 
 /* ---------------------------------------------------------------- compact.c */
 
-void khd_compact_tick(struct khd_store *store);
+uint64_t khd_compact_tick(struct khd_store *store); /* when the next one is due */
 void khd_compact_free(struct khd_store *store);
 uint32_t khd_compact_empties(const struct khd_store *store, unsigned int class);
 void khd_compact_cancel(struct khd_store *store);
