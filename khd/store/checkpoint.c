@@ -3,8 +3,8 @@
  * checkpoint.c - what RAM has, and the index has not, goes into the index; then the log is cut
  *
  *	IDLE ---------> PURGING		khd_checkpoint_step(): wanted
- *	PURGING ------> DRAINING	purge_done(): slots of released units are found
- *	DRAINING -----> SEALING		freeze(): nothing is under way, bitmaps are loaded
+ *	PURGING ------> DRAINING	drain(): slots of released units are found, bitmaps loaded
+ *	DRAINING -----> SEALING		freeze(): nothing is under way, nor any bitmap to load
  *	SEALING ------> DESCRIPTORS	what is frozen is durable
  *	DESCRIPTORS --> FLUSHING	blocks of changed ranges, and tombs, are written
  *	FLUSHING -----> INDEX		and durable
@@ -29,6 +29,7 @@
 
 #define ROWS_A_JOB 256u
 #define BLOCKS_AT_ONCE 32u
+#define LOADS_AT_ONCE 16u /* of bitmaps */
 
 /* Steps of the transaction. */
 enum frozen_step {
@@ -51,6 +52,8 @@ enum frozen_step {
  * @previous: CRC of the log block before the new tail
  * @at: cursor of the current step, or of the descriptors
  * @after: where the scan of a purge goes on
+ * @purged: how many were dead when all purges were scanned
+ * @asked, @loaded: up to which of the dead bitmaps were asked for, and are there
  */
 struct khd_frozen {
 	struct khd_job_of of;
@@ -68,6 +71,7 @@ struct khd_frozen {
 	enum frozen_step step;
 	size_t at;
 	struct khd_key after;
+	size_t purged, asked, loaded;
 	bool has_after, busy, clean, super_first;
 	bool waiting; /* for memory, or room for the index */
 	bool untidy; /* SQLite's log may hold a transaction; the job's while it runs */
@@ -183,7 +187,7 @@ static void scan_next(struct khd_store *store)
 	if (store->error)
 		return;
 	if (f->at == f->purge.count) {
-		store->ckpt = KHD_CKPT_DRAINING;
+		f->purged = store->dead.count;
 		return;
 	}
 	f->busy = true;
@@ -223,18 +227,41 @@ static void begin(struct khd_store *store)
 
 /* ---------------------------------------------------------------- DRAINING */
 
-static bool bitmaps_loaded(struct khd_store *store)
+/*
+ * Of the first @count of the dead, which only grow in number until they are frozen; meanwhile no
+ * bitmap goes.  Each is looked at twice, unless a load fails.
+ */
+static bool bitmaps_loaded(struct khd_store *store, size_t count)
 {
-	bool all = true;
-	size_t i;
+	struct khd_frozen *f = store->frozen;
+	const struct khd_segment *seg;
 	int segment;
 
-	for (i = 0; i < store->dead.count; i++) {
-		segment = khd_space_segment_of(store, store->dead.at[i].slot);
-		if (segment >= 0 && !khd_space_load(store, (uint32_t)segment))
-			all = false;
+	for (; f->asked < count && store->loads < LOADS_AT_ONCE; f->asked++) {
+		segment = khd_space_segment_of(store, store->dead.at[f->asked].slot);
+		if (segment >= 0 && !khd_space_load(store, (uint32_t)segment) &&
+		    !store->segments.at[segment].loading)
+			break; /* not now */
 	}
-	return all;
+	for (; f->loaded < count; f->loaded++) {
+		segment = khd_space_segment_of(store, store->dead.at[f->loaded].slot);
+		seg = segment < 0 ? NULL : &store->segments.at[segment];
+		if (!seg || seg->bits || seg->class == KHD_CLASS_NONE)
+			continue;
+		if (!seg->loading && f->asked > f->loaded)
+			f->asked = f->loaded; /* it failed: once more */
+		return false;
+	}
+	return true;
+}
+
+/* Most bitmaps are loaded while puts go on; those of what dies meanwhile are few. */
+static void drain(struct khd_store *store)
+{
+	struct khd_frozen *f = store->frozen;
+
+	if (!f->busy && f->at == f->purge.count && bitmaps_loaded(store, f->purged))
+		store->ckpt = KHD_CKPT_DRAINING;
 }
 
 /* A segment's row, for which a change of its bitmap is enough. */
@@ -826,10 +853,13 @@ void khd_checkpoint_step(struct khd_store *store)
 		begin(store);
 		f = store->frozen;
 	}
-	if (store->ckpt == KHD_CKPT_DRAINING && kh_list_empty(&store->order) &&
-	    bitmaps_loaded(store) && !store->error)
+	if (store->ckpt == KHD_CKPT_PURGING)
+		drain(store);
+	if (store->ckpt == KHD_CKPT_DRAINING && bitmaps_loaded(store, store->dead.count) &&
+	    kh_list_empty(&store->order) && !store->error)
 		freeze(store);
-	if (store->ckpt == KHD_CKPT_DRAINING && !khd_store_may_try(store))
+	if ((store->ckpt == KHD_CKPT_DRAINING || (store->ckpt == KHD_CKPT_PURGING && !f->busy)) &&
+	    !khd_store_may_try(store))
 		held_up(store, store->want); /* a bitmap does */
 	f = store->frozen;
 	if (store->ckpt == KHD_CKPT_SEALING && !store->error && store->lsn_durable >= f->meta.lsn &&

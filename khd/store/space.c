@@ -270,6 +270,7 @@ static void load_done(struct khd_job *job)
 
 	khd_store_enter(store);
 	store->jobs--;
+	store->loads--;
 	seg->loading = false;
 	if (l->ret) {
 		store->load_next = store->now + KHD_WANT_NS;
@@ -313,6 +314,7 @@ bool khd_space_load(struct khd_store *store, uint32_t segment)
 	l->segment = segment;
 	l->bytes = words * sizeof(uint64_t);
 	seg->loading = true;
+	store->loads++;
 	khd_job(store, &l->of.job);
 	return false;
 }

@@ -264,8 +264,8 @@ struct khd_log {
 enum khd_checkpoint_state {
 	KHD_CKPT_IDLE,
 	KHD_CKPT_WAITING, /* for memory, or room for the index; nothing is held up */
-	KHD_CKPT_PURGING, /* slots of released units are looked up; releases wait */
-	KHD_CKPT_DRAINING, /* no new numbers; writes under way end, bitmaps are loaded */
+	KHD_CKPT_PURGING, /* slots of released units are looked up, bitmaps loaded; releases wait */
+	KHD_CKPT_DRAINING, /* no new numbers; writes under way end, the last bitmaps are loaded */
 	KHD_CKPT_SEALING, /* what was frozen becomes durable */
 	KHD_CKPT_DESCRIPTORS, /* blocks of ranges and tombs are written */
 	KHD_CKPT_FLUSHING, /* and flushed */
@@ -295,6 +295,7 @@ struct khd_store {
 	uint64_t want_next; /* when it is tried again */
 	uint64_t waits_since; /* calls, at each tick */
 	uint64_t load_next; /* a bitmap had no memory: when one is loaded again */
+	unsigned int loads; /* of bitmaps, under way */
 	bool serving; /* it was opened */
 	bool failed; /* superblocks say that its disk did */
 	bool marked; /* that was written, or is on its way */
