@@ -11,6 +11,7 @@
 #include "khd/store/store_priv.h"
 
 #define CHECKPOINTS_MAX 16u
+#define RELEASES_AT_ONCE 1024u /* records: a release of more ranges goes on later */
 #define GROWTH_BYTES (16u << 20) /* of zeros in one job, between which look-ups have theirs */
 
 /*
@@ -360,6 +361,7 @@ static int second_slot(struct khd_store *store, unsigned int shift, uint64_t *sl
  */
 static bool release_part(struct khd_op *op, bool begun)
 {
+	khd_range_drop(op->store);
 	if (!begun)
 		return false;
 	op->lsn = last_given(op->store);
@@ -368,22 +370,34 @@ static bool release_part(struct khd_op *op, bool begun)
 	return true;
 }
 
+/* What of it lies behind what was released. */
+static void pass(struct khd_range *left, const struct khd_record *rec)
+{
+	khd_u128 behind = ((khd_u128)rec->addr_hi << 64 | rec->addr_lo) +
+			  ((khd_u128)rec->version << rec->shift);
+
+	left->units -= (uint64_t)((behind - khd_wide(left->start)) >> left->shift);
+	left->start = khd_narrow(behind);
+}
+
 static bool assign_release(struct khd_op *op)
 {
 	struct khd_store *store = op->store;
-	const struct khd_range *range = op->more;
+	struct khd_range left = *(const struct khd_range *)op->more;
+	unsigned int records = 0;
 	struct khd_record rec;
 	bool splits, begun = false;
 	int ret = 0;
 
-	while (khd_range_next_release(store, range, &rec, &splits)) {
-		if (!khd_log_room(store, 2))
+	while (left.units && khd_range_next_release(store, &left, &rec, &splits)) {
+		if (records++ == RELEASES_AT_ONCE || !khd_log_room(store, 2))
 			return release_part(op, begun);
 		if (splits)
-			ret = second_slot(store, range->shift, &rec.token);
+			ret = second_slot(store, left.shift, &rec.token);
 		if (ret == -EAGAIN)
 			return release_part(op, begun);
 		if (ret) {
+			khd_range_drop(store);
 			khd_op_finish(op, -ret);
 			return true;
 		}
@@ -394,11 +408,14 @@ static bool assign_release(struct khd_op *op)
 		}
 		rec.lsn = store->lsn_next++;
 		if (khd_log_append(store, &rec) || khd_range_apply_release(store, &rec)) {
+			khd_range_drop(store);
 			khd_store_fail(store, ENOMEM, "redo log", 0);
 			return true;
 		}
 		begun = true;
+		pass(&left, &rec);
 	}
+	khd_range_drop(store);
 	op->lsn = last_given(store);
 	khd_op_number(op, true);
 	return true;

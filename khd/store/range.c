@@ -81,11 +81,23 @@ struct khd_extent *khd_range_insert(struct khd_store *store, const struct khd_ex
 	return &store->ranges.at[at];
 }
 
-static void remove_at(struct khd_store *store, size_t at)
+/* All that are gone at once: one by one each would move all that lie behind it. */
+void khd_range_drop(struct khd_store *store)
 {
-	store->ranges.count--;
-	memmove(&store->ranges.at[at], &store->ranges.at[at + 1],
-		(store->ranges.count - at) * sizeof(struct khd_extent));
+	struct khd_extent *at = store->ranges.at;
+	size_t to = store->gone_from, from = to;
+
+	if (!store->ranges_gone)
+		return;
+	while (store->ranges_gone) {
+		if (at[from].gone)
+			store->ranges_gone--;
+		else
+			at[to++] = at[from];
+		from++;
+	}
+	memmove(&at[to], &at[from], (store->ranges.count - from) * sizeof(*at));
+	store->ranges.count -= from - to;
 }
 
 bool khd_range_next_release(struct khd_store *store, const struct khd_range *range,
@@ -168,8 +180,8 @@ int khd_range_apply_release(struct khd_store *store, const struct khd_record *re
 
 	if (!purge)
 		return -ENOMEM;
-	if (at == store->ranges.count || e->slot != rec->slot || e->shift != rec->shift ||
-	    e->start > from || !rec->version ||
+	if (at == store->ranges.count || e->gone || e->slot != rec->slot ||
+	    e->shift != rec->shift || e->start > from || !rec->version ||
 	    rec->version > e->units - (uint64_t)((from - e->start) >> e->shift))
 		return -EBADMSG;
 	*purge = (struct khd_purge){ .start = from,
@@ -199,7 +211,9 @@ int khd_range_apply_release(struct khd_store *store, const struct khd_record *re
 		uint64_t slot = e->slot;
 		int segment = khd_space_segment_of(store, slot);
 
-		remove_at(store, at);
+		e->gone = true;
+		if (!store->ranges_gone++ || at < store->gone_from)
+			store->gone_from = at;
 		if (segment >= 0)
 			khd_space_unpromise(store, store->segments.at[segment].class, 1);
 		khd_space_dead(store, slot, true);

@@ -410,11 +410,14 @@ int khd_recover(struct khd_store *store, struct khd_log_scan *scan, bool *clean,
 	if (!ret)
 		ret = khd_log_cut(store, scan, &last);
 	for (i = 0; i < scan->records.count && !ret; i++) {
+		if (scan->records.at[i].type != KHD_RECORD_RELEASE)
+			khd_range_drop(store);
 		ret = replay(store, &scan->records.at[i]);
 		if (ret == -EBADMSG)
 			khd_store_damage(store, "slots", scan->records.at[i].slot, NULL,
 					 "record of the log does not fit the index");
 	}
+	khd_range_drop(store);
 	*clean = le32toh(super.super.clean) && !kept && !*bad;
 	*discarded = kept - scan->records.count;
 	store->lsn_applied = store->lsn_durable = last;

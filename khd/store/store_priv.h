@@ -134,6 +134,7 @@ struct khd_extent {
 	bool dirty; /* descriptor and index do not have it */
 	bool fresh; /* the index has no unit of it */
 	bool touched; /* something was put */
+	bool gone; /* released: khd_range_drop() takes it away */
 };
 
 struct khd_unit {
@@ -311,6 +312,8 @@ struct khd_store {
 	uint64_t lsn_first; /* lsn_next when the store was opened */
 
 	KHD_VECTOR(struct khd_extent) ranges;
+	size_t ranges_gone; /* of these; 0 but amid a release, or a replay */
+	size_t gone_from; /* none lies before */
 	struct khd_unit **buckets;
 	size_t bucket_count, unit_count, clean_count;
 	struct kh_list clean, dirty;
@@ -448,7 +451,9 @@ struct khd_extent *khd_range_insert(struct khd_store *store, const struct khd_ex
 /* One affected range's record: false if none is left, else *@rec and whether it takes a slot. */
 bool khd_range_next_release(struct khd_store *store, const struct khd_range *range,
 			    struct khd_record *rec, bool *splits);
+/* What it leaves nothing of is marked only: khd_range_drop(), before anybody looks for a range. */
 int khd_range_apply_release(struct khd_store *store, const struct khd_record *rec);
+void khd_range_drop(struct khd_store *store);
 int khd_range_apply_reserve(struct khd_store *store, const struct khd_record *rec);
 void khd_range_from_record(const struct khd_record *rec, struct khd_extent *extent);
 
