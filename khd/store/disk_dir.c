@@ -419,7 +419,8 @@ static int dir_resize(struct khd_disk *disk, enum khd_disk_file file, uint64_t s
 
 	if (now < 0)
 		return (int)now;
-	if (dd->direct && file == KHD_FILE_SLOTS && (size | (uint64_t)now) % dd->base.sector)
+	if (dd->direct && file == KHD_FILE_SLOTS &&
+	    (size % dd->base.sector || ((uint64_t)now < size && (uint64_t)now % dd->base.sector)))
 		return -EINVAL;
 	if ((uint64_t)now < size)
 		ret = grow(dd, file, (uint64_t)now, size);

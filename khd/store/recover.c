@@ -443,6 +443,18 @@ static int reserve_index(struct khd_store *store)
 	return 0;
 }
 
+/* From a sector's middle, where somebody appended to it, the file could not grow. */
+static int cut_to_segments(struct khd_store *store)
+{
+	struct khd_disk *disk = store->disk;
+	uint64_t end = khd_space_segment_at(store, (uint32_t)store->segments.count);
+	int64_t size = disk->ops->size(disk, KHD_FILE_SLOTS);
+
+	if (size < 0)
+		return (int)size;
+	return (uint64_t)size > end ? disk->ops->resize(disk, KHD_FILE_SLOTS, end) : 0;
+}
+
 /* What the log's end may have lost is lost for good; then the store is in use. */
 static int begin_epoch(struct khd_store *store, const struct khd_log_scan *scan, bool clean,
 		       unsigned int bad)
@@ -462,7 +474,9 @@ static int begin_epoch(struct khd_store *store, const struct khd_log_scan *scan,
 			      "capacity is less than what is reserved: %llu bytes stay",
 			      (unsigned long long)store->capacity);
 	}
-	ret = reserve_index(store);
+	ret = cut_to_segments(store);
+	if (!ret)
+		ret = reserve_index(store);
 	if (!ret && !clean)
 		ret = khd_history_close(store);
 	if (!ret)

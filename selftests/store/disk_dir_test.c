@@ -346,6 +346,23 @@ static void what_is_opened_is_read_from_the_disk(void **state)
 	khd_disk_dir_close(disk);
 }
 
+/* What ends amid a sector does not grow, but is cut. */
+static void a_byte_too_many_is_cut_off(void **state)
+{
+	const struct place *at = *state;
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(at, &loop);
+	char path[300];
+
+	assert_int_equal(disk->ops->resize(disk, KHD_FILE_SLOTS, 65536), 0);
+	snprintf(path, sizeof(path), "%s/slots", at->dir);
+	assert_int_equal(truncate(path, 65537), 0);
+	assert_int_equal(disk->ops->resize(disk, KHD_FILE_SLOTS, 65536), 0);
+	assert_int_equal(disk->ops->size(disk, KHD_FILE_SLOTS), 65536);
+	assert_int_equal(disk->ops->resize(disk, KHD_FILE_SLOTS, BYTES), 0);
+	finish(disk, loop);
+}
+
 /* No space: in a child, because the limit would stay. */
 static void no_space_is_said_and_leaves_the_file_as_it_was(void **state)
 {
@@ -569,6 +586,7 @@ int main(int argc, char **argv)
 		AT(a_flush_is_of_one_file, 0),
 		AT(what_is_opened_is_read_from_the_disk, 0),
 		AT(what_is_opened_is_read_from_the_disk, 1),
+		AT(a_byte_too_many_is_cut_off, 0),
 		AT(no_space_is_said_and_leaves_the_file_as_it_was, 0),
 		AT(no_space_is_said_and_leaves_the_file_as_it_was, 1),
 	};
