@@ -44,7 +44,9 @@ KH_LDFLAGS_selftests/store/damage_test := -Wl,--wrap=khd_grow,--wrap=khd_push_it
 KH_LDFLAGS_selftests/store/want_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item,--wrap=khd_buffer \
 	-Wl,--wrap=khd_index_find,--wrap=khd_index_begin,--wrap=khd_index_commit,--wrap=khd_index_tidy
 KH_LDFLAGS_selftests/store/sweep_test := -Wl,--wrap=clock_gettime
-kh_store_tests := store_test damage_test want_test rebuild_test scrub_test sweep_test sector_test
+KH_LDFLAGS_selftests/store/background_test := -Wl,--wrap=khd_space_load
+kh_store_tests := store_test damage_test want_test rebuild_test scrub_test sweep_test sector_test \
+	background_test
 $(foreach test,$(kh_store_tests),$(eval $(call kh_test,selftests/store/$(test),selftests/store/$(test).c \
 	selftests/store/fixture.c $(kh_disk_sim_srcs),khdstore,cmocka sqlite3)))
 
@@ -58,3 +60,4 @@ check-unit-store: $(addprefix $(O)/selftests/store/,$(kh_store_tests))
 	scripts/tap store-scrub -- $(O)/selftests/store/scrub_test
 	scripts/tap store-sweep -- $(O)/selftests/store/sweep_test
 	scripts/tap store-sector -- $(O)/selftests/store/sector_test
+	scripts/tap store-background -- $(O)/selftests/store/background_test
