@@ -13,6 +13,7 @@
  *	log.c		the redo log and its groups
  *	index.c		SQLite: looked up and changed in jobs
  *	checkpoint.c	from RAM into the index
+ *	freeze.c	what a checkpoint writes
  *	parked.c	units set aside
  *	recover.c	format and open
  *	log_scan.c	what the log says after a crash
@@ -274,7 +275,7 @@ enum khd_checkpoint_state {
 	KHD_CKPT_SUPER, /* superblock, then flush */
 };
 
-struct khd_frozen; /* checkpoint.c */
+struct khd_ckpt; /* checkpoint.c */
 struct khd_index; /* index.c */
 struct khd_scrub; /* scrub.c */
 struct khd_compact; /* compact.c */
@@ -358,7 +359,7 @@ struct khd_store {
 	enum khd_checkpoint_state ckpt;
 	bool ckpt_wanted;
 	bool untidy; /* SQLite's log could not be emptied behind the last transaction */
-	struct khd_frozen *frozen;
+	struct khd_ckpt *run; /* the checkpoint under way */
 	struct khd_index *index;
 	struct khd_scrub *scrub;
 	struct khd_compact *compact;
