@@ -193,43 +193,26 @@ static bool could_promise(struct khd_store *store, unsigned int class, uint64_t 
 }
 
 /*
- * There may be room after a checkpoint, which waits for memory, or for room for the index: so does
- * this, and what it is told then is what was wanting.  The store goes on whatever becomes of it.
+ * No room: there may be some after a checkpoint, or when compaction has emptied what a class holds
+ * beyond its need.  The wait has an end, whatever else goes on, and what it is told then is what
+ * the checkpoint waited for, if it did.  The store goes on whatever becomes of it.
  */
-static bool no_room_yet(struct khd_op *op)
-{
-	struct khd_store *store = op->store;
-
-	if (!op->until)
-		op->until = store->now + KHD_WANT_ROOM_NS;
-	if (store->stopping || store->now >= op->until) {
-		khd_op_finish(op, store->want);
-		return true;
-	}
-	op->roomless = true;
-	if (store->ckpt == KHD_CKPT_IDLE)
-		khd_checkpoint_want(store);
-	return false;
-}
-
-/* No room: what was released may give some back after a checkpoint. */
 static bool no_room(struct khd_op *op, unsigned int class, uint64_t units)
 {
 	struct khd_store *store = op->store;
 
-	if (store->want) {
-		if (could_promise(store, class, units))
-			return no_room_yet(op);
+	if (!could_promise(store, class, units)) {
 		khd_op_finish(op, ENOSPC);
 		return true;
 	}
-	if (store->ckpt == KHD_CKPT_IDLE && op->lsn <= store->stats.checkpoints) {
-		bool spare = khd_space_charge(store) > khd_space_promised(store);
-
-		if (!spare || op->tries++ >= 2) {
-			khd_op_finish(op, ENOSPC);
-			return true;
-		}
+	if (!op->until)
+		op->until = store->now + KHD_WANT_ROOM_NS;
+	if (store->stopping || store->now >= op->until) {
+		khd_op_finish(op, store->want ? store->want : ENOSPC);
+		return true;
+	}
+	op->roomless = true;
+	if (store->ckpt == KHD_CKPT_IDLE && (store->want || op->lsn <= store->stats.checkpoints)) {
 		op->lsn = store->stats.checkpoints + 1;
 		khd_checkpoint_want(store);
 	}

@@ -366,6 +366,72 @@ static void the_file_is_of_whole_segments(void **state)
 	assert_int_equal(f->events, 0);
 }
 
+/* ---------------------------------------------------------------- room */
+
+#define SPARSE 1000
+
+/* What a class holds beyond its need is room, when its units have been moved. */
+static void room_that_compaction_makes_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, SPARSE, 12, 1), part = r;
+	struct khd_range other = range_of(1ull << 40, 250, 13, 2);
+	uint64_t i;
+
+	assert_int_equal(reserve(f, &r), 0);
+	for (i = 0; i < SPARSE; i++)
+		assert_int_equal(put(f, &r, i, 1), 0);
+	part.units = 9;
+	for (i = 0; i < SPARSE; i += 10) {
+		part.start.lo = (i + 1) << 12;
+		assert_int_equal(release(f, &part), 0);
+	}
+	assert_int_equal(reserve(f, &other), 0);
+	for (i = 0; i < SPARSE; i += 10)
+		assert_int_equal(get(f, &r, i), 1);
+	for (i = 0; i < 250; i++)
+		assert_int_equal(put(f, &other, i, 1), 0);
+	other = range_of(1ull << 41, 1ull << 20, 12, 3);
+	assert_int_equal(reserve(f, &other), ENOSPC);
+	assert_int_equal(f->events, 0);
+}
+
+/* A load that wants one checkpoint after the other holds up nobody who asks for room. */
+static void what_does_not_fit_is_refused_under_load(void **state)
+{
+	static struct {
+		struct wait w;
+		void *buf;
+	} put[96];
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, 96, 12, 1), much = range_of(1ull << 32, 1 << 20, 12, 2);
+	struct wait w = { .op.done = waited };
+	unsigned int i, steps, version = 1;
+
+	assert_int_equal(reserve(f, &r), 0);
+	for (i = 0; i < 96; i++) {
+		put[i].buf = memory(4096);
+		begin_put(f, &put[i].w, &r, i, version, put[i].buf, KHD_STORE_SYNC);
+	}
+	for (steps = 0; steps < 30000 && !w.done; steps++) {
+		if (steps == 20000)
+			khd_store_reserve(f->store, &w.op, &much);
+		assert_true(disk_sim_step(f->sim));
+		for (i = 0; i < 96; i++)
+			if (put[i].w.done) {
+				assert_int_equal(put[i].w.error, 0);
+				begin_put(f, &put[i].w, &r, i, ++version, put[i].buf,
+					  KHD_STORE_SYNC);
+			}
+	}
+	assert_true(w.done);
+	assert_int_equal(w.error, ENOSPC);
+	for (i = 0; i < 96; i++) {
+		assert_int_equal(finish(f, &put[i].w), 0);
+		free(put[i].buf);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -379,6 +445,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_was_given_back_is_not_emptied, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(the_file_is_of_whole_segments, setup, teardown),
+		cmocka_unit_test_setup_teardown(room_that_compaction_makes_is_waited_for, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(what_does_not_fit_is_refused_under_load, setup,
+						teardown),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
