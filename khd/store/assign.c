@@ -124,7 +124,6 @@ static void growth_done(struct khd_job *job)
 {
 	struct growth *g = kh_container(job, struct growth, of.job);
 	struct khd_store *store = g->of.store;
-	uint32_t i;
 
 	khd_store_enter(store);
 	store->jobs--;
@@ -137,8 +136,6 @@ static void growth_done(struct khd_job *job)
 	store->grower = NULL;
 	if (!g->ret && g->now == g->segments && khd_space_resize_file(store, g->segments))
 		g->ret = -ENOMEM;
-	for (i = g->from; i < store->segments.count; i++)
-		store->segments.at[i].fresh = true;
 	if (!g->ret && store->index_reserved < g->index)
 		store->index_reserved = g->index;
 	if (!g->ret)

@@ -7,11 +7,10 @@
  * given back after the checkpoint that freed it: nothing on disk refers to it any more.
  *
  * What is reserved has its blocks, but these are only allocated: the first write to each would cost
- * its flush a journal commit.  So a segment that was never used is filled with zeros before its
- * first slot is taken, and the next one ahead of that, in the background: what nobody ever writes
- * to costs nothing.  Who writes much at once does not wait for it: one commit covers a lot then.
- * But where the file was when the store was opened a crash may have left slots without their
- * segment's block, which no sweep finds: there it is always filled first.
+ * a commit of the file system's journal, and writes side by side would wait for each other.  So a
+ * segment that was never used is filled with zeros before its first slot is taken, and the next
+ * one ahead of that, in the background: what nobody ever writes to costs nothing.  It also clears
+ * slots that a crash left without their segment's block, which no rebuild could tell from others.
  *
  * What is promised to a class (ranges' units, descriptors, parked units) plus some slack for copy
  * on write makes the segments that it needs; the greater of those and the ones it holds is its
@@ -27,7 +26,6 @@
 
 #define SLACK_MAX 512u
 #define ZERO_BYTES 65536u
-#define BULK_BYTES (1u << 20) /* under way: a flush covers many first writes */
 #define INDEX_BYTES 131072u /* of an index with nothing in it */
 #define INDEX_UNIT 240u
 #define INDEX_RANGE 288u
@@ -511,12 +509,6 @@ static bool zero_segment(struct khd_store *store, uint32_t segment)
 	return true;
 }
 
-/* Is so much under way that one flush covers many first writes? */
-static bool in_bulk(const struct khd_store *store)
-{
-	return store->put_bytes >= BULK_BYTES;
-}
-
 /* Have its blocks never been written, as far as is known? After a start of khd it is not. */
 static bool is_raw(const struct khd_segment *seg)
 {
@@ -539,8 +531,7 @@ void khd_space_fill_ahead(struct khd_store *store)
 {
 	uint32_t i, raw = UINT32_MAX;
 
-	if (store->filling || store->error || store->stopping || in_bulk(store) ||
-	    !is_more_needed(store))
+	if (store->filling || store->error || store->stopping || !is_more_needed(store))
 		return;
 	for (i = 0; i < store->segments.count && i < store->segments_max; i++) {
 		const struct khd_segment *seg = &store->segments.at[i];
@@ -580,8 +571,6 @@ static int from_pool(struct khd_store *store, unsigned int class)
 		else if (other < 0)
 			other = (int)i;
 	}
-	if (raw >= 0 && store->segments.at[raw].fresh && in_bulk(store))
-		return raw;
 	return soon >= 0 ? soon : raw >= 0 ? raw : other >= 0 ? other : behind;
 }
 
@@ -598,8 +587,7 @@ static int assign(struct khd_store *store, unsigned int class, uint32_t segment)
 	seg->dirty = true;
 	store->class[class].held++;
 	/* Where slots of another class were, no block may be mistaken for one of this. */
-	if ((seg->last != KHD_CLASS_NONE && seg->last != class) ||
-	    (is_raw(seg) && !(seg->fresh && in_bulk(store)))) {
+	if ((seg->last != KHD_CLASS_NONE && seg->last != class) || is_raw(seg)) {
 		if (!zero_segment(store, segment))
 			khd_store_fail(store, ENOMEM, "clearing a segment",
 				       khd_space_segment_at(store, segment));

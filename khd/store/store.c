@@ -194,8 +194,6 @@ void khd_op_finish(struct khd_op *op, int error)
 		store->gets_under_way--;
 	else if (op->counted)
 		store->puts_under_way--;
-	if (op->counted && op->kind == KHD_OP_PUT)
-		store->put_bytes -= khd_api(op)->iov.iov_len;
 	if (op->counted)
 		store->on_side[op->side]--;
 	op->counted = false;
@@ -224,8 +222,6 @@ bool khd_op_admit(struct khd_op *op)
 		store->gets_under_way++;
 	else
 		store->puts_under_way++;
-	if (op->kind == KHD_OP_PUT)
-		store->put_bytes += khd_api(op)->iov.iov_len;
 	op->side = store->side;
 	store->on_side[op->side]++;
 	op->counted = true;

@@ -160,7 +160,6 @@ struct khd_segment {
 	bool emptying; /* no slot is taken any more */
 	bool pinned; /* it cannot be emptied */
 	bool headless; /* recovered: its block must be written again */
-	bool fresh; /* the file had no such place when the store was opened */
 	bool filled; /* never used, but its blocks were written: see space.c */
 };
 
@@ -346,7 +345,6 @@ struct khd_store {
 	struct kh_list ready; /* only done is to be called */
 	struct kh_list lookups; /* units to be asked for */
 	unsigned int puts_under_way, gets_under_way;
-	uint64_t put_bytes; /* of puts under way */
 	unsigned int on_side[2]; /* all of these, by what @side was when they began */
 	uint8_t side;
 	unsigned int unwritten; /* slot writes under way */

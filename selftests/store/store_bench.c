@@ -29,6 +29,9 @@
 #define SEQUENTIAL_DEPTH 32u
 #define SEQUENTIAL_MERGE 16u /* units that are one write: a MiB */
 #define GENERATION 1
+#define NEW (1ull << 40) /* space that was never used */
+#define USED (1ull << 41) /* and such that was */
+#define CHECKPOINT_NS 31000000000ull /* in which a change comes into the index */
 
 struct bench {
 	const char *dir;
@@ -162,6 +165,31 @@ static void reserve(struct bench *b, uint64_t at, uint64_t units, uint32_t shift
 	wait_for(b, &call, "reserve");
 }
 
+/* Its space is free when this returns. */
+static void release(struct bench *b, uint64_t at, uint64_t units, uint32_t shift)
+{
+	struct khd_range range = { .start = { .hi = 1, .lo = at },
+				   .units = units,
+				   .shift = shift,
+				   .generation = GENERATION };
+	struct call call = { .op.done = on_done };
+	struct khd_store_stats stats;
+	uint64_t before;
+
+	khd_store_release(b->store, &call.op, &range);
+	wait_for(b, &call, "release");
+	khd_store_stats(b->store, &stats);
+	before = stats.checkpoints;
+	khd_store_tick(b->store, now());
+	khd_store_tick(b->store, now() + CHECKPOINT_NS);
+	while (stats.checkpoints == before && !stats.error) {
+		khd_loop_wait(b->loop, 100000000);
+		khd_store_stats(b->store, &stats);
+	}
+	if (stats.error)
+		die("checkpoint", stats.error);
+}
+
 static void put(struct bench *b, struct call *call, uint64_t at, uint32_t shift, uint64_t version,
 		uint32_t flags)
 {
@@ -291,7 +319,7 @@ static void bench_cold(struct bench *b)
 }
 
 /* MiB a second: 64 KiB units, some at once; then a flush. */
-static double stream(struct bench *b, bool write)
+static double stream(struct bench *b, uint64_t at, bool write)
 {
 	static struct call calls[SEQUENTIAL_DEPTH];
 	static uint8_t *bufs;
@@ -308,10 +336,10 @@ static double stream(struct bench *b, bool write)
 		if (i >= total)
 			continue;
 		if (write)
-			put(b, call, (1ull << 40) + i * BIG, 16, 1,
+			put(b, call, at + i * BIG, 16, 1,
 			    (i + 1) % SEQUENTIAL_MERGE ? KHD_STORE_MORE : 0);
 		else
-			get(b, call, (1ull << 40) + i * BIG, 16, bufs + i % SEQUENTIAL_DEPTH * BIG);
+			get(b, call, at + i * BIG, 16, bufs + i % SEQUENTIAL_DEPTH * BIG);
 	}
 	if (write) {
 		khd_store_flush(b->store, &flush.op);
@@ -338,13 +366,18 @@ static double raw_stream(struct bench *b, bool write)
 
 static void bench_stream(struct bench *b)
 {
-	double raw;
+	const uint64_t units = (b->mib << 20) / BIG;
+	double raw = raw_stream(b, true);
 
-	reserve(b, 1ull << 40, (b->mib << 20) / BIG, 16);
+	reserve(b, NEW, units, 16);
+	print_rate("write_sequential_new", stream(b, NEW, true), raw, "mib_per_s",
+		   "pwrite of 1 MiB");
+	release(b, NEW, units, 16);
+	reserve(b, USED, units, 16);
 	raw = raw_stream(b, true);
-	print_rate("write_sequential", stream(b, true), raw, "mib_per_s", "pwrite of 1 MiB");
+	print_rate("write_sequential", stream(b, USED, true), raw, "mib_per_s", "pwrite of 1 MiB");
 	raw = raw_stream(b, false);
-	print_rate("read_sequential", stream(b, false), raw, "mib_per_s", "pread of 1 MiB");
+	print_rate("read_sequential", stream(b, USED, false), raw, "mib_per_s", "pread of 1 MiB");
 }
 
 /* The store is left as a crash leaves it, and opened. */
