@@ -27,13 +27,15 @@ check-long-store-replay: $(durable_replay)
 endif
 
 $(eval $(call kh_test,$(durable)/spill,$(durable)/spill.c $(durable)/stamp.c,khazana))
+$(eval $(call kh_test,$(durable)/page_op,$(durable)/page_op.c $(durable)/stamp.c,khazana))
 
 # khd with a store, once the protocol writes to it
 ifneq ($(wildcard lib/core/flush.c),)
 durable_run = selftests/vm/run --disk 96M --nodes 3 --driver host -- $(CURDIR)/$(durable)/on-host
 .PHONY: check-guest-durable check-long-durable check-guest-frames check-guest-full check-guest-parked check-guest-failed \
-	check-guest-khd-replay check-long-khd-replay
-check-guest: check-guest-durable check-guest-frames check-guest-full check-guest-parked check-guest-failed check-guest-khd-replay
+	check-guest-khd-replay check-long-khd-replay check-guest-rot check-guest-shrunk check-guest-mixed
+check-guest: check-guest-durable check-guest-frames check-guest-full check-guest-parked check-guest-failed check-guest-khd-replay \
+	check-guest-rot check-guest-shrunk check-guest-mixed
 
 # A running khd's writes: in check some of the states, in check-long all, more torn tails and more planted bugs.
 durable_khd_replay := $(durable_replay) $(O)/$(durable)/durable $(O)/khd/khd-test
@@ -59,6 +61,15 @@ check-guest-failed: user $(durable_replay) $(O)/$(durable)/durable
 	TAP_TIMEOUT=250 scripts/tap failed-flushes -- selftests/vm/run --nodes 1 --disk 96M --driver host -- $(CURDIR)/$(durable)/on-failed flushes
 check-guest-parked: user $(O)/selftests/kselftest/hold
 	TAP_TIMEOUT=200 scripts/tap parked -- $(durable_two) --disk 96M -- $(CURDIR)/$(durable)/on-parked
+# Rot below a running khd; a store that shrinks and grows below one
+check-guest-rot: user $(O)/$(durable)/page_op
+	TAP_TIMEOUT=200 scripts/tap rot -- selftests/vm/run --nodes 1 --disk 96M -- $(CURDIR)/$(durable)/on-rot
+check-guest-shrunk: user $(O)/$(durable)/page_op
+	TAP_TIMEOUT=300 scripts/tap shrunk -- selftests/vm/run --nodes 1 --disk 96M -- $(CURDIR)/$(durable)/on-shrunk
+# Units of 2 MiB, nodes without a store, what was freed; over kill -9 and a power cut of all
+check-guest-mixed: user $(O)/$(durable)/page_op
+	TAP_TIMEOUT=400 scripts/tap mixed -- selftests/vm/run --nodes 3 --disk 96M --no-store 3 --driver host -- \
+		$(CURDIR)/$(durable)/on-mixed
 check-guest-durable: user $(O)/$(durable)/durable $(durable_replay)
 	TAP_TIMEOUT=900 scripts/tap durable-kill -- $(durable_run) kill 30
 	TAP_TIMEOUT=400 scripts/tap durable-power -- $(durable_run) power 3

@@ -50,8 +50,8 @@ check-long-newest:
 	TAP_TIMEOUT=1800 scripts/tap newest-kernel -- scripts/newest-kernel
 
 # What runs in guests needs programs, tools and the module, also when it is asked for alone.
-guest_checks := client cluster-6.1 cluster-6.12 cluster-quick demo durable frames full khadm khd-replay kselftest-6.1 \
-	kselftest-6.12 kselftest-debug netlink-6.1 netlink-6.12 nodes nodes-6.12 nodes-debug parked planted plants replay run \
-	shell slow store-replay
+guest_checks := client cluster-6.1 cluster-6.12 cluster-quick demo durable failed frames full khadm khd-replay kselftest-6.1 \
+	kselftest-6.12 kselftest-debug mixed netlink-6.1 netlink-6.12 nodes nodes-6.12 nodes-debug parked planted plants replay rot \
+	run shell shrunk slow store-replay
 long_checks := durable khd-replay kselftest-debug nodes-6.12 nodes-debug store-replay
 $(guest_checks:%=check-guest-%) $(long_checks:%=check-long-%): user tests kmod
