@@ -373,16 +373,22 @@ bool kzt_access_wait(struct kzt_thread *t, int timeout_ms)
  * kzt_open - start a server with one region, attach and map it
  * @t: filled
  * @flags: KZD_*
- * @attributes: of the region, may be NULL
+ * @attributes: of the region, may be NULL; if they name a lease, it ends in a minute
  *
  * Return: 0 or a negative errno.
  */
 int kzt_open(struct kzt *t, unsigned int flags, const struct khazana_cmd *attributes)
 {
+	int err;
+
 	t->fd = -1;
+	t->map = NULL;
 	t->d = kzd_start(flags, 64, flags & KZD_STORE ? KZT_LENGTH : 0);
 	if (!t->d)
 		return -errno;
+	err = attributes && attributes->lease ? kzd_lease(t->d, attributes->lease, 60000) : 0;
+	if (err)
+		return err;
 	t->region = kzd_region(t->d, KZT_START, KZT_LENGTH, KZT_SHIFT, attributes);
 	if (t->region < 0)
 		return t->region;

@@ -17,18 +17,8 @@ FIXTURE(lease)
 FIXTURE_SETUP(lease)
 {
 	struct khazana_cmd attributes = { .lease = LEASE, .wait_ms = WAIT_MS };
-	struct kzt *t = &self->t;
 
-	t->d = kzd_start(0, 64, 0);
-	ASSERT_NE(NULL, t->d);
-	t->map = NULL;
-	ASSERT_EQ(0, kzd_lease(t->d, LEASE, 60000));
-	t->region = kzd_region(t->d, KZT_START, KZT_LENGTH, KZT_SHIFT, &attributes);
-	ASSERT_LE(0, t->region);
-	t->fd = kzt_attach(KZT_START, KZT_LENGTH, 0);
-	ASSERT_LE(0, t->fd);
-	t->map = kzt_map(t->fd, KZT_LENGTH, PROT_READ | PROT_WRITE);
-	ASSERT_NE(NULL, t->map);
+	ASSERT_EQ(0, kzt_open(&self->t, 0, &attributes));
 }
 
 FIXTURE_TEARDOWN(lease)

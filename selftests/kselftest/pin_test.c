@@ -423,6 +423,21 @@ static int64_t set_limit(struct kzd *d, uint64_t frames)
 	return err ? err : (int64_t)limit.count;
 }
 
+/* A region of so many units, mapped to be read. */
+static volatile uint64_t *map_units(struct __test_metadata *_metadata, struct kzd *d,
+				    struct khazana_addr start, uint64_t units, int *region, int *fd)
+{
+	volatile uint64_t *p;
+
+	*region = kzd_region(d, start, units * KZT_PAGE, KZT_SHIFT, NULL);
+	ASSERT_LE(0, *region);
+	*fd = kzt_attach(start, 0, 0);
+	ASSERT_LE(0, *fd);
+	p = kzt_map(*fd, units * KZT_PAGE, PROT_READ);
+	ASSERT_NE(NULL, p);
+	return p;
+}
+
 static void dropped_copies_make_room(struct __test_metadata *_metadata, struct kzd *d)
 {
 	uint64_t units = 2 * FRAMES, count;
@@ -430,12 +445,7 @@ static void dropped_copies_make_room(struct __test_metadata *_metadata, struct k
 	uint64_t unit;
 	volatile uint64_t *p;
 
-	region = kzd_region(d, KZT_START, units * KZT_PAGE, KZT_SHIFT, NULL);
-	ASSERT_LE(0, region);
-	fd = kzt_attach(KZT_START, 0, 0);
-	ASSERT_LE(0, fd);
-	p = kzt_map(fd, units * KZT_PAGE, PROT_READ);
-	ASSERT_NE(NULL, p);
+	p = map_units(_metadata, d, KZT_START, units, &region, &fd);
 	for (unit = 0; unit < units; unit++)
 		ASSERT_EQ(KZD_PATTERN_WORD(unit, 7), p[unit * 512 + 7]);
 	/* neither frames nor records of what was dropped are left */
@@ -459,12 +469,7 @@ static void what_is_used_stays(struct __test_metadata *_metadata, struct kzd *d)
 	volatile uint64_t *p;
 	int region, fd;
 
-	region = kzd_region(d, start, units * KZT_PAGE, KZT_SHIFT, NULL);
-	ASSERT_LE(0, region);
-	fd = kzt_attach(start, 0, 0);
-	ASSERT_LE(0, fd);
-	p = kzt_map(fd, units * KZT_PAGE, PROT_READ);
-	ASSERT_NE(NULL, p);
+	p = map_units(_metadata, d, start, units, &region, &fd);
 	ASSERT_EQ(KZD_PATTERN_WORD(0, 7), p[7]);
 	ASSERT_EQ(0, kzd_unit(d, region, 0, &first));
 	for (unit = 1; unit < units; unit++) {

@@ -65,24 +65,13 @@ FIXTURE(trace)
 FIXTURE_SETUP(trace)
 {
 	struct khazana_cmd attributes = { .lease = LEASE, .wait_ms = 20000 };
-	struct kzt *t = &self->t;
 
 	if (access(TRACING "/events", F_OK))
 		ASSERT_EQ(0, mount("none", TRACING, "tracefs", 0, NULL));
 	rmdir(INSTANCE);
 	ASSERT_EQ(0, mkdir(INSTANCE, 0755));
 	ASSERT_EQ(0, write_file(INSTANCE "/events/khazana/enable", "1"));
-	t->fd = -1;
-	t->map = NULL;
-	t->d = kzd_start(0, 64, 0);
-	ASSERT_NE(NULL, t->d);
-	ASSERT_EQ(0, kzd_lease(t->d, LEASE, 60000));
-	t->region = kzd_region(t->d, KZT_START, KZT_LENGTH, KZT_SHIFT, &attributes);
-	ASSERT_LE(0, t->region);
-	t->fd = kzt_attach(KZT_START, KZT_LENGTH, 0);
-	ASSERT_LE(0, t->fd);
-	t->map = kzt_map(t->fd, KZT_LENGTH, PROT_READ | PROT_WRITE);
-	ASSERT_NE(NULL, t->map);
+	ASSERT_EQ(0, kzt_open(&self->t, 0, &attributes));
 }
 
 FIXTURE_TEARDOWN(trace)

@@ -55,6 +55,20 @@ static bool failed(const struct driver *d)
 	return stats.error && stats.error != ENOMEM && stats.error != ENOSPC;
 }
 
+/* The disk goes; what was wrong is told. */
+static void run_end(struct driver *d, struct disk_sim *sim, const char *where, uint64_t seed)
+{
+	const struct driver_why *why = d->why;
+
+	if (sim->broken)
+		driver_fail(d, false, "the disk was used wrongly: %s", sim->broken);
+	driver_free(d);
+	sim->dead = true;
+	disk_sim_free(sim);
+	if (why->text[0])
+		check_violation(why, where, seed);
+}
+
 /* The workload with one fault; true if the fault was met. */
 static bool one(const struct check_options *opt, uint64_t seed, enum disk_fault fault, uint64_t at,
 		uint64_t count)
@@ -111,14 +125,8 @@ static bool one(const struct check_options *opt, uint64_t seed, enum disk_fault 
 		driver_free(&again);
 		disk_sim_free(left);
 	}
-	if (sim->broken)
-		driver_fail(&d, false, "the disk was used wrongly: %s", sim->broken);
-	driver_free(&d);
-	sim->dead = true;
-	disk_sim_free(sim);
+	run_end(&d, sim, where, seed);
 	free(world);
-	if (why.text[0])
-		check_violation(&why, where, seed);
 	return met && !why.text[0];
 }
 
@@ -209,13 +217,7 @@ static bool swept(struct sweep *s, enum disk_fault fault, uint64_t at, uint64_t 
 		driver_free(&again);
 		disk_sim_free(left);
 	}
-	if (sim->broken)
-		driver_fail(&d, false, "the disk was used wrongly: %s", sim->broken);
-	driver_free(&d);
-	sim->dead = true;
-	disk_sim_free(sim);
-	if (why.text[0])
-		check_violation(&why, where, s->seed);
+	run_end(&d, sim, where, s->seed);
 	return met && !why.text[0];
 }
 

@@ -57,6 +57,16 @@ int setup_4k(void **state)
 	return setup_on(state, 4096);
 }
 
+void setup_again(struct fixture *f, uint64_t seed)
+{
+	settle(f);
+	khd_store_close(f->store);
+	disk_sim_free(f->sim);
+	f->sim = disk_sim_new(seed);
+	assert_int_equal(khd_store_format(&f->sim->base, &f->config), 0);
+	assert_int_equal(open_store(f), 0);
+}
+
 /* ---------------------------------------------------------------- calls that are waited for */
 
 void waited(struct khd_store_op *op, int error)

@@ -37,6 +37,8 @@ int open_store(struct fixture *f);
 int setup(void **state);
 /* The same, on a disk with sectors of 4096 bytes. */
 int setup_4k(void **state);
+/* Another new disk, with a store on it as @f->config says now. */
+void setup_again(struct fixture *f, uint64_t seed);
 /* A done for struct wait: called once. */
 void waited(struct khd_store_op *op, int error);
 /* Until the call has ended, with ticks when the disk rests; its errno. */

@@ -24,13 +24,8 @@ static int setup_small(void **state)
 
 	assert_int_equal(setup(state), 0);
 	f = *state;
-	settle(f);
-	khd_store_close(f->store);
-	disk_sim_free(f->sim);
-	f->sim = disk_sim_new(7);
 	f->config.segment = SEGMENT;
-	assert_int_equal(khd_store_format(&f->sim->base, &f->config), 0);
-	assert_int_equal(open_store(f), 0);
+	setup_again(f, 7);
 	return 0;
 }
 

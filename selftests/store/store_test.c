@@ -501,14 +501,9 @@ static void the_index_stays_in_its_space(void **state)
 	unsigned int most;
 	uint64_t i;
 
-	settle(f);
-	khd_store_close(f->store);
-	disk_sim_free(f->sim);
-	f->sim = disk_sim_new(1);
 	f->config.capacity = 32 << 20;
 	f->config.segment = 0;
-	assert_int_equal(khd_store_format(&f->sim->base, &f->config), 0);
-	assert_int_equal(open_store(f), 0);
+	setup_again(f, 1);
 	assert_int_equal(reserve(f, &all), 0);
 	for (i = 0; i < UNITS; i++)
 		assert_int_equal(put(f, &all, i * STRIDE % UNITS, 1), 0);
@@ -550,14 +545,9 @@ static void units_of_every_size(void **state)
 
 		assert_int_equal(setup(state), 0);
 		f = *state;
-		settle(f);
-		khd_store_close(f->store);
-		disk_sim_free(f->sim);
-		f->sim = disk_sim_new(shift);
 		f->config.capacity = 64 << 20;
 		f->config.segment = 0;
-		assert_int_equal(khd_store_format(&f->sim->base, &f->config), 0);
-		assert_int_equal(open_store(f), 0);
+		setup_again(f, shift);
 		assert_int_equal(reserve(f, &r), 0);
 		assert_int_equal(put(f, &r, 0, 1), 0);
 		assert_int_equal(put(f, &r, 2, 1), 0);
