@@ -8,10 +8,11 @@
  *   page_op ADDR KEYFILE read FIRST COUNT VERSION       the same by kh_read(), under a READ lock
  *   page_op ADDR KEYFILE pread FIRST COUNT VERSION      the same by pread()
  *   page_op ADDR KEYFILE flush|allocate|free FIRST COUNT
- *   page_op rot FILE PAGE VERSION                       flip a bit of each copy of it that a file has
+ *   page_op rot FILE PAGE VERSION                       flip a bit of each copy of it that a file
+ * has
  *
- * Pages are of 4096 bytes, whatever the unit.  Prints one line: "ok", "wrong: ...", "SIGBUS", or the name
- * of an errno; of rot: where the copies are. Exit status: 0 ok; 1 any other line; 2 usage.
+ * Pages are of 4096 bytes, whatever the unit.  Prints one line: "ok", "wrong: ...", "SIGBUS", or
+ * the name of an errno; of rot: where the copies are. Exit status: 0 ok; 1 any other line; 2 usage.
  */
 #include "selftests/durable/stamp.h"
 
@@ -100,8 +101,8 @@ static int judge(const struct page_op *p, const volatile uint64_t *words)
 	uint32_t oldest, newest;
 
 	for (uint64_t i = 0; i < p->length / STAMP_PAGE; i++) {
-		enum stamp_verdict verdict = stamp_judge(words + i * STAMP_WORDS, p->first + i, 0,
-							 &oldest, &newest);
+		enum stamp_verdict verdict =
+			stamp_judge(words + i * STAMP_WORDS, p->first + i, 0, &oldest, &newest);
 
 		if (verdict == STAMP_GOOD && oldest == p->version && newest == p->version)
 			continue;
@@ -236,8 +237,7 @@ int main(int argc, char **argv)
 
 	signal(SIGBUS, on_bus_error);
 	if (argc == 5 && !strcmp(argv[1], "rot")) {
-		err = rot(argv[2], strtoull(argv[3], NULL, 0),
-			  (uint32_t)strtoul(argv[4], NULL, 0));
+		err = rot(argv[2], strtoull(argv[3], NULL, 0), (uint32_t)strtoul(argv[4], NULL, 0));
 		if (err)
 			puts(strerrorname_np(-err));
 		return err != 0;
