@@ -209,8 +209,8 @@ static bool no_room(struct khd_op *op, unsigned int class, uint64_t units)
 		return true;
 	}
 	op->roomless = true;
-	if (store->ckpt == KHD_CKPT_IDLE && (store->want || op->lsn <= store->stats.checkpoints)) {
-		op->lsn = store->stats.checkpoints + 1;
+	if (store->ckpt == KHD_CKPT_IDLE && store->now >= store->room_next) {
+		store->room_next = store->now + KHD_WANT_NS;
 		khd_checkpoint_want(store);
 	}
 	return false;

@@ -450,8 +450,10 @@ static void zero_end(struct zero *z)
 		seg->filled = !z->left;
 	} else {
 		seg->last = seg->class;
-		if (!store->error)
+		if (!store->error) {
 			khd_space_write_headers(store, z->segment);
+			khd_space_fill_ahead(store);
+		}
 	}
 	free(z->buf);
 	free(z);

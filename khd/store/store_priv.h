@@ -295,6 +295,7 @@ struct khd_store {
 	int want; /* ENOMEM, ENOSPC of the index: a checkpoint, or a bitmap, waits for it */
 	uint64_t want_next; /* when it is tried again */
 	uint64_t waits_since; /* calls, at each tick */
+	uint64_t room_next; /* a reservation has no room: when a checkpoint is made for it again */
 	uint64_t load_next; /* a bitmap had no memory: when one is loaded again */
 	unsigned int loads; /* of bitmaps, under way */
 	bool serving; /* it was opened */
