@@ -138,8 +138,6 @@ static void growth_done(struct khd_job *job)
 		g->ret = -ENOMEM;
 	if (!g->ret && store->index_reserved < g->index)
 		store->index_reserved = g->index;
-	if (!g->ret)
-		khd_space_fill_ahead(store);
 	/* fail_queue() may have finished it meanwhile */
 	if (khd_is_want(-g->ret)) {
 		if (!store->error)
@@ -306,6 +304,7 @@ static bool assign_reserve(struct khd_op *op)
 	ok = khd_range_insert(store, &e) && !khd_log_append(store, &rec);
 	khd_space_live(store, op->slot);
 	khd_op_number(op, true);
+	khd_space_fill_ahead(store); /* its units will want one */
 	if (!ok) /* ends what has a number, this one too */
 		khd_store_fail(store, ENOMEM, "redo log", 0);
 	return true;
