@@ -49,6 +49,7 @@ FIXTURE_SETUP(report)
 FIXTURE_TEARDOWN(report)
 {
 	kzt_set_parameter("inject_delay", "off");
+	set_limit(&self->t, self->t.d->reg.frames_max); /* it outlives the daemon */
 	kzt_close(&self->t);
 }
 
