@@ -144,4 +144,17 @@ static inline int64_t khd_disk_read_now(struct khd_disk *disk, enum khd_disk_fil
 	return (uint64_t)size > offset + (uint64_t)n ? -EIO : n;
 }
 
+/**
+ * khd_disk_write_now() - a synchronous write of all of it
+ *
+ * Return: 0, or a negative errno; EIO if the device took less.
+ */
+static inline int khd_disk_write_now(struct khd_disk *disk, enum khd_disk_file file,
+				     uint64_t offset, const void *buf, size_t len)
+{
+	int64_t n = disk->ops->write(disk, file, offset, buf, len);
+
+	return n < 0 ? (int)n : (size_t)n < len ? -EIO : 0;
+}
+
 #endif /* KHD_STORE_DISK_H */

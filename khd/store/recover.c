@@ -141,21 +141,16 @@ static int choose(struct khd_store *store, const struct khd_store_config *config
 /* No flush of the log shall wait for a journal commit because blocks were never written. */
 static int fill_log(struct khd_store *store)
 {
-	struct khd_disk *disk = store->disk;
 	void *zeros = khd_buffer(FILL_BYTES);
+	int ret = zeros ? 0 : -ENOMEM;
 	uint64_t at, bytes;
-	int64_t n = 0;
 
-	if (!zeros)
-		return -ENOMEM;
-	for (at = 0; at < store->segments_at && n >= 0; at += bytes) {
+	for (at = 0; at < store->segments_at && !ret; at += bytes) {
 		bytes = store->segments_at - at < FILL_BYTES ? store->segments_at - at : FILL_BYTES;
-		n = disk->ops->write(disk, KHD_FILE_SLOTS, at, zeros, bytes);
-		if (n >= 0 && (uint64_t)n < bytes)
-			n = -EIO;
+		ret = khd_disk_write_now(store->disk, KHD_FILE_SLOTS, at, zeros, bytes);
 	}
 	free(zeros);
-	return n < 0 ? (int)n : 0;
+	return ret;
 }
 
 /* The index without anything in it, then the superblocks: before them there is no store. */

@@ -30,14 +30,14 @@ int khd_block_read_now(struct khd_store *store, uint64_t at, struct khd_block *b
 int khd_block_write_now(struct khd_store *store, uint64_t at, const struct khd_block *block)
 {
 	struct khd_block *buf = khd_buffer(store->sector);
-	int64_t n;
+	int ret;
 
 	if (!buf)
 		return -ENOMEM;
 	memcpy(buf, block, sizeof(*block));
-	n = store->disk->ops->write(store->disk, KHD_FILE_SLOTS, at, buf, store->sector);
+	ret = khd_disk_write_now(store->disk, KHD_FILE_SLOTS, at, buf, store->sector);
 	free(buf);
-	return n < 0 ? (int)n : n < store->sector ? -EIO : 0;
+	return ret;
 }
 
 bool khd_geometry_valid(const struct khd_store *store)

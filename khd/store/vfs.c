@@ -163,7 +163,7 @@ static int file_write(sqlite3_file *file, const void *buf, int len, sqlite3_int6
 {
 	struct vfs_file *f = (struct vfs_file *)file;
 	struct khd_vfs *vfs = f->vfs;
-	int64_t n;
+	int n;
 
 	if (f->file == KHD_FILE_INDEX) {
 		if (len != KHD_VFS_PAGE || offset % KHD_VFS_PAGE) {
@@ -174,9 +174,7 @@ static int file_write(sqlite3_file *file, const void *buf, int len, sqlite3_int6
 		seal(vfs->page, number_of((uint64_t)offset));
 		buf = vfs->page;
 	}
-	n = vfs->disk->ops->write(vfs->disk, f->file, (uint64_t)offset, buf, (size_t)len);
-	if (n >= 0 && n < len)
-		n = -EIO;
+	n = khd_disk_write_now(vfs->disk, f->file, (uint64_t)offset, buf, (size_t)len);
 	return n < 0 ? failed(f, (uint64_t)offset, "write", n, SQLITE_IOERR_WRITE) : SQLITE_OK;
 }
 

@@ -172,10 +172,7 @@ struct sweep {
 
 static int clear(struct sweep *sweep, uint64_t at, size_t bytes)
 {
-	struct khd_disk *disk = sweep->walk.store->disk;
-	int64_t n = disk->ops->write(disk, KHD_FILE_SLOTS, at, sweep->zero, bytes);
-
-	return n < 0 ? (int)n : (uint64_t)n < bytes ? -EIO : 0;
+	return khd_disk_write_now(sweep->walk.store->disk, KHD_FILE_SLOTS, at, sweep->zero, bytes);
 }
 
 static int sweep_slot(struct khd_walk *walk, uint32_t segment, uint64_t at,
