@@ -300,34 +300,18 @@ static void moves_keep_their_rate(void **state)
 	assert_int_equal(f->events, 0);
 }
 
-/* A read that is held at the disk while the world goes on. */
-static struct khd_disk_io *held;
-static const struct khd_disk_ops *ops_below;
-
-static void hold_read(struct khd_disk *disk, struct khd_disk_io *io)
-{
-	if (io->op == KHD_DISK_READ && !held)
-		held = io;
-	else
-		ops_below->submit(disk, io);
-}
-
 /* A checkpoint may give back the segment that is being emptied: it is empty by then. */
 static void what_was_given_back_is_not_emptied(void **state)
 {
 	struct fixture *f = *state;
 	struct khd_range r = range_of(0, UNITS, 12, 1), other = range_of(1ull << 40, 1, 9, 2);
-	struct khd_disk_ops holding = *f->sim->base.ops;
 	uint64_t before;
 
 	assert_int_equal(reserve(f, &other), 0);
 	thin_out(f);
-	held = NULL;
-	ops_below = f->sim->base.ops;
-	holding.submit = hold_read;
-	f->sim->base.ops = &holding;
+	hold_reads(f, 1);
 	tick(f, 70);
-	assert_non_null(held); /* of the first unit that is moved */
+	assert_int_equal(held_count, 1); /* of the first unit that is moved */
 	assert_int_equal(khd_compact_empties(f->store, 12), 1);
 	assert_int_equal(release(f, &r), 0);
 	before = checkpoints(f);
@@ -336,8 +320,7 @@ static void what_was_given_back_is_not_emptied(void **state)
 	settle(f);
 	assert_int_equal(checkpoints(f), before + 1);
 	assert_int_equal(khd_compact_empties(f->store, 12), 0);
-	f->sim->base.ops = ops_below;
-	ops_below->submit(&f->sim->base, held);
+	let_reads_go(f);
 	settle(f);
 	tick(f, 40);
 	assert_int_equal(f->store->class[12].held, 0);

@@ -247,6 +247,40 @@ int crash(struct fixture *f, enum disk_crash how)
 	return open_store(f);
 }
 
+struct khd_disk_io *held[KHD_STORE_PUTS_MAX];
+unsigned int held_count;
+static unsigned int held_most;
+static struct khd_disk_ops holding;
+static const struct khd_disk_ops *ops_below;
+
+static void hold_read(struct khd_disk *disk, struct khd_disk_io *io)
+{
+	if (io->op == KHD_DISK_READ && held_count < held_most)
+		held[held_count++] = io;
+	else
+		ops_below->submit(disk, io);
+}
+
+void hold_reads(struct fixture *f, unsigned int most)
+{
+	assert_in_range(most, 1, KHD_STORE_PUTS_MAX);
+	held_count = 0;
+	held_most = most;
+	ops_below = f->sim->base.ops;
+	holding = *ops_below;
+	holding.submit = hold_read;
+	f->sim->base.ops = &holding;
+}
+
+void let_reads_go(struct fixture *f)
+{
+	unsigned int i;
+
+	f->sim->base.ops = ops_below;
+	for (i = 0; i < held_count; i++)
+		ops_below->submit(&f->sim->base, held[i]);
+}
+
 uint64_t damages;
 void found(void *arg, const char *file, uint64_t offset, const char *what)
 {

@@ -67,6 +67,13 @@ void reopen(struct fixture *f);
 void power_cut(struct fixture *f, enum disk_crash how);
 /* The same, and it is opened. */
 int crash(struct fixture *f, enum disk_crash how);
+/* From now on that many reads, at most, are held at the disk while the world goes on. */
+void hold_reads(struct fixture *f, unsigned int most);
+/* Those that are held, in their order. */
+extern struct khd_disk_io *held[KHD_STORE_PUTS_MAX];
+extern unsigned int held_count;
+/* They go to the disk, and none is held any more. */
+void let_reads_go(struct fixture *f);
 /* For khd_store_check(). */
 void found(void *arg, const char *file, uint64_t offset, const char *what);
 int teardown(void **state);

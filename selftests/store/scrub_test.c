@@ -146,32 +146,15 @@ static void blocks_of_a_rebuild_are_verified(void **state)
 	assert_int_equal(open_store(f), 0);
 }
 
-/* Reads that are held at the disk, so that no more are taken. */
-static struct khd_disk_io *held[KHD_STORE_PUTS_MAX];
-static unsigned int held_count;
-static const struct khd_disk_ops *ops_below;
-
-static void hold(struct khd_disk *disk, struct khd_disk_io *io)
-{
-	if (io->op == KHD_DISK_READ && held_count < KHD_STORE_PUTS_MAX)
-		held[held_count++] = io;
-	else
-		ops_below->submit(disk, io);
-}
-
 static void when_too_much_is_under_way(struct fixture *f, bool in_time)
 {
 	struct khd_range r = range_of(0, UNITS, 12, 1);
 	struct wait *waits = calloc(KHD_STORE_PUTS_MAX, sizeof(*waits));
 	uint8_t *buf = memory(KHD_STORE_PUTS_MAX * 4096);
-	struct khd_disk_ops holding = *f->sim->base.ops;
 	unsigned int i;
 
 	assert_non_null(waits);
-	ops_below = f->sim->base.ops;
-	holding.submit = hold;
-	held_count = 0;
-	f->sim->base.ops = &holding;
+	hold_reads(f, KHD_STORE_PUTS_MAX); /* so that no more are taken */
 	for (i = 0; i < KHD_STORE_PUTS_MAX; i++) {
 		waits[i] = (struct wait){ .op = { .done = waited,
 						  .key = key_of(&r, i % UNITS),
@@ -187,9 +170,7 @@ static void when_too_much_is_under_way(struct fixture *f, bool in_time)
 	if (!in_time)
 		tick(f, 101 * UNITS);
 	assert_int_equal(passes, !in_time);
-	f->sim->base.ops = ops_below;
-	for (i = 0; i < held_count; i++)
-		ops_below->submit(&f->sim->base, held[i]);
+	let_reads_go(f);
 	for (i = 0; i < KHD_STORE_PUTS_MAX; i++)
 		assert_int_equal(finish(f, &waits[i]), 0);
 	tick(f, 10);

@@ -153,12 +153,17 @@ static void open_store(struct bench *b, bool make)
 		die("open", error);
 }
 
-static void reserve(struct bench *b, uint64_t at, uint64_t units, uint32_t shift)
+static struct khd_range range_of(uint64_t at, uint64_t units, uint32_t shift)
 {
-	struct khd_range range = { .start = { .hi = 1, .lo = at },
+	return (struct khd_range){ .start = { .hi = 1, .lo = at },
 				   .units = units,
 				   .shift = shift,
 				   .generation = GENERATION };
+}
+
+static void reserve(struct bench *b, uint64_t at, uint64_t units, uint32_t shift)
+{
+	struct khd_range range = range_of(at, units, shift);
 	struct call call = { .op.done = on_done };
 
 	khd_store_reserve(b->store, &call.op, &range);
@@ -168,10 +173,7 @@ static void reserve(struct bench *b, uint64_t at, uint64_t units, uint32_t shift
 /* Its space is free when this returns. */
 static void release(struct bench *b, uint64_t at, uint64_t units, uint32_t shift)
 {
-	struct khd_range range = { .start = { .hi = 1, .lo = at },
-				   .units = units,
-				   .shift = shift,
-				   .generation = GENERATION };
+	struct khd_range range = range_of(at, units, shift);
 	struct call call = { .op.done = on_done };
 	struct khd_store_stats stats;
 	uint64_t before;

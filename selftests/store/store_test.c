@@ -572,24 +572,11 @@ static void units_of_every_size(void **state)
 	assert_int_equal(KHD_STORE_SHIFT_MAX, 21);
 }
 
-/* A read that is held at the disk while the world goes on. */
-static struct khd_disk_io *held;
-static const struct khd_disk_ops *ops_below;
-
-static void hold_read(struct khd_disk *disk, struct khd_disk_io *io)
-{
-	if (io->op == KHD_DISK_READ && !held)
-		held = io;
-	else
-		ops_below->submit(disk, io);
-}
-
 /* The end of the file is not cut off under a read. */
 static void a_cut_waits_for_readers(void **state)
 {
 	struct fixture *f = *state;
 	struct khd_range low = range_of(0, 500, 12, 1), high = range_of(1ull << 32, 500, 12, 2);
-	struct khd_disk_ops holding;
 	struct khd_store_stats stats;
 	uint8_t *buf = memory(4096);
 	struct wait w = {
@@ -604,26 +591,22 @@ static void a_cut_waits_for_readers(void **state)
 	for (i = 0; i < 500; i++)
 		assert_int_equal(put(f, &high, i, 1), 0);
 	tick(f, 40);
-	ops_below = f->sim->base.ops;
-	holding = *ops_below;
-	holding.submit = hold_read;
-	f->sim->base.ops = &holding;
-	held = NULL;
+	hold_reads(f, 1);
 	khd_store_get(f->store, &w.op);
 	settle(f);
-	assert_non_null(held);
-	assert_true(held->offset > 4 << 20);
+	assert_int_equal(held_count, 1);
+	assert_true(held[0]->offset > 4 << 20);
 	assert_int_equal(release(f, &high), 0);
 	assert_int_equal(resize(f, 4 << 20), 0);
 	tick(f, 120);
-	assert_true(ops_below->size(&f->sim->base, KHD_FILE_SLOTS) > (int64_t)held->offset);
-	f->sim->base.ops = ops_below;
-	ops_below->submit(&f->sim->base, held);
+	assert_true(f->sim->base.ops->size(&f->sim->base, KHD_FILE_SLOTS) >
+		    (int64_t)held[0]->offset);
+	let_reads_go(f);
 	finish(f, &w);
 	khd_store_stats(f->store, &stats);
 	assert_int_equal(stats.error, 0);
 	tick(f, 60);
-	assert_true(ops_below->size(&f->sim->base, KHD_FILE_SLOTS) <= 4 << 20);
+	assert_true(f->sim->base.ops->size(&f->sim->base, KHD_FILE_SLOTS) <= 4 << 20);
 	for (i = 0; i < 500; i++)
 		assert_int_equal(get(f, &low, i), 1);
 	assert_int_equal(f->events, 0);
