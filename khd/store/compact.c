@@ -27,10 +27,9 @@
 /**
  * struct khd_compact - one segment at a time
  * @op: of the unit that is moved
- * @raw: the read of its block
+ * @io: the read of its block
  * @segment: which; @class, @index: of its next slot
- * @allowed: bytes that may be moved now; below 0 it waits
- * @then: when that was reckoned
+ * @pace: of what is moved
  * @calls, @called: how many there had been then, and when that had last changed
  * @skipped: it has a block that is not moved
  */
@@ -43,8 +42,8 @@ struct khd_compact {
 	void *buf;
 	uint64_t slot;
 	uint32_t segment, index;
-	int64_t allowed;
-	uint64_t then, calls, called;
+	struct khd_pace pace;
+	uint64_t calls, called;
 	uint8_t class;
 	bool active, busy, skipped;
 };
@@ -180,9 +179,9 @@ static void next(struct khd_compact *c)
 		finish(c);
 		return;
 	}
-	if (c->allowed < 0)
+	if (c->pace.allowed < 0)
 		return;
-	c->allowed -= 1ll << c->class;
+	c->pace.allowed -= 1ll << c->class;
 	c->index++;
 	c->busy = true;
 	c->iov = (struct iovec){ c->block, store->sector };
@@ -223,6 +222,11 @@ static int choose(const struct khd_store *store)
 	return best[0] >= 0 || !before ? best[0] : best[1];
 }
 
+static uint32_t burst_of(uint64_t rate)
+{
+	return (uint32_t)(rate * BURST_NS / 1000000000u);
+}
+
 static bool begin(struct khd_store *store, uint32_t segment)
 {
 	struct khd_compact *c = store->compact;
@@ -232,6 +236,7 @@ static bool begin(struct khd_store *store, uint32_t segment)
 		if (!c)
 			return false;
 		c->store = store;
+		c->pace.allowed = burst_of(RATE_ALONE);
 		c->buf = khd_buffer(1u << KHD_STORE_SHIFT_MAX);
 		c->block = khd_buffer(store->sector);
 		store->compact = c;
@@ -332,19 +337,13 @@ static void cut_off(struct khd_store *store)
 static void allow(struct khd_compact *c)
 {
 	struct khd_store *store = c->store;
-	uint64_t passed = store->now - c->then, calls = store->stats.puts + store->stats.gets;
-	int64_t rate;
+	uint64_t calls = store->stats.puts + store->stats.gets, rate;
 
 	if (calls != c->calls)
 		c->called = store->now;
 	c->calls = calls;
-	c->then = store->now;
 	rate = store->now - c->called < ALONE_NS ? RATE_BESIDE : RATE_ALONE;
-	if (passed > 1000000000ull)
-		passed = 1000000000ull;
-	c->allowed += (int64_t)((uint64_t)rate * passed / 1000000000u);
-	if (c->allowed > (int64_t)((uint64_t)rate * BURST_NS / 1000000000u))
-		c->allowed = (int64_t)((uint64_t)rate * BURST_NS / 1000000000u);
+	khd_pace(&c->pace, store->now, rate, burst_of(rate));
 }
 
 uint64_t khd_compact_tick(struct khd_store *store)

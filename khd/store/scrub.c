@@ -34,7 +34,7 @@ enum scrub_phase {
 /**
  * struct khd_scrub - a pass
  * @rate: bytes a second, 0: it rests
- * @allowed: bytes that may be read now; below 0 it waits
+ * @pace: of what is read
  * @at, @count: in @rows
  * @next: PARKED: id; HEADS, SEGMENTS: which block
  * @addr: RANGES: where the next one is
@@ -49,8 +49,8 @@ struct khd_scrub {
 	struct khd_disk_io io;
 	struct iovec iov;
 	struct khd_store *store;
-	uint64_t rate, then, again;
-	int64_t allowed;
+	uint64_t rate, again;
+	struct khd_pace pace;
 	void *buf;
 	enum scrub_phase phase;
 	struct khd_row rows[ROWS];
@@ -153,7 +153,7 @@ static void unit_done(struct khd_store_op *op, int error)
 		store->stats.scrubbed++;
 		s->units++;
 		s->damaged += error == EBADMSG;
-		s->allowed -= (int64_t)(store->sector + op->iov.iov_len);
+		s->pace.allowed -= (int64_t)(store->sector + op->iov.iov_len);
 	}
 	s->tries = 0;
 	s->at += s->phase == SCRUB_UNITS;
@@ -297,7 +297,7 @@ static void block_read(struct khd_scrub *s, bool unread)
 		wrong = block_wrong(s);
 		s->blocks++;
 		s->damaged += wrong != NULL;
-		s->allowed -= store->sector;
+		s->pace.allowed -= store->sector;
 		if (wrong)
 			khd_store_damage(store, "slots", s->io.offset, NULL, wrong);
 	}
@@ -380,7 +380,7 @@ static void step(struct khd_scrub *s)
 {
 	struct khd_store *store = s->store;
 
-	while (s->rate && !s->busy && !s->waits && s->allowed >= 0 && !store->error &&
+	while (s->rate && !s->busy && !s->waits && s->pace.allowed >= 0 && !store->error &&
 	       !store->stopping && !store->stopped)
 		if (!next(s))
 			phase_ended(s);
@@ -389,17 +389,10 @@ static void step(struct khd_scrub *s)
 uint64_t khd_scrub_tick(struct khd_store *store)
 {
 	struct khd_scrub *s = store->scrub;
-	uint64_t passed;
 
 	if (!s || !s->rate)
 		return UINT64_MAX;
-	passed = s->then ? store->now - s->then : 0;
-	s->then = store->now;
-	if (passed > 1000000000ull)
-		passed = 1000000000ull;
-	s->allowed += (int64_t)((khd_u128)s->rate * passed / 1000000000u);
-	if (s->allowed > (int64_t)s->rate)
-		s->allowed = (int64_t)s->rate;
+	khd_pace(&s->pace, store->now, s->rate, s->rate);
 	if (store->now >= s->again)
 		s->waits = false;
 	step(s);
@@ -426,10 +419,10 @@ void khd_store_scrub(struct khd_store *store, uint64_t rate)
 		s->phase = SCRUB_UNITS;
 		s->count = s->at = 0;
 		s->has_after = s->rows_end = s->waits = false;
-		s->units = s->blocks = s->damaged = s->unverified = s->then = 0;
+		s->units = s->blocks = s->damaged = s->unverified = 0;
 		s->tries = 0;
 		s->first_wrong = false;
-		s->allowed = 0;
+		s->pace = (struct khd_pace){ 0 };
 	}
 	s->rate = rate > INT64_MAX / 2 ? INT64_MAX / 2 : rate;
 }

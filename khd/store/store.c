@@ -530,6 +530,18 @@ uint64_t khd_store_parked_count(const struct khd_store *store)
 	return store->parked.count;
 }
 
+void khd_pace(struct khd_pace *pace, uint64_t now, uint64_t rate, uint64_t burst)
+{
+	uint64_t passed = pace->then ? now - pace->then : 0;
+
+	pace->then = now;
+	if (passed > 1000000000ull)
+		passed = 1000000000ull;
+	pace->allowed += (int64_t)((khd_u128)rate * passed / 1000000000u);
+	if (pace->allowed > (int64_t)burst)
+		pace->allowed = (int64_t)burst;
+}
+
 uint64_t khd_store_tick(struct khd_store *store, uint64_t now)
 {
 	uint64_t next = now + 1000000000ull, due;

@@ -215,6 +215,19 @@ void *khd_push_item(void *at, size_t *count, size_t *capacity, size_t size);
 
 struct khd_write; /* slot.c */
 
+/**
+ * struct khd_pace - so many bytes a second, by the clock
+ * @then: when that was reckoned; 0: not yet
+ * @allowed: bytes that may be read or written now; below 0 it waits
+ */
+struct khd_pace {
+	uint64_t then;
+	int64_t allowed;
+};
+
+/* Now it is @now: @rate bytes a second more, and never more than @burst at once. */
+void khd_pace(struct khd_pace *pace, uint64_t now, uint64_t rate, uint64_t burst);
+
 /* One 512-byte block, or a log block, to be written or read: @buf is @bytes, owned. */
 struct khd_raw {
 	struct khd_disk_io io;
