@@ -579,22 +579,21 @@ static int from_pool(struct khd_store *store, unsigned int class)
 static int assign(struct khd_store *store, unsigned int class, uint32_t segment)
 {
 	struct khd_segment *seg = &store->segments.at[segment];
+	/* Where slots of another class were, no block may be mistaken for one of this. */
+	bool clears = (seg->last != KHD_CLASS_NONE && seg->last != class) || is_raw(seg);
 
 	seg->class = (uint8_t) class;
-	if (khd_space_alloc_bits(store, segment)) {
+	if (khd_space_alloc_bits(store, segment) || (clears && !zero_segment(store, segment))) {
+		free(seg->bits);
+		seg->bits = NULL;
 		seg->class = KHD_CLASS_NONE;
 		return -ENOMEM;
 	}
 	seg->live = seg->taken = 0;
 	seg->dirty = true;
 	store->class[class].held++;
-	/* Where slots of another class were, no block may be mistaken for one of this. */
-	if ((seg->last != KHD_CLASS_NONE && seg->last != class) || is_raw(seg)) {
-		if (!zero_segment(store, segment))
-			khd_store_fail(store, ENOMEM, "clearing a segment",
-				       khd_space_segment_at(store, segment));
+	if (clears)
 		return -EAGAIN;
-	}
 	seg->last = (uint8_t) class;
 	khd_space_write_headers(store, segment);
 	khd_space_fill_ahead(store);

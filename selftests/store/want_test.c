@@ -17,7 +17,8 @@
 struct shortage {
 	uint64_t at, count, met;
 };
-static struct shortage sqlite, own;
+static struct shortage sqlite, own, clearing;
+#define CLEARING 65536u /* bytes of zeros, of which a segment is filled */
 
 static bool fails(struct shortage *s)
 {
@@ -72,6 +73,8 @@ void *__wrap_khd_push_item(void *at, size_t *count, size_t *capacity, size_t siz
 
 void *__wrap_khd_buffer(size_t bytes)
 {
+	if (bytes == CLEARING && fails(&clearing))
+		return NULL;
 	return fails(&own) ? NULL : __real_khd_buffer(bytes);
 }
 
@@ -268,7 +271,7 @@ static void has_all(struct fixture *f, const struct khd_range *r, enum disk_cras
 static int nothing_wanting(void **state)
 {
 	memset(&sqlite, 0, sizeof(sqlite));
-	own = blocks = find = tidy = sqlite;
+	own = clearing = blocks = find = tidy = sqlite;
 	in_transaction = false;
 	disk_of_index = NULL;
 	begun = begun_untidy = 0;
@@ -591,6 +594,30 @@ static void a_reservation_that_waits_is_stopped(void **state)
 	assert_int_equal(teardown(state), 0);
 }
 
+/* A segment that cannot be filled is not taken: the call that wanted it ends, and no other. */
+static void a_segment_that_cannot_be_cleared_is_not_taken(void **state)
+{
+	struct khd_range r = range_of(0, 100, 12, 1);
+	struct fixture *f;
+
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	runs_short(&clearing, 1, 1);
+	assert_int_equal(reserve(f, &r), ENOMEM);
+	assert_int_equal(clearing.met, 1);
+	assert_int_equal(stats_of(f)->error, 0);
+	assert_int_equal(reserve(f, &r), 0);
+	reopen(f); /* whether its segment was filled is not known any more */
+	runs_short(&clearing, 1, 1);
+	assert_int_equal(put(f, &r, 0, 1), ENOMEM);
+	assert_int_equal(clearing.met, 1);
+	assert_int_equal(stats_of(f)->error, 0);
+	assert_int_equal(put(f, &r, 0, 1), 0);
+	assert_int_equal(crash(f, DISK_LOST), 0);
+	assert_int_equal(get(f, &r, 0), 1);
+	assert_int_equal(teardown(state), 0);
+}
+
 /* ---------------------------------------------------------------- reads */
 
 static void park(struct fixture *f)
@@ -715,6 +742,8 @@ int main(void)
 		cmocka_unit_test_setup(a_reservation_waits_for_the_want, nothing_wanting),
 		cmocka_unit_test_setup(the_wait_of_a_reservation_ends, nothing_wanting),
 		cmocka_unit_test_setup(a_reservation_that_waits_is_stopped, nothing_wanting),
+		cmocka_unit_test_setup(a_segment_that_cannot_be_cleared_is_not_taken,
+				       nothing_wanting),
 		cmocka_unit_test_setup(a_read_without_memory_is_no_failure, nothing_wanting),
 		cmocka_unit_test_setup(want_does_not_hide_the_disk, nothing_wanting),
 	};
