@@ -136,7 +136,7 @@ static void scan_done(struct khd_job *job)
 	} else if (c->found > 0 && !khd_room(&store->dead, (size_t)c->found)) {
 		held_up(store, ENOMEM);
 	} else if (c->found < 0) {
-		khd_store_fail(store, EIO, "index: units of a released range", 0);
+		khd_index_fail(store, c->found, "index: units of a released range");
 	} else if (c->found) {
 		for (i = 0; i < c->found; i++)
 			khd_space_dead(store, c->scanned[i].slot, false);
@@ -477,10 +477,8 @@ static void index_done(struct khd_job *job)
 	c->busy = false;
 	if (khd_is_want(-c->ret))
 		index_wants(store, -c->ret);
-	else if (c->ret == -EBADMSG)
-		khd_store_fail(store, EIO, "index damaged: stop, and rebuild it", 0);
 	else if (c->ret)
-		khd_store_fail(store, EIO, "index", 0);
+		khd_index_fail(store, c->ret, "index");
 	else
 		index_next(store);
 	khd_store_leave(store);

@@ -292,6 +292,11 @@ void khd_index_close(struct khd_store *store)
 	free(index);
 }
 
+void khd_index_fail(struct khd_store *store, int ret, const char *what)
+{
+	khd_store_fail(store, ret == -EBADMSG ? EBADMSG : EIO, what, 0);
+}
+
 /*
  * Its log has every page of a transaction once, with a header: SQLite writes over one that was
  * there already; and no transaction begins before the log of the one before was emptied.

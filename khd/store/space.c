@@ -275,8 +275,7 @@ static void load_done(struct khd_job *job)
 		if (khd_is_want(-l->ret))
 			khd_store_want(store, -l->ret, "index: bitmap of a segment");
 		else
-			khd_store_fail(store, EIO, "index: bitmap of a segment",
-				       khd_space_segment_at(store, l->segment));
+			khd_index_fail(store, l->ret, "index: bitmap of a segment");
 		free(l->bits);
 	} else {
 		if (store->ckpt == KHD_CKPT_IDLE)

@@ -605,6 +605,8 @@ struct khd_segment_row {
 int khd_index_reserve(struct khd_disk *disk, uint64_t bytes);
 int khd_index_open(struct khd_store *store, bool create);
 void khd_index_close(struct khd_store *store);
+/* Out of service: the index, of which a call gave @ret, is damaged, or its disk fails. */
+void khd_index_fail(struct khd_store *store, int ret, const char *what);
 void khd_index_tell(struct khd_store *store); /* what SQLite's VFS reported: an event */
 int khd_index_meta(struct khd_index *index, struct khd_index_meta *meta);
 int khd_index_set_meta(struct khd_index *index, const struct khd_index_meta *meta);

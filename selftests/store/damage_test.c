@@ -395,6 +395,30 @@ static void a_check_without_the_index_verifies_slots(void **state)
 	}
 }
 
+/* Who is out of service for it is to be rebuilt, and its disk to be looked at. */
+static void an_index_that_rots_is_no_failed_disk(void **state)
+{
+	struct khd_range r = range_of(0, 1000, 12, 1);
+	struct fixture *f = *state;
+	struct khd_store_stats stats;
+	int64_t size, at;
+	uint64_t i;
+
+	assert_int_equal(reserve(f, &r), 0);
+	for (i = 0; i < r.units; i++)
+		assert_int_equal(put(f, &r, i, 1), 0);
+	reopen(f);
+	size = f->sim->base.ops->size(&f->sim->base, KHD_FILE_INDEX);
+	for (at = 8 * 4096; at < size; at += 4096)
+		disk_sim_flip(f->sim, KHD_FILE_INDEX, (uint64_t)at * 8 + 77);
+	/* what is released is looked up by the checkpoint, page after page */
+	assert_int_equal(release(f, &r), 0);
+	tick(f, 40);
+	khd_store_stats(f->store, &stats);
+	assert_int_equal(stats.error, EBADMSG);
+	assert_int_equal(put(f, &r, 0, 2), EIO);
+}
+
 static void holes_in_the_log_are_no_torn_tail(void **state)
 {
 	struct fixture f = { 0 };
@@ -717,6 +741,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(stores_that_are_none_are_told_apart, setup,
 						teardown),
 		cmocka_unit_test(what_a_recovery_did_not_count_never_counts),
+		cmocka_unit_test_setup_teardown(an_index_that_rots_is_no_failed_disk, setup,
+						teardown),
 		cmocka_unit_test(holes_in_the_log_are_no_torn_tail),
 		cmocka_unit_test(misdirected_writes_are_noticed),
 		cmocka_unit_test(a_short_read_is_no_end),
