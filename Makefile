@@ -98,7 +98,7 @@ style-kmod:
 
 .PHONY: check-style
 check-style:
-	TAP_TIMEOUT=600 scripts/tap style -- sh -c 'text=$$($(MAKE) style 2>&1) || no="not "; \
+	TAP_TIMEOUT=600 scripts/tap style -- sh -c 'no=; text=$$($(MAKE) style 2>&1) || no="not "; \
 		echo "$$text" | sed "s/^/# /"; echo "$${no}ok 1 - style is clean"; echo 1..1'
 
 install: all install-user install-kmod	## install below DESTDIR and PREFIX; khd.service into UNITDIR, if there is systemd
