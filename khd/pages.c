@@ -450,7 +450,6 @@ static bool make(struct khd_pages *pages, bool there)
 	       khd_claim_made(pages->khd->state, options->dir);
 }
 
-/* False: khd does not start. */
 /* Is this an error of the device, whichever its driver chose, and not of what is on it? */
 static bool is_of_device(int error)
 {
@@ -468,6 +467,7 @@ static bool is_of_device(int error)
 	return error != 0;
 }
 
+/* False: khd does not start. */
 static bool recover(struct khd_pages *pages)
 {
 	const struct khd_store_options *options = &pages->khd->config.store;

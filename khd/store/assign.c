@@ -12,7 +12,7 @@
 
 #define CHECKPOINTS_MAX 16u
 #define RELEASES_AT_ONCE 1024u /* records: a release of more ranges goes on later */
-#define GROWTH_BYTES (16u << 20) /* of zeros in one job, between which look-ups have theirs */
+#define GROWTH_BYTES (16u << 20) /* of the file in one job, between which look-ups have theirs */
 
 /*
  * No promise allows that a put gets no slot from so many checkpoints in a row: the wait has an end

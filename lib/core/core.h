@@ -88,7 +88,7 @@ enum kh_plant {
 	KH_PLANT_FREE_FORGET, /* that units were freed is not remembered */
 	KH_PLANT_PREFETCH_FORGET, /* a reader that prefetched is not written down */
 	KH_PLANT_KEEP_OVERWRITE, /* a changed key leaves requests to overwrite as they are */
-	KH_PLANT_ONE_PASS, /* no pass of a place begins while another place's goes on */
+	KH_PLANT_ONE_PASS, /* no pass of a place begins while any goes on */
 	KH_PLANT_NO_MEMORY, /* a grant without a frame to receive into is taken as done */
 };
 
