@@ -246,10 +246,72 @@ int khd_log_scan(struct khd_store *store, const struct khd_index_meta *meta, boo
 	return ret;
 }
 
-/* Is everything there that the record refers to?  0, or a negative errno of the device. */
-static int complete(struct khd_store *store, const struct khd_record *rec, const char **wrong)
+/**
+ * struct ahead - slots side by side that one read brought
+ * @buf: KHD_WALK_READ bytes
+ * @at: where they lie in the file
+ * @bytes: so many are there; 0: none
+ */
+struct ahead {
+	uint8_t *buf;
+	uint64_t at;
+	size_t bytes;
+};
+
+static bool has_slot(const struct khd_record *rec)
 {
+	return rec->type == KHD_RECORD_PUT || rec->type == KHD_RECORD_PARK;
+}
+
+/* Bytes from record I's slot on, while the next records' slots follow it: puts in order lie so. */
+static size_t side_by_side(const struct khd_store *store, const struct khd_log_scan *scan, size_t i)
+{
+	const uint64_t at = scan->records.at[i].slot;
+	size_t bytes = 0, one;
+
+	for (; i < scan->records.count; i++) {
+		const struct khd_record *rec = &scan->records.at[i];
+
+		if (!has_slot(rec) || rec->slot != at + bytes)
+			break;
+		one = store->sector + ((size_t)1 << rec->shift);
+		if (bytes + one > KHD_WALK_READ)
+			break;
+		bytes += one;
+	}
+	return bytes;
+}
+
+/* What cannot be read so is read slot by slot: what is wrong with one says nothing of the others. */
+static void read_ahead(struct khd_store *store, const struct khd_log_scan *scan, size_t i,
+		       struct ahead *ahead)
+{
+	const struct khd_record *rec = &scan->records.at[i];
+	const size_t one = store->sector + ((size_t)1 << rec->shift);
+	size_t bytes;
+
+	if (rec->slot >= ahead->at && rec->slot + one <= ahead->at + ahead->bytes)
+		return;
+	ahead->bytes = 0;
+	bytes = side_by_side(store, scan, i);
+	if (bytes <= one)
+		return;
+	if (!ahead->buf)
+		ahead->buf = khd_buffer(KHD_WALK_READ);
+	if (ahead->buf && khd_disk_read_now(store->disk, KHD_FILE_SLOTS, rec->slot, ahead->buf,
+					    bytes) == (int64_t)bytes) {
+		ahead->at = rec->slot;
+		ahead->bytes = bytes;
+	}
+}
+
+/* Is everything there that record I refers to?  0, or a negative errno of the device. */
+static int complete(struct khd_store *store, const struct khd_log_scan *scan, size_t i,
+		    struct ahead *ahead, const char **wrong)
+{
+	const struct khd_record *rec = &scan->records.at[i];
 	struct khd_expect expect = { .lsn = rec->lsn, .slot = rec->slot };
+	const uint8_t *slot;
 
 	*wrong = NULL;
 	if (rec->type == KHD_RECORD_DISCARD)
@@ -259,7 +321,7 @@ static int complete(struct khd_store *store, const struct khd_record *rec, const
 	    (rec->type == KHD_RECORD_RELEASE && rec->token &&
 	     khd_space_segment_of(store, rec->token) < 0))
 		*wrong = "the file ends";
-	if (*wrong || (rec->type != KHD_RECORD_PUT && rec->type != KHD_RECORD_PARK))
+	if (*wrong || !has_slot(rec))
 		return 0;
 	expect.kind = rec->type == KHD_RECORD_PUT ? KHD_BLOCK_DATA : KHD_BLOCK_PARKED;
 	expect.key = (struct khd_key){ .addr = { .hi = rec->addr_hi, .lo = rec->addr_lo },
@@ -267,7 +329,13 @@ static int complete(struct khd_store *store, const struct khd_record *rec, const
 				       .shift = rec->shift };
 	expect.version = rec->version;
 	expect.crc = rec->data_crc;
-	return khd_slot_read_now(store, &expect, NULL, wrong);
+	read_ahead(store, scan, i, ahead);
+	if (!ahead->bytes)
+		return khd_slot_read_now(store, &expect, NULL, wrong);
+	slot = ahead->buf + (rec->slot - ahead->at);
+	*wrong = khd_slot_verify(store, (const struct khd_block *)slot, slot + store->sector,
+				 &expect);
+	return 0;
 }
 
 /*
@@ -276,24 +344,21 @@ static int complete(struct khd_store *store, const struct khd_record *rec, const
  */
 int khd_log_cut(struct khd_store *store, struct khd_log_scan *scan, uint64_t *last)
 {
+	struct ahead ahead = { 0 };
+	const char *wrong = NULL;
+	int ret = 0;
 	size_t i;
 
 	*last = scan->last;
-	for (i = 0; i < scan->records.count; i++) {
-		const struct khd_record *rec = &scan->records.at[i];
-		const char *wrong;
-		int ret;
-
-		if (rec->lsn <= scan->durable)
+	for (i = 0; i < scan->records.count && !ret && !wrong; i++) {
+		if (scan->records.at[i].lsn <= scan->durable)
 			continue;
-		ret = complete(store, rec, &wrong);
-		if (ret)
-			return ret;
-		if (!wrong)
-			continue;
-		*last = i ? scan->records.at[i - 1].lsn : scan->floor;
-		scan->records.count = i;
-		break;
+		ret = complete(store, scan, i, &ahead, &wrong);
+		if (!ret && wrong) {
+			*last = i ? scan->records.at[i - 1].lsn : scan->floor;
+			scan->records.count = i;
+		}
 	}
-	return 0;
+	free(ahead.buf);
+	return ret;
 }

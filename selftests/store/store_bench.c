@@ -27,10 +27,11 @@
 #define FLUSHERS 16u
 #define ROUNDS 400u
 #define SEQUENTIAL_DEPTH 32u
-#define SEQUENTIAL_MERGE 16u /* units that are one write: a MiB */
+#define SEQUENTIAL_MERGE 16u /* units that are one write */
 #define GENERATION 1
 #define NEW (1ull << 40) /* space that was never used */
 #define USED (1ull << 41) /* and such that was */
+#define SMALL (1ull << 42)
 #define CHECKPOINT_NS 31000000000ull /* in which a change comes into the index */
 
 struct bench {
@@ -320,12 +321,12 @@ static void bench_cold(struct bench *b)
 	print("cold_read_4k", &ours, &raw, "pread");
 }
 
-/* MiB a second: 64 KiB units, some at once; then a flush. */
-static double stream(struct bench *b, uint64_t at, bool write)
+/* MiB a second: units of that size, some at once; then a flush. */
+static double stream_of(struct bench *b, uint64_t at, unsigned int shift, uint64_t mib, bool write)
 {
 	static struct call calls[SEQUENTIAL_DEPTH];
 	static uint8_t *bufs;
-	uint64_t total = (b->mib << 20) / BIG, i, begun = now();
+	uint64_t total = (mib << 20) >> shift, i, begun = now();
 	struct call flush = { .op.done = on_done };
 
 	if (!bufs)
@@ -338,16 +339,21 @@ static double stream(struct bench *b, uint64_t at, bool write)
 		if (i >= total)
 			continue;
 		if (write)
-			put(b, call, at + i * BIG, 16, 1,
+			put(b, call, at + (i << shift), shift, 1,
 			    (i + 1) % SEQUENTIAL_MERGE ? KHD_STORE_MORE : 0);
 		else
-			get(b, call, at + i * BIG, 16, bufs + i % SEQUENTIAL_DEPTH * BIG);
+			get(b, call, at + (i << shift), shift, bufs + i % SEQUENTIAL_DEPTH * BIG);
 	}
 	if (write) {
 		khd_store_flush(b->store, &flush.op);
 		wait_for(b, &flush, "flush");
 	}
-	return (double)b->mib * 1e9 / (double)(now() - begun);
+	return (double)mib * 1e9 / (double)(now() - begun);
+}
+
+static double stream(struct bench *b, uint64_t at, bool write)
+{
+	return stream_of(b, at, 16, b->mib, write);
 }
 
 static double raw_stream(struct bench *b, bool write)
@@ -383,15 +389,13 @@ static void bench_stream(struct bench *b)
 }
 
 /* The store is left as a crash leaves it, and opened. */
-static void bench_recovery(struct bench *b)
+static void bench_recovery(struct bench *b, const char *metric, unsigned int unit)
 {
 	struct khd_store_recovery report;
 	struct khd_store_config config = { 0 };
-	struct khd_store_stats stats;
 	struct khd_store *store;
 	int error;
 
-	khd_store_stats(b->store, &stats);
 	khd_loop_destroy(b->loop);
 	khd_disk_dir_close(b->disk);
 	b->loop = khd_loop_uring(256);
@@ -403,14 +407,27 @@ static void bench_recovery(struct bench *b)
 	store = khd_store_open(b->disk, &config, on_event, NULL, &error, &report);
 	if (!store)
 		die("recovery", error);
-	printf("{\"metric\":\"recovery\",\"ms\":%.2f,\"records\":%llu,\"stored_mib\":%llu,"
-	       "\"ms_per_gib\":%.2f}\n",
-	       (double)report.nanoseconds / 1e6, (unsigned long long)report.replayed,
-	       (unsigned long long)(stats.used >> 20),
-	       (double)report.nanoseconds / 1e6 / ((double)stats.used / (1u << 30)));
+	printf("{\"metric\":\"%s\",\"ms\":%.2f,\"records\":%llu,\"unit\":%u,\"ms_per_gib\":%.2f}\n",
+	       metric, (double)report.nanoseconds / 1e6, (unsigned long long)report.replayed, unit,
+	       (double)report.nanoseconds / 1e6 / ((double)report.replayed * unit / (1u << 30)));
+	b->store = store; /* the old one is what a crash takes */
+}
+
+/* What a log has of a GiB of large units, and of small ones, as many as it holds without a
+ * checkpoint. */
+static void bench_recoveries(struct bench *b)
+{
+	const uint64_t mib = b->mib / 4;
+	struct khd_store_stats stats;
+
+	khd_store_stats(b->store, &stats);
 	printf("{\"metric\":\"memory\",\"bytes\":%llu,\"stored_mib\":%llu}\n",
 	       (unsigned long long)stats.memory, (unsigned long long)(stats.used >> 20));
-	b->store = store; /* the old one is what a crash takes */
+	bench_recovery(b, "recovery", BIG);
+	release(b, USED, (b->mib << 20) / BIG, 16);
+	reserve(b, SMALL, (mib << 20) / PAGE, 12);
+	stream_of(b, SMALL, 12, mib, true);
+	bench_recovery(b, "recovery_4k", PAGE);
 }
 
 /* ------------------------------------------------------------ the others */
@@ -535,7 +552,7 @@ int main(int argc, char **argv)
 	bench_cold(&b);
 	bench_stream(&b);
 	bench_others(&b);
-	bench_recovery(&b);
+	bench_recoveries(&b);
 	stop_store(&b);
 	return 0;
 }
