@@ -20,7 +20,7 @@ durable_replay := $(addprefix $(O)/$(durable)/,store_load store_judge) \
 .PHONY: check-guest-store-replay check-long-store-replay
 check-guest: check-guest-store-replay
 check-guest-store-replay: $(durable_replay)
-	TAP_TIMEOUT=900 ACKS=700 scripts/tap store-replay -- $(durable)/test-replay store 100
+	TAP_TIMEOUT=1200 ACKS=700 scripts/tap store-replay -- $(durable)/test-replay store 100
 check-long-extra: check-long-store-replay
 check-long-store-replay: $(durable_replay)
 	TAP_TIMEOUT=7200 ACKS=5000 scripts/tap store-replay-long -- $(durable)/test-replay store
@@ -40,7 +40,7 @@ check-guest: check-guest-durable check-guest-frames check-guest-full check-guest
 # A running khd's writes: every boundary of a short record; in check-long of a long one, more torn tails, more planted bugs.
 durable_khd_replay := $(durable_replay) $(O)/$(durable)/durable $(O)/khd/khd-test
 check-guest-khd-replay: user $(durable_khd_replay)
-	TAP_TIMEOUT=900 ACKS=100 scripts/tap khd-replay -- $(durable)/test-replay khd 100
+	TAP_TIMEOUT=1200 ACKS=100 scripts/tap khd-replay -- $(durable)/test-replay khd 100
 check-long-extra: check-long-khd-replay
 check-long-khd-replay: user $(durable_khd_replay)
 	TAP_TIMEOUT=7200 ACKS=2000 TORN=3 PLANTS="store/ack-early store/skip-flush early-safe" scripts/tap khd-replay-long -- \
