@@ -16,7 +16,8 @@
 
 /*
  * No promise allows that a put gets no slot from so many checkpoints in a row: the wait has an end
- * all the same.  Until it has a number, @op->lsn is where it began.
+ * all the same.  Until it has a number, @op->lsn is where it began; what ends with no checkpoint,
+ * a segment that is filled, is not counted.
  */
 static bool waited_long(struct khd_op *op)
 {
@@ -47,7 +48,9 @@ static bool assign_put(struct khd_op *op)
 	if (!khd_log_room(store, 1))
 		return false;
 	ret = khd_space_take(store, api->key.shift, &op->slot);
-	if (ret == -EAGAIN && !waited_long(op))
+	if (ret == -EINPROGRESS)
+		op->lsn = 0;
+	if (ret == -EINPROGRESS || (ret == -EAGAIN && !waited_long(op)))
 		return false;
 	if (ret == -EAGAIN)
 		ret = -ENOSPC;
@@ -284,7 +287,7 @@ static bool assign_reserve(struct khd_op *op)
 	if (ret) {
 		khd_space_unpromise(store, range->shift, range->units);
 		khd_space_unpromise(store, KHD_CLASS_META, 1);
-		if (ret == -EAGAIN)
+		if (khd_space_comes(ret))
 			return false;
 		khd_op_finish(op, -ret);
 		return true;
@@ -373,7 +376,7 @@ static bool assign_release(struct khd_op *op)
 			return release_part(op, begun);
 		if (splits)
 			ret = second_slot(store, left.shift, &rec.token);
-		if (ret == -EAGAIN)
+		if (khd_space_comes(ret))
 			return release_part(op, begun);
 		if (ret) {
 			khd_range_drop(store);

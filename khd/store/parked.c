@@ -105,7 +105,7 @@ static bool assign_park(struct khd_op *op)
 	block = ret ? NULL : khd_buffer(store->sector);
 	if (!block) {
 		khd_space_unpromise(store, shift, 1);
-		if (ret == -EAGAIN)
+		if (khd_space_comes(ret))
 			return false;
 		if (!ret) /* nothing was written to it, and nothing refers to it */
 			khd_space_give_back(store, op->slot);

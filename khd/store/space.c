@@ -592,7 +592,7 @@ static int assign(struct khd_store *store, unsigned int class, uint32_t segment)
 	seg->dirty = true;
 	store->class[class].held++;
 	if (clears)
-		return -EAGAIN;
+		return -EINPROGRESS;
 	seg->last = (uint8_t) class;
 	khd_space_write_headers(store, segment);
 	khd_space_fill_ahead(store);
@@ -674,8 +674,34 @@ static bool something_ends(const struct khd_store *store, unsigned int class)
 }
 
 /*
- * A free slot: 0; -EAGAIN: something is under way after which there may be one; -ENOSPC: there is
- * none, which no promise allows.
+ * One more segment for a class: 0; -EINPROGRESS: when it is filled; -ENOENT: none, it has what it
+ * needs, or the pool is empty; -ENOMEM.
+ */
+static int one_more(struct khd_store *store, unsigned int class, int *segment)
+{
+	const struct khd_class *c = &store->class[class];
+	uint32_t empties = khd_compact_empties(store, class);
+	int pool, ret;
+
+	if (is_cleared(store, class))
+		return -EINPROGRESS;
+	pool = c->held - empties < khd_space_need(store, class, c->units) ?
+		       from_pool(store, class) :
+		       -1;
+	if (pool < 0 || (pool >= (int)store->segments_max && empties))
+		return -ENOENT; /* what is moved there would be moved again */
+	if (store->segments.at[pool].zeroing)
+		return -EINPROGRESS;
+	ret = assign(store, class, (uint32_t)pool);
+	if (!ret)
+		*segment = pool;
+	return ret;
+}
+
+/*
+ * A free slot: 0; -EAGAIN: there may be one after a checkpoint; -EINPROGRESS: when a segment was
+ * filled, or a bitmap loaded, whatever checkpoints there are; -ENOSPC: there is none, which no
+ * promise allows; -ENOMEM.  The last ones of a class are taken while it gets another segment.
  */
 int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
 {
@@ -688,28 +714,15 @@ int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
 		return 0;
 	segment = roomiest(store, class);
 	if (segment < 0 || c->slots - store->segments.at[segment].taken < c->slots / 16) {
-		uint32_t held = c->held - khd_compact_empties(store, class);
-		int pool = held < khd_space_need(store, class, c->units) ? from_pool(store, class) :
-									   -1;
-
-		if (pool >= (int)store->segments_max && khd_compact_empties(store, class))
-			pool = -1; /* what is moved there would be moved again */
-		if (pool >= 0 && store->segments.at[pool].zeroing)
-			return -EAGAIN; /* it is being filled */
-		if (pool >= 0) {
-			ret = assign(store, class, (uint32_t)pool);
-			if (ret)
-				return ret;
-			segment = pool;
-		}
+		ret = one_more(store, class, &segment);
+		if (segment < 0 && ret != -ENOENT)
+			return ret;
 	}
 	if (segment >= 0) {
 		if (!khd_space_load(store, (uint32_t)segment))
-			return -EAGAIN;
+			return -EINPROGRESS;
 		return take_in(store, class, (uint32_t)segment, slot) ? 0 : -EAGAIN;
 	}
-	if (is_cleared(store, class))
-		return -EAGAIN;
 	if (khd_compact_empties(store, class)) { /* it is needed after all */
 		khd_compact_cancel(store);
 		return khd_space_take(store, class, slot);

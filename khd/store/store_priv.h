@@ -496,7 +496,12 @@ uint64_t khd_space_promised(const struct khd_store *store); /* segments */
 uint64_t khd_space_index_bytes(const struct khd_store *store); /* that the index may get to */
 bool khd_space_promise(struct khd_store *store, unsigned int class, uint64_t units);
 void khd_space_unpromise(struct khd_store *store, unsigned int class, uint64_t units);
-int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot); /* -EAGAIN */
+int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot);
+/* Of what it answers: not now, but later? */
+static inline bool khd_space_comes(int ret)
+{
+	return ret == -EAGAIN || ret == -EINPROGRESS;
+}
 void khd_space_live(struct khd_store *store, uint64_t slot);
 void khd_space_dead(struct khd_store *store, uint64_t slot, bool tomb);
 bool khd_space_is_live(struct khd_store *store, uint64_t slot);

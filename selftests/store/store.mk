@@ -46,7 +46,7 @@ KH_LDFLAGS_selftests/store/want_test := -Wl,--wrap=khd_grow,--wrap=khd_push_item
 KH_LDFLAGS_selftests/store/sweep_test := -Wl,--wrap=clock_gettime
 KH_LDFLAGS_selftests/store/background_test := -Wl,--wrap=khd_space_load
 kh_store_tests := store_test damage_test want_test rebuild_test scrub_test sweep_test sector_test \
-	background_test
+	background_test space_test
 $(foreach test,$(kh_store_tests),$(eval $(call kh_test,selftests/store/$(test),selftests/store/$(test).c \
 	selftests/store/fixture.c $(kh_disk_sim_srcs),khdstore,cmocka sqlite3)))
 
@@ -61,3 +61,4 @@ check-unit-store: $(addprefix $(O)/selftests/store/,$(kh_store_tests))
 	scripts/tap store-sweep -- $(O)/selftests/store/sweep_test
 	scripts/tap store-sector -- $(O)/selftests/store/sector_test
 	scripts/tap store-background -- $(O)/selftests/store/background_test
+	scripts/tap store-space -- $(O)/selftests/store/space_test
