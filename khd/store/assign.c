@@ -389,7 +389,8 @@ static bool assign_release(struct khd_op *op)
 				store->segments.at[khd_space_segment_of(store, rec.token)].class;
 		}
 		rec.lsn = store->lsn_next++;
-		if (khd_log_append(store, &rec) || khd_range_apply_release(store, &rec)) {
+		if (khd_log_append(store, &rec) || khd_range_apply_release(store, &rec) ||
+		    store->error) {
 			khd_range_drop(store);
 			khd_store_fail(store, ENOMEM, "redo log", 0);
 			return true;

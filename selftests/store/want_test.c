@@ -618,6 +618,33 @@ static void a_segment_that_cannot_be_cleared_is_not_taken(void **state)
 	assert_int_equal(teardown(state), 0);
 }
 
+/* ---------------------------------------------------------------- releases */
+
+/* Whatever of it has no memory: it ends, once, and whoever stops then does not wait for it. */
+static void a_release_without_memory_ends(void **state)
+{
+	struct khd_range r = range_of(0, 64, 9, 1);
+	unsigned int nth, ended = 0;
+	struct fixture *f;
+	bool met = true;
+	int error;
+
+	for (nth = 1; met; nth++) {
+		assert_int_equal(setup(state), 0);
+		f = *state;
+		assert_int_equal(reserve(f, &r), 0);
+		runs_short(&own, nth, 1);
+		error = release(f, &r);
+		met = own.met;
+		runs_short(&own, 0, 0);
+		assert_int_equal(error, stats_of(f)->error ? EIO : 0);
+		ended += error != 0;
+		assert_int_equal(stop(f), error);
+		assert_int_equal(teardown(state), 0);
+	}
+	assert_true(ended > 1);
+}
+
 /* ---------------------------------------------------------------- reads */
 
 static void park(struct fixture *f)
@@ -744,6 +771,7 @@ int main(void)
 		cmocka_unit_test_setup(a_reservation_that_waits_is_stopped, nothing_wanting),
 		cmocka_unit_test_setup(a_segment_that_cannot_be_cleared_is_not_taken,
 				       nothing_wanting),
+		cmocka_unit_test_setup(a_release_without_memory_ends, nothing_wanting),
 		cmocka_unit_test_setup(a_read_without_memory_is_no_failure, nothing_wanting),
 		cmocka_unit_test_setup(want_does_not_hide_the_disk, nothing_wanting),
 	};
