@@ -296,7 +296,9 @@ bool khd_space_load(struct khd_store *store, uint32_t segment)
 
 	if (seg->bits || seg->class == KHD_CLASS_NONE)
 		return true;
-	if (seg->loading || (store->now < store->load_next && !store->stopped))
+	/* whoever stops lets no time pass */
+	if (seg->loading ||
+	    (store->now < store->load_next && !store->stopping && !store->stopped))
 		return false;
 	l = calloc(1, sizeof(*l));
 	if (l)

@@ -118,6 +118,30 @@ static void a_bitmap_that_fails_comes_later(void **state)
 	assert_int_equal(reserve(f, &r), 0);
 }
 
+/* Whoever stops waits for no second to pass: nothing ticks any more. */
+static void a_stop_waits_for_no_bitmap(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, 8, 12, 1);
+	struct wait w, stopping = { .op.done = waited };
+	void *buf = memory(4096);
+
+	fill(f, &r);
+	reopen(f);
+	/* one had no memory, and another that came behind it did */
+	f->store->load_next = f->now + KHD_WANT_NS;
+	begin_put(f, &w, &r, 0, 2, buf, 0);
+	settle(f);
+	assert_false(w.done);
+	khd_store_stop(f->store, &stopping.op);
+	settle(f);
+	assert_true(w.done && stopping.done);
+	assert_int_equal(w.error, 0);
+	assert_int_equal(stopping.error, 0);
+	assert_int_equal(f->events, 0);
+	free(buf);
+}
+
 /* ---------------------------------------------------------------- a release */
 
 /* Of many ranges it goes on in parts: no callback takes long. */
@@ -420,6 +444,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(bitmaps_come_beside_puts, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_bitmap_that_fails_comes_later, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_stop_waits_for_no_bitmap, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_long_release_lets_others_pass, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_release_leaves_what_it_does_not_name, setup,
 						teardown),
