@@ -297,8 +297,7 @@ bool khd_space_load(struct khd_store *store, uint32_t segment)
 	if (seg->bits || seg->class == KHD_CLASS_NONE)
 		return true;
 	/* whoever stops lets no time pass */
-	if (seg->loading ||
-	    (store->now < store->load_next && !store->stopping && !store->stopped))
+	if (seg->loading || (store->now < store->load_next && !store->stopping && !store->stopped))
 		return false;
 	l = calloc(1, sizeof(*l));
 	if (l)
@@ -467,6 +466,11 @@ static void zero_done(struct khd_disk_io *io, int64_t res)
 
 	khd_store_enter(store);
 	store->ios--;
+	if (res == -ENOMEM && is_ahead(z)) { /* it is filled when it is needed */
+		zero_end(z);
+		khd_store_leave(store);
+		return;
+	}
 	if (res < 0 || (uint64_t)res != z->now)
 		khd_store_fail(store, EIO, "writing the slot file", io->offset);
 	z->left -= z->now;

@@ -156,12 +156,34 @@ static void the_last_slots_are_taken_beside_a_fill(void **state)
 	assert_int_equal(f->events, 0);
 }
 
+/* Nobody waits for it: who needs the segment fills it then. */
+static void a_fill_ahead_without_memory_is_no_failure(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r;
+	uint64_t i;
+
+	lacks = true;
+	r = few_are_left(f);
+	assert_in_range(lacking, 1, 8);
+	assert_int_equal(f->events, 0);
+	let_fills_go(f);
+	for (i = 2 * SLOTS; i < 3 * SLOTS; i++)
+		assert_int_equal(put(f, &r, i, 1), 0);
+	assert_int_equal(crash(f, DISK_LOST), 0);
+	for (i = FEW; i < 3 * SLOTS; i++)
+		assert_int_equal(get(f, &r, i), 1);
+	assert_int_equal(f->events, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_put_waits_until_its_segment_is_filled, set_up,
 						teardown),
 		cmocka_unit_test_setup_teardown(the_last_slots_are_taken_beside_a_fill, set_up,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_fill_ahead_without_memory_is_no_failure, set_up,
 						teardown),
 	};
 
