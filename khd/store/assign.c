@@ -16,8 +16,8 @@
 
 /*
  * No promise allows that a put gets no slot from so many checkpoints in a row: the wait has an end
- * all the same.  Until it has a number, @op->lsn is where it began; what ends with no checkpoint,
- * a segment that is filled, is not counted.
+ * all the same.  Until it has a number, @op->lsn is where it began; what no checkpoint ends is not
+ * counted.
  */
 static bool waited_long(struct khd_op *op)
 {
@@ -48,9 +48,12 @@ static bool assign_put(struct khd_op *op)
 	if (!khd_log_room(store, 1))
 		return false;
 	ret = khd_space_take(store, api->key.shift, &op->slot);
-	if (ret == -EINPROGRESS)
+	op->wants_nothing = ret == -EINPROGRESS;
+	if (ret == -EINPROGRESS || ret == -EBUSY) {
 		op->lsn = 0;
-	if (ret == -EINPROGRESS || (ret == -EAGAIN && !waited_long(op)))
+		return false;
+	}
+	if (ret == -EAGAIN && !waited_long(op))
 		return false;
 	if (ret == -EAGAIN)
 		ret = -ENOSPC;
@@ -158,8 +161,10 @@ static bool grow(struct khd_op *op, uint32_t segments, uint64_t index)
 	struct khd_store *store = op->store;
 	struct growth *g;
 
-	if (store->growing)
+	if (store->growing) {
+		op->wants_nothing = true;
 		return false;
+	}
 	g = calloc(1, sizeof(*g));
 	if (!g) {
 		khd_op_finish(op, ENOMEM);
@@ -209,7 +214,7 @@ static bool no_room(struct khd_op *op, unsigned int class, uint64_t units)
 		khd_op_finish(op, store->want ? store->want : ENOSPC);
 		return true;
 	}
-	op->roomless = true;
+	op->wants_nothing = true;
 	if (store->ckpt == KHD_CKPT_IDLE && store->now >= store->room_next) {
 		store->room_next = store->now + KHD_WANT_NS;
 		khd_checkpoint_want(store);
@@ -284,6 +289,7 @@ static bool assign_reserve(struct khd_op *op)
 	if (!khd_op_promise(op, range->shift, range->units, &done))
 		return done;
 	ret = khd_space_take(store, KHD_CLASS_META, &op->slot);
+	op->wants_nothing = ret == -EINPROGRESS;
 	if (ret) {
 		khd_space_unpromise(store, range->shift, range->units);
 		khd_space_unpromise(store, KHD_CLASS_META, 1);
@@ -376,6 +382,7 @@ static bool assign_release(struct khd_op *op)
 			return release_part(op, begun);
 		if (splits)
 			ret = second_slot(store, left.shift, &rec.token);
+		op->wants_nothing = ret == -EINPROGRESS;
 		if (khd_space_comes(ret))
 			return release_part(op, begun);
 		if (ret) {
@@ -423,7 +430,7 @@ static bool assign(struct khd_op *op)
 void khd_assign_stalled(struct khd_store *store)
 {
 	struct khd_op *op, *tmp;
-	uint32_t waiting = 0;
+	uint32_t waiting = 0, patient = 0; /* puts, by class; @patient: they want nothing */
 
 	kh_list_each_safe (op, tmp, &store->stalled, link) {
 		uint32_t bit = 1u << khd_api(op)->key.shift;
@@ -433,10 +440,12 @@ void khd_assign_stalled(struct khd_store *store)
 		/* it could end, and its growth would find it gone */
 		if (khd_checkpoint_gate(store, op->kind) || op == store->grower)
 			continue;
-		if (op->kind == KHD_OP_PUT && waiting & bit)
-			continue;
-		op->roomless = false;
-		if (!assign(op) && op->kind == KHD_OP_PUT)
+		op->wants_nothing = false;
+		if (op->kind == KHD_OP_PUT && waiting & bit) {
+			op->wants_nothing = patient & bit;
+		} else if (!assign(op) && op->kind == KHD_OP_PUT) {
 			waiting |= bit;
+			patient |= op->wants_nothing ? bit : 0;
+		}
 	}
 }

@@ -84,6 +84,11 @@ bool khd_checkpoint_gate(const struct khd_store *store, enum khd_op_kind kind)
 	       (store->ckpt == KHD_CKPT_PURGING && kind == KHD_OP_RELEASE);
 }
 
+bool khd_checkpoint_waits(const struct khd_store *store)
+{
+	return store->run && store->run->waiting;
+}
+
 bool khd_checkpoint_writes_super(const struct khd_store *store)
 {
 	return store->run && store->run->super_out;

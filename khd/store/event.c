@@ -160,7 +160,9 @@ static void try_stop(struct khd_store *store)
 	struct khd_op *op = store->stopping;
 
 	/* whoever stops does not wait for memory: the log has all, as after a crash */
-	if (op && store->want && (store->ckpt != KHD_CKPT_IDLE || !kh_list_empty(&store->stalled)))
+	if (op && store->want &&
+	    (khd_checkpoint_waits(store) ||
+	     (store->ckpt == KHD_CKPT_IDLE && khd_store_somebody_waits(store))))
 		khd_store_fail(store, store->want, "closed while memory or room is wanting", 0);
 	if (!op || !quiet(store))
 		return;

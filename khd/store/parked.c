@@ -102,6 +102,7 @@ static bool assign_park(struct khd_op *op)
 	if (!khd_op_promise(op, shift, 1, &done))
 		return done;
 	ret = khd_space_take(store, shift, &op->slot);
+	op->wants_nothing = ret == -EINPROGRESS;
 	block = ret ? NULL : khd_buffer(store->sector);
 	if (!block) {
 		khd_space_unpromise(store, shift, 1);

@@ -706,8 +706,9 @@ static int one_more(struct khd_store *store, unsigned int class, int *segment)
 
 /*
  * A free slot: 0; -EAGAIN: there may be one after a checkpoint; -EINPROGRESS: when a segment was
- * filled, or a bitmap loaded, whatever checkpoints there are; -ENOSPC: there is none, which no
- * promise allows; -ENOMEM.  The last ones of a class are taken while it gets another segment.
+ * filled, -EBUSY: when a bitmap was loaded, whatever checkpoints there are; -ENOSPC: there is none,
+ * which no promise allows; -ENOMEM.  The last ones of a class are taken while it gets another
+ * segment.
  */
 int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
 {
@@ -726,7 +727,7 @@ int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot)
 	}
 	if (segment >= 0) {
 		if (!khd_space_load(store, (uint32_t)segment))
-			return -EINPROGRESS;
+			return -EBUSY;
 		return take_in(store, class, (uint32_t)segment, slot) ? 0 : -EAGAIN;
 	}
 	if (khd_compact_empties(store, class)) { /* it is needed after all */

@@ -141,17 +141,18 @@ void khd_store_wants_nothing(struct khd_store *store)
 }
 
 /*
- * A call that waits although the gate is open waits for the log, or for a slot.  What waits for
- * room to promise has a time of its own.
+ * A call that waits although the gate is open waits for the log, or for a slot: for memory, if that
+ * is wanting.  What waits for room to promise has a time of its own; a growth of the file and the
+ * fill of a segment have their end.
  */
-static bool somebody_waits(const struct khd_store *store)
+bool khd_store_somebody_waits(const struct khd_store *store)
 {
 	const struct khd_op *op;
 
 	if (store->ckpt == KHD_CKPT_PURGING || store->ckpt == KHD_CKPT_DRAINING)
 		return false;
 	kh_list_each (op, &store->stalled, link)
-		if (op != store->grower && !op->roomless)
+		if (op != store->grower && !op->wants_nothing)
 			return true;
 	return false;
 }
@@ -160,7 +161,7 @@ static void want_tick(struct khd_store *store)
 {
 	if (store->now >= store->want_next + KHD_WANT_MAX_NS)
 		khd_store_wants_nothing(store); /* nothing tried again: it is not needed any more */
-	if (!store->want || !somebody_waits(store))
+	if (!store->want || !khd_store_somebody_waits(store))
 		store->waits_since = UINT64_MAX;
 	else if (store->waits_since > store->now)
 		store->waits_since = store->now;

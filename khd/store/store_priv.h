@@ -105,7 +105,7 @@ struct khd_op {
 	bool counted; /* in puts_under_way, and on a side */
 	uint8_t side;
 	bool part; /* of a RELEASE that goes on behind it: it is not the last number */
-	bool roomless; /* stalled for that, and for nothing else */
+	bool wants_nothing; /* what it is stalled for has an end without memory */
 	uint8_t tries;
 };
 static_assert(sizeof(struct khd_op) <= sizeof(((struct khd_store_op *)0)->priv), "fits");
@@ -401,6 +401,7 @@ void khd_store_fail(struct khd_store *store, int err, const char *what, uint64_t
 /* What failed changed nothing, and is tried again when khd_store_may_try(). */
 void khd_store_want(struct khd_store *store, int err, const char *what);
 void khd_store_wants_nothing(struct khd_store *store);
+bool khd_store_somebody_waits(const struct khd_store *store);
 static inline bool khd_store_may_try(const struct khd_store *store)
 {
 	return !store->want || store->stopped || store->now >= store->want_next;
@@ -500,7 +501,7 @@ int khd_space_take(struct khd_store *store, unsigned int class, uint64_t *slot);
 /* Of what it answers: not now, but later? */
 static inline bool khd_space_comes(int ret)
 {
-	return ret == -EAGAIN || ret == -EINPROGRESS;
+	return ret == -EAGAIN || ret == -EINPROGRESS || ret == -EBUSY;
 }
 void khd_space_live(struct khd_store *store, uint64_t slot);
 void khd_space_dead(struct khd_store *store, uint64_t slot, bool tomb);
@@ -581,6 +582,7 @@ void khd_log_release(struct khd_store *store, uint64_t tail);
 void khd_checkpoint_want(struct khd_store *store);
 void khd_checkpoint_step(struct khd_store *store);
 bool khd_checkpoint_gate(const struct khd_store *store, enum khd_op_kind kind); /* closed */
+bool khd_checkpoint_waits(const struct khd_store *store); /* for memory, or room for the index */
 void khd_checkpoint_abandon(struct khd_store *store);
 bool khd_checkpoint_writes_super(const struct khd_store *store); /* right now */
 void khd_super_fill(struct khd_store *store, struct khd_block *block, bool clean);

@@ -131,6 +131,35 @@ static void a_put_waits_until_its_segment_is_filled(void **state)
 	free(buf);
 }
 
+/* Memory is wanting for something else meanwhile: that is not what it waits for. */
+static void a_fill_is_no_want(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, 8, 12, 1);
+	void *buf[] = { memory(4096), memory(4096) };
+	struct wait w[2];
+	unsigned int i;
+
+	assert_int_equal(reserve(f, &r), 0);
+	reopen(f);
+	hold_fills(f);
+	for (i = 0; i < 2; i++)
+		begin_put(f, &w[i], &r, i, 1, buf[i], KHD_STORE_SYNC);
+	settle(f);
+	assert_non_null(fill);
+	for (i = 0; i < 30; i++) {
+		khd_store_want(f->store, ENOMEM, "test");
+		tick(f, 1);
+	}
+	assert_int_equal(f->store->error, 0);
+	assert_false(w[0].done || w[1].done);
+	let_fills_go(f);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(finish(f, &w[i]), 0);
+		free(buf[i]);
+	}
+}
+
 /* While the next segment is filled those that are left are taken. */
 static void the_last_slots_are_taken_beside_a_fill(void **state)
 {
@@ -181,6 +210,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_put_waits_until_its_segment_is_filled, set_up,
 						teardown),
+		cmocka_unit_test_setup_teardown(a_fill_is_no_want, set_up, teardown),
 		cmocka_unit_test_setup_teardown(the_last_slots_are_taken_beside_a_fill, set_up,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_fill_ahead_without_memory_is_no_failure, set_up,

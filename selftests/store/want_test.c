@@ -476,6 +476,33 @@ static void a_store_that_waits_stops(void **state)
 	assert_int_equal(teardown(state), 0);
 }
 
+/* What lacks behind a commit holds up nothing: whoever stops just then has a clean store. */
+static void a_want_that_holds_up_nothing_is_stopped(void **state)
+{
+	struct wait stopping = { .op.done = waited };
+	struct khd_range r, gone;
+	struct fixture *f;
+
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	prepare(f, &r, &gone);
+	runs_short(&tidy, 1, 1);
+	f->now += 31000000000;
+	khd_store_tick(f->store, f->now);
+	f->now += 31000000000;
+	khd_store_tick(f->store, f->now);
+	while (!tidy.met)
+		assert_true(disk_sim_step(f->sim));
+	khd_store_stop(f->store, &stopping.op);
+	assert_int_equal(finish(f, &stopping), 0);
+	assert_int_equal(stats_of(f)->error, 0);
+	khd_store_close(f->store);
+	assert_int_equal(open_store(f), 0);
+	assert_int_equal(f->recovery.replayed, 0);
+	has_all(f, &r, DISK_LOST);
+	assert_int_equal(teardown(state), 0);
+}
+
 /* ---------------------------------------------------------------- reservations */
 
 /*
@@ -591,6 +618,50 @@ static void a_reservation_that_waits_is_stopped(void **state)
 	assert_true(w.done && stopping.done);
 	assert_int_equal(w.error, ENOMEM);
 	f->sim->base.ops = good;
+	assert_int_equal(teardown(state), 0);
+}
+
+/* The first job from now on is held: what runs it takes long. */
+static struct khd_job *slow_job;
+static void job_slowly(struct khd_disk *disk, struct khd_job *job)
+{
+	if (slow_job)
+		good->job(disk, job);
+	else
+		slow_job = job;
+}
+
+/* The file grows, slowly, while a checkpoint waits for memory: who waits for that has enough. */
+static void behind_a_growth_nobody_waits_for_memory(void **state)
+{
+	struct khd_range one = range_of(0, 8, 12, 1), next = range_of(1ull << 33, 64, 12, 2);
+	struct wait w, behind = { .op.done = waited };
+	struct fixture *f;
+
+	assert_int_equal(setup(state), 0);
+	f = *state;
+	assert_int_equal(reserve(f, &one), 0);
+	assert_int_equal(put(f, &one, 0, 1), 0);
+	runs_short(&sqlite, 1, UINT64_MAX);
+	tick(f, 35);
+	assert_true(sqlite.met);
+	good = f->sim->base.ops;
+	full = *good;
+	full.job = job_slowly;
+	slow_job = NULL;
+	f->sim->base.ops = &full;
+	begin_reserve(f, &w, 4000);
+	assert_non_null(slow_job);
+	khd_store_reserve(f->store, &behind.op, &next);
+	tick(f, 30);
+	assert_int_equal(stats_of(f)->error, 0);
+	assert_false(w.done || behind.done);
+	f->sim->base.ops = good;
+	good->job(&f->sim->base, slow_job);
+	assert_int_equal(finish(f, &w), 0);
+	assert_int_equal(finish(f, &behind), 0);
+	runs_short(&sqlite, 0, 0);
+	tick(f, 3);
 	assert_int_equal(teardown(state), 0);
 }
 
@@ -766,9 +837,11 @@ int main(void)
 		cmocka_unit_test_setup(an_idle_store_becomes_tidy, nothing_wanting),
 		cmocka_unit_test_setup(a_full_log_ends_the_wait, nothing_wanting),
 		cmocka_unit_test_setup(a_store_that_waits_stops, nothing_wanting),
+		cmocka_unit_test_setup(a_want_that_holds_up_nothing_is_stopped, nothing_wanting),
 		cmocka_unit_test_setup(a_reservation_waits_for_the_want, nothing_wanting),
 		cmocka_unit_test_setup(the_wait_of_a_reservation_ends, nothing_wanting),
 		cmocka_unit_test_setup(a_reservation_that_waits_is_stopped, nothing_wanting),
+		cmocka_unit_test_setup(behind_a_growth_nobody_waits_for_memory, nothing_wanting),
 		cmocka_unit_test_setup(a_segment_that_cannot_be_cleared_is_not_taken,
 				       nothing_wanting),
 		cmocka_unit_test_setup(a_release_without_memory_ends, nothing_wanting),
