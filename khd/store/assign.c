@@ -208,9 +208,9 @@ static bool no_room(struct khd_op *op, unsigned int class, uint64_t units)
 		khd_op_finish(op, ENOSPC);
 		return true;
 	}
-	if (!op->until)
+	if (!op->until && store->now) /* before the first tick no time passes */
 		op->until = store->now + KHD_WANT_ROOM_NS;
-	if (store->stopping || store->now >= op->until) {
+	if (store->stopping || (op->until && store->now >= op->until)) {
 		khd_op_finish(op, store->want ? store->want : ENOSPC);
 		return true;
 	}

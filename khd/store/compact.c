@@ -88,7 +88,6 @@ static void stored(struct khd_store_op *op, int error)
 	struct khd_compact *c = kh_container(op, struct khd_compact, op);
 
 	c->busy = false;
-	c->store->stats.puts--;
 	next(c);
 }
 
@@ -96,9 +95,10 @@ static void loaded(struct khd_store_op *op, int error)
 {
 	struct khd_compact *c = kh_container(op, struct khd_compact, op);
 	struct khd_unit *unit = khd_unit_peek(c->store, &op->key);
+	uint64_t puts = c->store->stats.puts;
 
 	c->busy = false;
-	if (!error)
+	if (!error && op->meta.version) /* it was read, by nobody's call */
 		c->store->stats.gets--;
 	if (error == EBADMSG)
 		c->skipped = true;
@@ -110,6 +110,7 @@ static void loaded(struct khd_store_op *op, int error)
 	op->done = stored;
 	op->flags = 0;
 	khd_store_put(c->store, op);
+	c->store->stats.puts = puts;
 }
 
 /* The block says whose unit it is; the index, asked by the get, whether that is so. */

@@ -86,7 +86,8 @@ struct khd_unit;
  * @lsn: its number; FLUSH: what must be durable
  * @slot: where it goes
  * @more: of RESERVE, RELEASE, PARK, PARKED_GET: what else there is to know, allocated
- * @until: RESERVE, PARK: when it waits no longer for room; 0: it did not have to
+ * @until: RESERVE, PARK: when it waits no longer for room; 0: it did not have to, or no tick has
+ *	said yet how late it is
  * @crc: of the data
  * @error: result, while it waits for done
  */

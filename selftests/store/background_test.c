@@ -351,6 +351,36 @@ static void what_was_given_back_is_not_emptied(void **state)
 	assert_int_equal(f->events, 0);
 }
 
+/* What compaction does is no call, whatever becomes of it. */
+static void moves_are_no_calls(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, UNITS, 12, 1);
+	uint64_t puts, gets, reads;
+
+	thin_out(f);
+	reads = f->sim->counts.reads;
+	puts = f->store->stats.puts;
+	gets = f->store->stats.gets;
+	f->store->puts_under_way += KHD_STORE_PUTS_MAX; /* so it is told to come again */
+	tick(f, 70);
+	assert_true(f->sim->counts.reads > reads + 10);
+	assert_int_equal(f->store->stats.puts, puts);
+	assert_int_equal(f->store->stats.gets, gets);
+	f->store->puts_under_way -= KHD_STORE_PUTS_MAX;
+	hold_reads(f, 1);
+	tick(f, 2);
+	assert_int_equal(held_count, 1);
+	assert_int_equal(release(f, &r), 0);
+	assert_int_equal(reserve(f, &r), 0);
+	let_reads_go(f); /* of a unit that is no more */
+	settle(f);
+	tick(f, 40);
+	assert_int_equal(f->store->stats.puts, puts);
+	assert_int_equal(f->store->stats.gets, gets);
+	assert_int_equal(f->events, 0);
+}
+
 /* ---------------------------------------------------------------- the file */
 
 /* What somebody appended to the file is cut off: it would grow from no sector's end. */
@@ -376,13 +406,12 @@ static void the_file_is_of_whole_segments(void **state)
 /* ---------------------------------------------------------------- room */
 
 #define SPARSE 1000
+#define OTHER 300
 
-/* What a class holds beyond its need is room, when its units have been moved. */
-static void room_that_compaction_makes_is_waited_for(void **state)
+static void room_is_waited_for(struct fixture *f, bool opened)
 {
-	struct fixture *f = *state;
 	struct khd_range r = range_of(0, SPARSE, 12, 1), part = r;
-	struct khd_range other = range_of(1ull << 40, 250, 13, 2);
+	struct khd_range other = range_of(1ull << 40, OTHER, 13, 2);
 	uint64_t i;
 
 	assert_int_equal(reserve(f, &r), 0);
@@ -393,14 +422,33 @@ static void room_that_compaction_makes_is_waited_for(void **state)
 		part.start.lo = (i + 1) << 12;
 		assert_int_equal(release(f, &part), 0);
 	}
+	if (opened)
+		reopen(f);
+	assert_true(khd_space_charge(f->store) + khd_space_need(f->store, 13, other.units) >
+		    f->store->segments_max);
 	assert_int_equal(reserve(f, &other), 0);
 	for (i = 0; i < SPARSE; i += 10)
 		assert_int_equal(get(f, &r, i), 1);
-	for (i = 0; i < 250; i++)
+	for (i = 0; i < OTHER; i++)
 		assert_int_equal(put(f, &other, i, 1), 0);
 	other = range_of(1ull << 41, 1ull << 20, 12, 3);
 	assert_int_equal(reserve(f, &other), ENOSPC);
 	assert_int_equal(f->events, 0);
+}
+
+/* What a class holds beyond its need is room, when its units have been moved. */
+static void room_that_compaction_makes_is_waited_for(void **state)
+{
+	room_is_waited_for(*state, false);
+}
+
+/* Also by who comes before the first tick, which says how late it is. */
+static void room_is_waited_for_from_the_first_tick(void **state)
+{
+	struct fixture *f = *state;
+
+	f->now = 1000000000000;
+	room_is_waited_for(f, true);
 }
 
 /* A load that wants one checkpoint after the other holds up nobody who asks for room. */
@@ -452,8 +500,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(moves_keep_their_rate, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_given_back_is_not_emptied, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(moves_are_no_calls, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_file_is_of_whole_segments, setup, teardown),
 		cmocka_unit_test_setup_teardown(room_that_compaction_makes_is_waited_for, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(room_is_waited_for_from_the_first_tick, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(what_does_not_fit_is_refused_under_load, setup,
 						teardown),
