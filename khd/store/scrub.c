@@ -20,7 +20,7 @@
 
 #define ROWS 64u
 #define POLL_NS 10000000ull
-#define TRIES_MAX 100u /* of one unit or block, POLL_NS apart: a second */
+#define TRIES_MAX 100u /* of one unit or block, POLL_NS apart, or a checkpoint */
 
 enum scrub_phase {
 	SCRUB_UNITS, /* of the index */
@@ -38,7 +38,7 @@ enum scrub_phase {
  * @at, @count: in @rows
  * @next: PARKED: id; HEADS, SEGMENTS: which block
  * @addr: RANGES: where the next one is
- * @checkpoints: how many there had been when a block was asked for
+ * @checkpoints: how many there had been when a block was asked for, or last waited for
  * @tries: of what is next
  * @rows_end: the index has no more
  * @again: when it goes on, if it @waits
@@ -81,13 +81,18 @@ void khd_scrub_free(struct khd_store *store)
 
 static void step(struct khd_scrub *s);
 
+static void rest(struct khd_scrub *s)
+{
+	s->waits = true;
+	s->again = s->store->now + POLL_NS;
+}
+
 /* False: it was tried often enough. */
 static bool later(struct khd_scrub *s)
 {
 	if (++s->tries >= TRIES_MAX)
 		return false;
-	s->waits = true;
-	s->again = s->store->now + POLL_NS;
+	rest(s);
 	return true;
 }
 
@@ -326,14 +331,20 @@ static void block_done(struct khd_disk_io *io, int64_t res)
 static bool next_block(struct khd_scrub *s)
 {
 	struct khd_store *store = s->store;
+	/* a checkpoint takes as long as it does: only those that ended are tries */
+	bool ended = s->checkpoints != store->stats.checkpoints;
 	uint64_t at;
 
 	if (!block_next(s, &at))
 		return false;
+	s->checkpoints = store->stats.checkpoints;
+	if (unsettled(store) && !ended) {
+		rest(s);
+		return true;
+	}
 	if (unsettled(store) && later(s))
 		return true;
 	s->busy = true;
-	s->checkpoints = store->stats.checkpoints;
 	s->iov = (struct iovec){ s->buf, store->sector };
 	s->io = (struct khd_disk_io){ .op = KHD_DISK_READ,
 				      .file = KHD_FILE_SLOTS,

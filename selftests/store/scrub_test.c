@@ -216,6 +216,48 @@ static void tries_take_their_time(void **state)
 	assert_int_equal(damaged + unverified, 0);
 }
 
+/* A file system that has no room for the index. */
+static const struct khd_disk_ops *good;
+static int64_t write_full(struct khd_disk *disk, enum khd_disk_file file, uint64_t offset,
+			  const void *buf, size_t bytes)
+{
+	return file == KHD_FILE_SLOTS ? good->write(disk, file, offset, buf, bytes) : -ENOSPC;
+}
+
+/* Blocks are read between two checkpoints, and one may last: here it waits for room. */
+static void a_long_checkpoint_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	struct khd_range r = range_of(0, UNITS, 12, 1);
+	struct khd_disk_ops full;
+	uint64_t before;
+	unsigned int i;
+
+	assert_int_equal(put(f, &r, 0, 2), 0);
+	good = f->sim->base.ops;
+	full = *good;
+	full.write = write_full;
+	f->sim->base.ops = &full;
+	tick(f, 35);
+	assert_int_not_equal(f->store->ckpt, KHD_CKPT_IDLE);
+	before = f->store->stats.checkpoints;
+	passes = 0;
+	khd_store_scrub(f->store, RATE);
+	for (i = 0; i < 3000; i++) { /* 30 s */
+		f->now += 10000000;
+		khd_store_tick(f->store, f->now);
+		settle(f);
+	}
+	assert_int_equal(passes, 0);
+	assert_int_equal(f->store->stats.checkpoints, before);
+	f->sim->base.ops = good;
+	tick(f, 60);
+	assert_int_equal(passes, 1);
+	assert_int_equal(units, UNITS);
+	assert_int_equal(damaged + unverified, 0);
+	assert_true(blocks >= 8);
+}
+
 /* Beside a load that changes what it reads nothing is named that is none. */
 static void changes_meanwhile_are_no_damage(void **state)
 {
@@ -260,6 +302,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(or_counted_as_not_verified, setup_full, teardown),
 		cmocka_unit_test_setup_teardown(tries_take_their_time, setup_full, teardown),
+		cmocka_unit_test_setup_teardown(a_long_checkpoint_is_waited_for, setup_full,
+						teardown),
 		cmocka_unit_test_setup_teardown(changes_meanwhile_are_no_damage, setup_full,
 						teardown),
 	};
