@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 #include <linux/fs.h>
 
@@ -343,6 +344,24 @@ static int64_t bounced(struct disk_dir *dd, uint64_t offset, void *to, const voi
 	return (int64_t)done;
 }
 
+/*
+ * The same of a synchronous transfer of the slot file, which goes past the page cache; one of the
+ * index is its caller's to try again.
+ */
+static bool pause_call(struct disk_dir *dd, enum khd_disk_file file, int64_t ret,
+		       unsigned int *pauses, unsigned int most)
+{
+	static const struct timespec pause = { .tv_nsec = PAUSE_NS };
+
+	if (ret != -ENOMEM || file != KHD_FILE_SLOTS || *pauses == most)
+		return false;
+	if (!(*pauses)++)
+		khd_log(KHD_WARN, "%s/%s: no memory for a transfer; it is tried again", dd->path,
+			names[file]);
+	nanosleep(&pause, NULL);
+	return true;
+}
+
 static bool straight(const struct disk_dir *dd, enum khd_disk_file file, uint64_t offset,
 		     const void *buf, size_t len)
 {
@@ -353,22 +372,29 @@ static int64_t dir_read(struct khd_disk *disk, enum khd_disk_file file, uint64_t
 			size_t len)
 {
 	struct disk_dir *dd = dir_of(disk);
+	unsigned int pauses = 0;
+	int64_t ret;
 
-	if (!straight(dd, file, offset, buf, len))
-		return bounced(dd, offset, buf, NULL, len);
-	return read_some(dd->files[file].fds[SIDE_SYNC], offset, buf, len);
+	do
+		ret = straight(dd, file, offset, buf, len) ?
+			      read_some(dd->files[file].fds[SIDE_SYNC], offset, buf, len) :
+			      bounced(dd, offset, buf, NULL, len);
+	while (pause_call(dd, file, ret, &pauses, PAUSES_READ));
+	return ret;
 }
 
 static int64_t dir_write(struct khd_disk *disk, enum khd_disk_file file, uint64_t offset,
 			 const void *buf, size_t len)
 {
 	struct disk_dir *dd = dir_of(disk);
+	unsigned int pauses = 0;
 	int64_t ret;
 
-	if (straight(dd, file, offset, buf, len))
-		ret = write_some(dd->files[file].fds[SIDE_SYNC], offset, buf, len);
-	else
-		ret = bounced(dd, offset, NULL, buf, len);
+	do
+		ret = straight(dd, file, offset, buf, len) ?
+			      write_some(dd->files[file].fds[SIDE_SYNC], offset, buf, len) :
+			      bounced(dd, offset, NULL, buf, len);
+	while (pause_call(dd, file, ret, &pauses, PAUSES_WRITE));
 	atomic_fetch_add(&dd->files[file].written, 1);
 	return ret == -EDQUOT ? -ENOSPC : ret;
 }

@@ -562,6 +562,76 @@ static void want_of_memory_is_told(void **state)
 	finish(disk, loop);
 }
 
+/* The kernel has no memory for that many synchronous transfers. */
+static unsigned int now_lacking, now_tried;
+ssize_t __real_pread(int fd, void *buf, size_t len, off_t at);
+ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t at);
+ssize_t __real_pwrite(int fd, const void *buf, size_t len, off_t at);
+ssize_t __wrap_pwrite(int fd, const void *buf, size_t len, off_t at);
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left);
+
+static bool lacks_now(void)
+{
+	if (!now_lacking)
+		return false;
+	now_lacking--;
+	now_tried++;
+	errno = ENOMEM;
+	return true;
+}
+
+ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t at)
+{
+	return lacks_now() ? -1 : __real_pread(fd, buf, len, at);
+}
+
+ssize_t __wrap_pwrite(int fd, const void *buf, size_t len, off_t at)
+{
+	return lacks_now() ? -1 : __real_pwrite(fd, buf, len, at);
+}
+
+int __wrap_nanosleep(const struct timespec *pause, struct timespec *left)
+{
+	paused_ns += (uint64_t)pause->tv_sec * 1000000000 + (uint64_t)pause->tv_nsec;
+	return 0;
+}
+
+/* By who reads or writes the slot file at once, too; the index is tried again by the store. */
+static void want_of_memory_of_synchronous_calls(void **state)
+{
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(*state, &loop);
+	uint8_t *buf = aligned_alloc(KHD_DISK_ALIGN, 8192);
+	enum khd_disk_file file;
+
+	memset(buf, 7, 8192);
+	for (file = KHD_FILE_SLOTS; file <= KHD_FILE_INDEX; file++) {
+		bool waits = file == KHD_FILE_SLOTS;
+
+		now_tried = 0;
+		paused_ns = 0;
+		now_lacking = 5;
+		assert_int_equal(disk->ops->write(disk, file, 0, buf, 8192),
+				 waits ? 8192 : -ENOMEM);
+		now_lacking = 5;
+		assert_int_equal(disk->ops->read(disk, file, 0, buf, waits ? 8000 : 8192),
+				 waits ? 8000 : -ENOMEM);
+		assert_int_equal(now_tried, waits ? 10 : 2);
+		assert_int_equal(paused_ns, waits ? 500000000 : 0);
+		paused_ns = 0;
+		now_lacking = UINT32_MAX;
+		assert_int_equal(disk->ops->read(disk, file, 0, buf, 8192), -ENOMEM);
+		assert_in_range(paused_ns, waits ? 500000000 : 0, waits ? 2000000000 : 0);
+		paused_ns = 0;
+		assert_int_equal(disk->ops->write(disk, file, 0, buf, 8192), -ENOMEM);
+		assert_in_range(paused_ns, waits ? 8000000000 : 0, waits ? 10000000000 : 0);
+		now_lacking = 0;
+	}
+	assert_int_equal(buf[8191], 7);
+	free(buf);
+	finish(disk, loop);
+}
+
 #define AT(name, i)                                                      \
 	{ "io_uring " #name " " #i, name, NULL, NULL, &places[i] },      \
 	{                                                                \
@@ -583,6 +653,8 @@ int main(int argc, char **argv)
 		AT(what_is_put_off_ends, 0),
 		AT(want_of_memory_is_waited_for, 0),
 		AT(want_of_memory_is_told, 0),
+		AT(want_of_memory_of_synchronous_calls, 0),
+		AT(want_of_memory_of_synchronous_calls, 1),
 		AT(a_flush_is_of_one_file, 0),
 		AT(what_is_opened_is_read_from_the_disk, 0),
 		AT(what_is_opened_is_read_from_the_disk, 1),

@@ -8,7 +8,8 @@ kh_disk_sim_srcs := $(addprefix selftests/store/,image.c disk_sim.c)
 $(eval $(call kh_test,selftests/store/vfs_test,selftests/store/vfs_test.c $(kh_disk_sim_srcs) \
 	khd/store/vfs.c khd/store/wal.c khd/store/crc32c.c,,cmocka sqlite3))
 
-KH_LDFLAGS_selftests/store/disk_dir_test := -Wl,--wrap=timerfd_settime
+KH_LDFLAGS_selftests/store/disk_dir_test := -Wl,--wrap=timerfd_settime,--wrap=nanosleep \
+	-Wl,--wrap=pread,--wrap=pwrite
 $(eval $(call kh_test,selftests/store/disk_dir_test,selftests/store/disk_dir_test.c \
 	khd/store/disk_dir.c khd/store/flock.c khd/worker.c khd/loop_poll.c khd/loop_uring.c khd/log.c,,cmocka liburing))
 
