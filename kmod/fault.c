@@ -59,14 +59,13 @@ static vm_fault_t request_error(const struct kz_unit *unit, int err)
 /* Does a fault that comes back from its wait find an error? */
 static int retried_error(struct kz_unit *unit, unsigned int flags)
 {
-	int error = 0;
+	int error;
 
 	if (!(flags & FAULT_FLAG_TRIED) || likely(!READ_ONCE(unit->error)))
 		return 0;
 	spin_lock(&unit->lock);
-	if (unit->error && time_before32(jiffies, unit->error_until))
-		error = unit->error;
-	else
+	error = kz_unit_error(unit);
+	if (!error)
 		unit->error = 0;
 	spin_unlock(&unit->lock);
 	return error;

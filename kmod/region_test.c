@@ -232,11 +232,36 @@ static void records_go(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, unit);
 	kz_unit_put(unit);
 	KUNIT_EXPECT_FALSE(test, xa_empty(&region->units));
-	unit->error_until = jiffies - 1;
+	unit->error_until -= KZ_ERROR_S;
 	/* Making another one looks after it. */
 	kz_unit_put(kz_unit_get(region, 9));
 	KUNIT_EXPECT_TRUE(test, xa_empty(&region->units));
 	KUNIT_EXPECT_EQ(test, 0, instance->frames.in_use);
+	kz_test_region_end(region);
+}
+
+/* An error is not found any more, however long ago it was noted. */
+static void errors_go(struct kunit *test)
+{
+	static const u32 days[] = { 1, 100, 400, 4000 };
+	struct kz_region *region = kz_test_region(test, test->priv, 1 << 20, 4, 12);
+	struct kz_unit *unit;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(days); i++) {
+		unit = kz_unit_get(region, 1);
+		KUNIT_ASSERT_FALSE(test, IS_ERR(unit));
+		spin_lock(&unit->lock);
+		kz_unit_set_error(unit, -EIO);
+		spin_unlock(&unit->lock);
+		kz_unit_put(unit);
+		KUNIT_EXPECT_FALSE(test, xa_empty(&region->units));
+		unit = kz_unit_find(region, 1);
+		KUNIT_ASSERT_NOT_NULL(test, unit);
+		unit->error_until -= days[i] * 86400;
+		kz_unit_put(unit);
+		KUNIT_EXPECT_TRUE(test, xa_empty(&region->units));
+	}
 	kz_test_region_end(region);
 }
 
@@ -306,6 +331,7 @@ static struct kunit_case region_cases[] = {
 	KUNIT_CASE(windows),
 	KUNIT_CASE(units_and_frames),
 	KUNIT_CASE(records_go),
+	KUNIT_CASE(errors_go),
 	KUNIT_CASE(small_region_has_its_own_floors),
 	KUNIT_CASE(leases),
 	KUNIT_CASE(keys),

@@ -19,6 +19,7 @@
 #include <linux/jiffies.h>
 #include <linux/pagemap.h>
 #include <linux/sched.h>
+#include <linux/timekeeping.h>
 
 #include "acquire.h"
 #include "alloc.h"
@@ -34,7 +35,6 @@
 #define KZ_FRAME_WAIT_MS	10	/* between attempts when the limit is met */
 #define KZ_PRESSURE_MS		50	/* between two notices of it */
 #define KZ_RECLAIM_BATCH	32u	/* pages that reclaim frees at a time */
-#define KZ_ERROR_JIFFIES	(HZ)	/* how long a retried fault finds its error */
 #define KZ_SWEEP		2	/* records that are looked at when one is made */
 
 /**
@@ -171,8 +171,7 @@ struct kz_unit *kz_unit_get(struct kz_region *region, u64 index)
 /* Nothing to remember but the floor, neither for khd nor for a fault that comes back. */
 static bool unit_blank(const struct kz_unit *unit)
 {
-	return kz_page_blank(&unit->page) &&
-	       !(unit->error && time_before32(jiffies, unit->error_until));
+	return kz_page_blank(&unit->page) && !kz_unit_error(unit);
 }
 
 /* Nobody uses the record and it says nothing: its floor stays. */
@@ -582,14 +581,15 @@ int kz_unit_drop(struct kz_unit *unit)
  * @error: negative errno
  *
  * A thread that waits in a fault returns to its caller first and faults again: it
- * finds the error for a second.
+ * finds the error for one to two seconds.
  */
 void kz_unit_set_error(struct kz_unit *unit, int error)
 {
 	lockdep_assert_held(&unit->lock);
 	unit->fail_seq++;
 	unit->error = error;
-	unit->error_until = jiffies + KZ_ERROR_JIFFIES;
+	/* Later on 32 bits mean the future again: of jiffies after 99 days, of these after 68 years. */
+	unit->error_until = ktime_get_seconds() + KZ_ERROR_S;
 }
 
 /**

@@ -6,10 +6,12 @@
 #define KZ_UNIT_H
 
 #include <linux/atomic.h>
+#include <linux/jiffies.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/spinlock.h>
+#include <linux/timekeeping.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -18,6 +20,8 @@
 struct kz_frame;
 struct kz_region;
 struct kz_revoke;
+
+#define KZ_ERROR_S	2	/* a retried fault finds its error for longer than one second */
 
 /* Where a unit's request is. */
 enum kz_unit_request {
@@ -51,7 +55,7 @@ enum kz_unit_request {
  * @mark: khd wants to hear when somebody gets to it; a hint
  * @fail_seq: counts failures; under @lock
  * @error: negative errno of the last failure; under @lock
- * @error_until: jiffies, 32 bits, until which a retried fault finds @error; under @lock
+ * @error_until: ktime_get_seconds(), 32 bits, at which nobody finds @error any more; under @lock
  * @resident_for: thread that alone waited for the last grant, KZ_RESIDENT_NEXT until it has got
  *	it, 0 if several did or nobody; under @lock
  * @lru: in the reclaim list, under its lock
@@ -127,6 +131,19 @@ void kz_unit_kill(struct kz_unit *unit);
 void kz_unit_zap(struct kz_unit *unit);
 void kz_unit_mark_met(struct kz_unit *unit);
 struct kz_frame *kz_unit_alloc_frame(struct kz_unit *unit, const void __user *data);
+
+/**
+ * kz_unit_error() - the error that a retried fault finds
+ * @unit: the unit
+ *
+ * Return: a negative errno, or 0.
+ */
+static inline int kz_unit_error(const struct kz_unit *unit)
+{
+	int error = READ_ONCE(unit->error);
+
+	return error && time_before32(ktime_get_seconds(), unit->error_until) ? error : 0;
+}
 
 /**
  * kz_unit_touched() - somebody gets to a unit
