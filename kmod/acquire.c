@@ -366,11 +366,31 @@ void kz_unit_used(struct kz_unit *unit)
 	stay = kz_unit_residency(unit);
 	stay += get_random_u32() % (u32)(stay / 2 + 1);
 	spin_lock(&unit->lock);
-	unit->fresh = false;
-	if (unit->resident_for == KZ_RESIDENT_NEXT)
-		unit->resident_for = task_pid_nr(current);
-	unit->resident_ns = ktime_get_boottime_ns() + stay;
+	/* Another one may have been faster, and may even be done with it. */
+	if (unit->fresh) {
+		unit->fresh = false;
+		unit->resident_ns = ktime_get_boottime_ns() + stay;
+	}
 	spin_unlock(&unit->lock);
+}
+
+/* A grant at @now: the unit stays for those who wait, and notes who it is if he is alone. */
+static void stay_for_waiters(struct kz_unit *unit, u64 now)
+{
+	struct list_head *waiters = &unit->wait.head;
+	const struct wait_queue_entry *first;
+	struct task_struct *task;
+
+	lockdep_assert_held(&unit->lock);
+	spin_lock_irq(&unit->wait.lock);
+	first = list_first_entry_or_null(waiters, struct wait_queue_entry, entry);
+	if (first) {
+		task = first->private;
+		unit->fresh = true;
+		unit->resident_ns = now + KZ_GRACE_NS;
+		unit->resident_for = list_is_singular(waiters) ? task_pid_nr(task) : 0;
+	}
+	spin_unlock_irq(&unit->wait.lock);
 }
 
 /**
@@ -394,11 +414,27 @@ void kz_unit_granted(struct kz_unit *unit)
 	WRITE_ONCE(unit->took_us, us);
 	unit->error = 0;
 	/* Who queues up after this finds the grant: both look under unit->lock. */
-	if (waitqueue_active(&unit->wait)) {
-		unit->fresh = true;
-		unit->resident_ns = now + KZ_GRACE_NS;
-		unit->resident_for = list_is_singular(&unit->wait.head) ? KZ_RESIDENT_NEXT : 0;
+	if (waitqueue_active(&unit->wait))
+		stay_for_waiters(unit, now);
+}
+
+/* If the unit came for thread @self alone and it has got it, it need not stay any longer. */
+static void resident_done(struct kz_unit *unit, u32 self)
+{
+	bool over;
+
+	/* With it a REVOKE sees either that this is over, or is there to be woken. */
+	mutex_lock(&unit->mutex);
+	spin_lock(&unit->lock);
+	over = unit->resident_for == self && !unit->fresh;
+	if (over) {
+		unit->resident_ns = 0;
+		unit->resident_for = 0;
 	}
+	spin_unlock(&unit->lock);
+	if (over)
+		kz_revoke_kick(unit);
+	mutex_unlock(&unit->mutex);
 }
 
 /**
@@ -408,8 +444,9 @@ void kz_unit_granted(struct kz_unit *unit)
  * @count: units
  *
  * A thread that is in a system call has executed whatever missed before.  So a unit that came for
- * it alone need not stay for its minimum residency: a flush takes it back at once.  In a long
- * range nothing is looked for, since the little that is gained does not matter there.
+ * it alone need not stay for its minimum residency: a flush takes it back at once, and a REVOKE that
+ * waits for that goes on.  In a long range nothing is looked for, since the little that is gained
+ * does not matter there.  Context: may sleep.
  */
 void kz_units_done(struct kz_region *region, u64 first, u64 count)
 {
@@ -423,12 +460,8 @@ void kz_units_done(struct kz_region *region, u64 first, u64 count)
 		unit = kz_unit_next(region, &at);
 		if (!unit)
 			break;
-		if (READ_ONCE(unit->resident_for) == self && unit->index < first + count) {
-			spin_lock(&unit->lock);
-			if (unit->resident_for == self)
-				unit->resident_ns = 0;
-			spin_unlock(&unit->lock);
-		}
+		if (READ_ONCE(unit->resident_for) == self && unit->index < first + count)
+			resident_done(unit, self);
 		kz_unit_put(unit);
 	}
 }

@@ -3,12 +3,19 @@
  * region_test.c - tests of regions, windows and units
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/kthread.h>
+#include <linux/timekeeping.h>
 
+#include "acquire.h"
 #include "frame.h"
 #include "instance.h"
 #include "kunit_main.h"
 #include "lease.h"
 #include "region.h"
+#include "revoke.h"
 #include "unit.h"
 
 static int region_init(struct kunit *test)
@@ -265,6 +272,125 @@ static void errors_go(struct kunit *test)
 	kz_test_region_end(region);
 }
 
+/* Waits for a unit, and shows that it is done with it. */
+struct waiter {
+	struct kz_unit *unit;
+	struct completion done;
+};
+
+static int waiter_main(void *arg)
+{
+	struct waiter *waiter = arg;
+	struct kz_unit *unit = waiter->unit;
+	struct kz_acquire acquire;
+
+	kz_acquire_init(&acquire, unit, KHAZANA_RIGHT_WRITE, 0, 60 * MSEC_PER_SEC);
+	if (kz_acquire_request(&acquire) == -EINPROGRESS)
+		kz_acquire_wait(&acquire, TASK_KILLABLE);
+	kz_units_done(unit->region, unit->index, 1);
+	/* The module may go as soon as the test is over. */
+	kthread_complete_and_exit(&waiter->done, 0);
+}
+
+static struct task_struct *waiter_start(struct waiter *waiter, struct kz_unit *unit)
+{
+	struct task_struct *task;
+	int i;
+
+	waiter->unit = unit;
+	init_completion(&waiter->done);
+	task = kthread_run(waiter_main, waiter, "khazana_waiter");
+	for (i = 0; !IS_ERR(task) && i < 1000 && !wq_has_sleeper(&unit->wait); i++)
+		usleep_range(1000, 2000);
+	return task;
+}
+
+static int revoke(struct kz_instance *instance, struct kz_unit *unit, u64 token)
+{
+	const struct kz_page_event event = { .type = KZ_EV_REVOKE, .token = token };
+	struct kz_revoke_group *group = NULL;
+	u32 act = 0;
+	int err;
+
+	mutex_lock(&unit->mutex);
+	err = kz_revoke(unit, &event, &group, &act);
+	mutex_unlock(&unit->mutex);
+	kz_unit_finish(unit, act);
+	if (group)
+		kz_revoke_group_end(instance, group, true);
+	return err;
+}
+
+/* A unit stays for who waited for it, and not for who was there first when it came. */
+static void residency(struct kunit *test)
+{
+	const struct kz_page_event commit = {
+		.type = KZ_EV_COMMIT, .right = KHAZANA_RIGHT_WRITE, .token = 10, .version = 1,
+		.flags = KHAZANA_CMDF_ZERO | KHAZANA_CMDF_OWNED,
+	};
+	struct kz_instance *instance = test->priv;
+	struct kz_region *region = kz_test_region(test, instance, 1 << 20, 4, 12);
+	struct kz_unit *unit = kz_unit_get(region, 2);
+	struct task_struct *task;
+	struct waiter waiter;
+	u64 until;
+	u32 act;
+	int i;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(unit));
+	region->residency_ns = 8 * NSEC_PER_SEC;
+	kz_test_daemon(instance, true);
+	task = waiter_start(&waiter, unit);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	KUNIT_ASSERT_TRUE(test, wq_has_sleeper(&unit->wait));
+	mutex_lock(&unit->mutex);
+	KUNIT_EXPECT_EQ(test, 0, kz_unit_frame(unit, 0));
+	KUNIT_EXPECT_EQ(test, 0, kz_unit_step_locked(unit, &commit, &act));
+	mutex_unlock(&unit->mutex);
+	KUNIT_EXPECT_EQ(test, task_pid_nr(task), unit->resident_for);
+	/* This thread passes by before the other one is woken. */
+	kz_unit_used(unit);
+	until = unit->resident_ns;
+	KUNIT_EXPECT_GT(test, until, ktime_get_boottime_ns() + 4 * NSEC_PER_SEC);
+	kz_unit_used(unit);
+	kz_units_done(region, 0, 4);
+	KUNIT_EXPECT_EQ(test, until, unit->resident_ns);
+	KUNIT_EXPECT_EQ(test, task_pid_nr(task), unit->resident_for);
+	KUNIT_EXPECT_EQ(test, -EINPROGRESS, revoke(instance, unit, 11));
+	kz_unit_finish(unit, act);
+	wait_for_completion(&waiter.done);
+	for (i = 0; i < 1000 && READ_ONCE(unit->page.right); i++)
+		usleep_range(1000, 2000);
+	KUNIT_EXPECT_EQ(test, KHAZANA_RIGHT_NONE, unit->page.right);
+	KUNIT_EXPECT_LT(test, ktime_get_boottime_ns(), until);
+	kz_test_daemon(instance, false);
+	kz_unit_put(unit);
+	kz_test_region_end(region);
+}
+
+/* Who has not got yet what he waited for is not done with it, whatever he does. */
+static void residency_of_who_is_interrupted(struct kunit *test)
+{
+	struct kz_region *region = kz_test_region(test, test->priv, 1 << 20, 4, 12);
+	struct kz_unit *unit = kz_unit_get(region, 2);
+	u64 until = ktime_get_boottime_ns() + NSEC_PER_SEC;
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(unit));
+	unit->fresh = true;
+	unit->resident_for = task_pid_nr(current);
+	unit->resident_ns = until;
+	kz_units_done(region, 0, 4);
+	KUNIT_EXPECT_EQ(test, until, unit->resident_ns);
+	kz_unit_used(unit);
+	KUNIT_EXPECT_EQ(test, task_pid_nr(current), unit->resident_for);
+	kz_units_done(region, 3, 1);
+	KUNIT_EXPECT_NE(test, 0, unit->resident_ns);
+	kz_units_done(region, 0, 4);
+	KUNIT_EXPECT_EQ(test, 0, unit->resident_ns);
+	kz_unit_put(unit);
+	kz_test_region_end(region);
+}
+
 static void small_region_has_its_own_floors(struct kunit *test)
 {
 	struct kz_region *region = kz_test_region(test, test->priv, 1 << 20, 3, 12);
@@ -332,6 +458,8 @@ static struct kunit_case region_cases[] = {
 	KUNIT_CASE(units_and_frames),
 	KUNIT_CASE(records_go),
 	KUNIT_CASE(errors_go),
+	KUNIT_CASE(residency),
+	KUNIT_CASE(residency_of_who_is_interrupted),
 	KUNIT_CASE(small_region_has_its_own_floors),
 	KUNIT_CASE(leases),
 	KUNIT_CASE(keys),

@@ -4,8 +4,9 @@
  *
  * A REVOKE is over at once unless
  *  - the unit was granted a moment ago to somebody who has hardly used it: it
- *    stays for its minimum residency, or contended units would be passed around
- *    without anybody getting anything done; or
+ *    stays for its minimum residency, or until he shows that he is done with it
+ *    (kz_units_done()), or contended units would be passed around without anybody
+ *    getting anything done; or
  *  - somebody holds a reference to a page (a pin, a pipe, a fault that waits for
  *    the page lock): then the frame may change or be read behind our back, and the
  *    unit stays in REVOKING until the reference is gone or the wait is over.
@@ -183,14 +184,15 @@ static void revoke_work(struct kthread_work *work)
 	const struct kz_page_event timeout = { .type = KZ_EV_REFS_TIMEOUT };
 	struct kz_unit *unit = revoke->unit;
 	struct kz_region *region = unit->region;
-	u64 now = ktime_get_boottime_ns();
+	u64 now = ktime_get_boottime_ns(), until;
 	u32 act = 0, more;
 	int err = 0;
 
 	mutex_lock(&unit->mutex);
 	if (!revoke->started) {
-		if (now < READ_ONCE(unit->resident_ns)) {
-			revoke_arm(revoke, min(unit->resident_ns - now, revoke->poll_ns));
+		until = READ_ONCE(unit->resident_ns);
+		if (now < until) {
+			revoke_arm(revoke, min(until - now, revoke->poll_ns));
 			mutex_unlock(&unit->mutex);
 			return;
 		}
@@ -220,6 +222,21 @@ static void revoke_work(struct kthread_work *work)
 	hrtimer_cancel(&revoke->timer);
 	kz_free(revoke);
 	kz_region_put(region);
+}
+
+/**
+ * kz_revoke_kick() - the residency is over before its time: who waits for it need not any more
+ * @unit: its mutex is held
+ *
+ * If its timer does not run, the work is on its way, and finds that by itself.
+ */
+void kz_revoke_kick(struct kz_unit *unit)
+{
+	struct kz_revoke *revoke = unit->revoke;
+
+	lockdep_assert_held(&unit->mutex);
+	if (revoke && !revoke->started && hrtimer_try_to_cancel(&revoke->timer) > 0)
+		kthread_queue_work(kz_worker, &revoke->work);
 }
 
 /* Go on with a REVOKE from a timer. */

@@ -27,6 +27,7 @@ struct kz_revoke_group {
 
 void kz_revoke_group_end(struct kz_instance *instance, struct kz_revoke_group *group,
 			 bool async);
+void kz_revoke_kick(struct kz_unit *unit);
 int kz_revoke(struct kz_unit *unit, const struct kz_page_event *event,
 	      struct kz_revoke_group **group, u32 *act);
 

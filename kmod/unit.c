@@ -10,7 +10,7 @@
  *       page locks, ascending     installation in page tables against zap
  *         i_mmap_rwsem, ptl       by unmap_mapping_pages(), folio_mkclean()
  *         unit->lock              the record
- *           queue->lock, reclaim->lock
+ *           queue->lock, reclaim->lock, unit->wait.lock
  *
  * mmap_lock is outside page locks and is never taken inside any of these.  A
  * fault takes no mutex: it makes FAULT, FRAME and STORE transitions under unit->lock,

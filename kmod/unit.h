@@ -56,8 +56,8 @@ enum kz_unit_request {
  * @fail_seq: counts failures; under @lock
  * @error: negative errno of the last failure; under @lock
  * @error_until: ktime_get_seconds(), 32 bits, at which nobody finds @error any more; under @lock
- * @resident_for: thread that alone waited for the last grant, KZ_RESIDENT_NEXT until it has got
- *	it, 0 if several did or nobody; under @lock
+ * @resident_for: thread that alone waited for the last grant that somebody waited for, 0 if several
+ *	did, or when it is done; under @lock
  * @lru: in the reclaim list, under its lock
  * @revoke: a revoke that goes on; under @mutex, with a reference
  * @ref: one of the region's table, one of each user; 0 while it comes or goes
@@ -102,8 +102,6 @@ struct kz_unit {
 static_assert(IS_ENABLED(CONFIG_DEBUG_SPINLOCK) || IS_ENABLED(CONFIG_DEBUG_MUTEXES) ||
 	      IS_ENABLED(CONFIG_DEBUG_LOCK_ALLOC) || IS_ENABLED(CONFIG_PREEMPT_RT) ||
 	      sizeof(struct kz_unit) <= 256);
-
-#define KZ_RESIDENT_NEXT	U32_MAX /* no thread has this number */
 
 /* A further reference of a unit that somebody, or its frame, keeps from going. */
 static inline void kz_unit_hold(struct kz_unit *unit)

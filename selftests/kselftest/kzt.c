@@ -180,6 +180,31 @@ void kzt_sleep_ms(int ms)
 }
 
 /**
+ * kzt_sleeps - does a thread of this process sleep in the kernel?
+ * @tid: the thread
+ *
+ * One that was only turned away from by the scheduler does not.
+ *
+ * Return: whether it does; false if it has ended.
+ */
+bool kzt_sleeps(pid_t tid)
+{
+	char path[64], text[128] = "", *at;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	/* TID (NAME) STATE ... */
+	at = strrchr(text, ')');
+	return at && (at[2] == 'S' || at[2] == 'D');
+}
+
+/**
  * kzt_set_parameter - set a parameter of the module
  * @name: of the parameter
  * @value: written to it

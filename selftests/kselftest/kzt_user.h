@@ -49,6 +49,7 @@ unsigned int kzt_slow(void);
 int kzt_end(pid_t pid, int timeout_ms);
 int kzt_reap(pid_t pid, int timeout_ms);
 void kzt_sleep_ms(int ms);
+bool kzt_sleeps(pid_t tid);
 
 /* A thread that makes one access. */
 struct kzt_thread {

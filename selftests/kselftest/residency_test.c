@@ -7,13 +7,18 @@
 
 #define UNIT 3
 #define RESIDENCY_US 1000000
+#define LONG_US 8000000
 
 /* A thread that stores into UNIT, and flushes that. */
 struct user {
 	struct kzt *t;
 	uint64_t value;
 	bool flushes;
+	bool pauses; /* before the flush, until @go */
 	int result;
+	_Atomic pid_t tid; /* set just before the store */
+	_Atomic bool stored;
+	_Atomic bool go;
 	_Atomic bool done;
 	pthread_t thread;
 };
@@ -27,7 +32,11 @@ static void *user_main(void *arg)
 {
 	struct user *u = arg;
 
+	u->tid = gettid();
 	u->result = kzt_store(kzt_word(u->t, UNIT), u->value);
+	u->stored = true;
+	while (u->pauses && !u->go)
+		kzt_sleep_ms(1);
 	if (!u->result && u->flushes)
 		u->result = flush(u->t);
 	u->done = true;
@@ -52,10 +61,50 @@ FIXTURE_TEARDOWN(residency)
 	kzt_close(&self->t);
 }
 
-/* They miss the unit, sleep, are granted it, and end. */
+FIXTURE(residency_long)
+{
+	struct kzt t;
+	struct user u;
+};
+
+FIXTURE_SETUP(residency_long)
+{
+	struct khazana_cmd attributes = { .residency_us = LONG_US };
+
+	ASSERT_EQ(0, kzt_open(&self->t, 0, &attributes));
+}
+
+FIXTURE_TEARDOWN(residency_long)
+{
+	kzt_close(&self->t);
+}
+
+static bool comes(_Atomic bool *what)
+{
+	unsigned int ms;
+
+	for (ms = 0; !*what && ms < KZT_SOON_MS; ms++)
+		kzt_sleep_ms(1);
+	return *what;
+}
+
+/* He sleeps in his store, unless that is over. */
+static bool sleeps(struct user *u)
+{
+	unsigned int ms;
+
+	for (ms = 0; ms < KZT_SOON_MS; ms++) {
+		if (u->tid && kzt_sleeps(u->tid))
+			return true;
+		kzt_sleep_ms(1);
+	}
+	return false;
+}
+
+/* They miss the unit, sleep, are granted it, and end, or have stored and pause. */
 static bool use(struct kzt *t, struct user *u, unsigned int count)
 {
-	unsigned int i, ms;
+	unsigned int i;
 
 	kzd_hold(t->d, KZD_BIT(KHAZANA_REQ_FAULT));
 	for (i = 0; i < count; i++) {
@@ -66,15 +115,25 @@ static bool use(struct kzt *t, struct user *u, unsigned int count)
 	}
 	if (!kzd_wait(t->d, KHAZANA_REQ_FAULT, KZT_SOON_MS, NULL))
 		return false;
-	kzt_sleep_ms(50 * kzt_slow()); /* all of them sleep */
+	for (i = 0; i < count; i++)
+		if (!sleeps(&u[i]))
+			return false;
 	kzd_release(t->d);
 	for (i = 0; i < count; i++) {
-		for (ms = 0; !u[i].done && ms < KZT_SOON_MS; ms++)
-			kzt_sleep_ms(1);
-		if (!u[i].done)
+		if (!comes(u[i].pauses ? &u[i].stored : &u[i].done))
 			return false;
-		pthread_join(u[i].thread, NULL);
+		if (!u[i].pauses)
+			pthread_join(u[i].thread, NULL);
 	}
+	return true;
+}
+
+static bool flush_of(struct user *u)
+{
+	u->go = true;
+	if (!comes(&u->done))
+		return false;
+	pthread_join(u->thread, NULL);
 	return true;
 }
 
@@ -103,6 +162,25 @@ TEST_F(residency, ends_when_he_flushes)
 	ASSERT_TRUE(use(&self->t, self->u, 1));
 	ASSERT_EQ(0, self->u[0].result);
 	EXPECT_EQ(0, take(&self->t));
+}
+
+/* The same when the unit is asked for already. */
+TEST_F(residency_long, ends_when_he_flushes_later)
+{
+	struct kzt *t = &self->t;
+	uint64_t begun;
+
+	self->u.flushes = self->u.pauses = true;
+	ASSERT_TRUE(use(t, &self->u, 1));
+	begun = kzd_now_ns();
+	ASSERT_EQ(-EINPROGRESS, take(t));
+	/* not by the flush of another one */
+	ASSERT_EQ(0, flush(t));
+	EXPECT_FALSE(kzd_wait(t->d, KHAZANA_REQ_REVOKED, KZT_QUIET_MS, NULL));
+	ASSERT_TRUE(flush_of(&self->u));
+	EXPECT_EQ(0, self->u.result);
+	EXPECT_TRUE(kzd_wait(t->d, KHAZANA_REQ_REVOKED, KZT_SOON_MS, NULL));
+	EXPECT_GT(LONG_US * 1000ULL / 2, kzd_now_ns() - begun);
 }
 
 /* Whoever else flushes does not know whether he has used it. */
