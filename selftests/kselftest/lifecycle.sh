@@ -14,6 +14,9 @@ parameters=("$@")
 region=6b68:10000000,0x400000
 n=0
 failed=0
+# What the kernel says from here on is looked at.
+mark="lifecycle.sh: $$ begins"
+echo "$mark" >/dev/kmsg
 # without debug information it loads in a fraction of the time
 objcopy --strip-debug "$ko" /tmp/khazana.ko && ko=/tmp/khazana.ko
 
@@ -86,7 +89,8 @@ for round in 1 2 3; do
 done
 check "no leak: less than 4 MiB lost in a round" test $lost -lt 4096
 # The module counts its own: exact, but for what others allocate for it.
-left=$(dmesg | grep 'khazana: .* left behind')
+left=$(dmesg | awk -v mark="$mark" 'index($0, mark) { left = "" }
+	/khazana: .* left behind/ { left = left $0 "\n" } END { printf "%s", left }')
 [ -z "$left" ] || echo "# ${left//$'\n'/$'\n'# }"
 check "nothing is left behind" test -z "$left"
 if [ -w /sys/kernel/debug/kmemleak ] || mount -t debugfs none /sys/kernel/debug 2>/dev/null; then
