@@ -13,6 +13,8 @@ static const struct khadm_column columns[] = {
 	{ "reason", "reason", false },
 	{ "directory", "dir", false },
 	{ "capacity", "capacity", true },
+	{ "capacity at least", "capacity_min", true },
+	{ "room in segments", "room", true },
 	{ "reserved", "reserved", true },
 	{ "used", "used", true },
 	{ "parked units", "parked", false },

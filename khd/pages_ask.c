@@ -60,17 +60,22 @@ static void status(struct khd *khd, uint64_t op_id)
 {
 	const struct khd_pages *pages = khd->pages;
 	struct kh_ctl_store store = { .state = KHAZANA_NL_STORE_STATE_NONE };
+	struct khd_store_sizes sizes = { 0 };
 	struct khd_store_stats stats = { 0 };
 
 	if (pages) {
-		if (pages->store)
+		if (pages->store) {
 			khd_store_stats(pages->store, &stats);
+			khd_store_sizes(pages->store, &sizes);
+		}
 		store = (struct kh_ctl_store){
 			.state = pages->reason[0] ? KHAZANA_NL_STORE_STATE_OUT_OF_SERVICE :
 						    KHAZANA_NL_STORE_STATE_IN_SERVICE,
 			.dir = khd->config.store.dir,
 			.reason = pages->reason[0] ? pages->reason : NULL,
-			.capacity = stats.capacity,
+			.capacity = sizes.now,
+			.capacity_min = sizes.least,
+			.room = stats.capacity,
 			.reserved = stats.reserved,
 			.used = stats.used,
 			.parked = stats.parked,
@@ -220,17 +225,33 @@ static void resized(struct khd_store_op *op, int error)
 	if (!error)
 		khd_event(khd, "store-resized", "%s has %llu bytes", khd->config.store.dir,
 			  (unsigned long long)ask->size);
-	refuse(khd, ask->op_id, error,
-	       error == EBUSY  ? "more than that is reserved" :
-	       error == EINVAL ? "no such size is possible" :
-				 NULL);
+	refuse(khd, ask->op_id, error, NULL);
 	ask_end(ask);
 }
 
+/* Said here, where there is room to say which size would be taken. */
 static void resize(struct khd_pages *pages, uint64_t op_id, uint64_t size)
 {
-	struct ask *ask = ask_begin(pages, op_id);
+	struct khd_store_sizes sizes;
+	char text[KHD_TEXT_MAX];
+	struct ask *ask;
 
+	khd_store_sizes(pages->store, &sizes);
+	if (size < sizes.least) {
+		snprintf(text, sizeof(text),
+			 "%llu bytes at least: what is reserved, header and log need so much",
+			 (unsigned long long)sizes.least);
+		refuse(pages->khd, op_id, EBUSY, text);
+		return;
+	}
+	if (size > sizes.most) {
+		snprintf(text, sizeof(text),
+			 "%llu bytes at most, with the segments that this store was made with",
+			 (unsigned long long)sizes.most);
+		refuse(pages->khd, op_id, EINVAL, text);
+		return;
+	}
+	ask = ask_begin(pages, op_id);
 	if (!ask)
 		return;
 	ask->size = size;

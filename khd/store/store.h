@@ -223,7 +223,7 @@ void khd_store_ranges(struct khd_store *store, struct khd_store_op *op, struct k
 
 /* Figures, all at once; bytes unless named otherwise. */
 struct khd_store_stats {
-	uint64_t capacity; /* of the segments */
+	uint64_t capacity; /* of the segments: what @reserved, parked units and descriptors share */
 	uint64_t reserved; /* promised to ranges */
 	uint64_t used; /* by the newest versions, and by older ones until the next checkpoint */
 	uint64_t parked; /* units */
@@ -242,7 +242,19 @@ int khd_store_error(const struct khd_store *store);
 uint64_t khd_store_parked_count(const struct khd_store *store);
 
 /**
+ * struct khd_store_sizes - bytes of the slot file, header and log included
+ * @now: its capacity, as khd_store_resize() was given it, or the store was made with it
+ * @least: below it khd_store_resize() is refused now
+ * @most: above it the store would not open again
+ */
+struct khd_store_sizes {
+	uint64_t now, least, most;
+};
+void khd_store_sizes(const struct khd_store *store, struct khd_store_sizes *sizes);
+
+/**
  * khd_store_resize() - another capacity, from now on
+ * @capacity: from @least to @most of struct khd_store_sizes
  *
  * Durable when done.  What lies behind a lower one is moved before it, in time.  Errors: EBUSY more
  * is reserved, EINVAL, EAGAIN, EIO.

@@ -52,6 +52,15 @@ bool khd_geometry_valid(const struct khd_store *store)
 	       (store->capacity - store->segments_at) / store->segment_bytes <= UINT32_MAX / 2;
 }
 
+void khd_store_sizes(const struct khd_store *store, struct khd_store_sizes *sizes)
+{
+	const uint64_t promised = khd_space_promised(store);
+
+	sizes->now = store->capacity;
+	sizes->least = khd_space_segment_at(store, (uint32_t)(promised ? promised : 1));
+	sizes->most = khd_space_segment_at(store, UINT32_MAX / 2);
+}
+
 static void take_super(struct khd_store *store, const struct khd_block *super)
 {
 	const struct khd_block_super *s = &super->super;

@@ -71,7 +71,7 @@ struct kh_ctl_store {
 	const char *reason; /* or NULL */
 	uint64_t capacity, reserved, used, parked, puts, gets, flushes, groups, checkpoints;
 	uint64_t damaged, scrubbed, scrub_rate, memory, buffers_used, buffers_max, waiting;
-	uint64_t recovery_ns, replayed, discarded;
+	uint64_t recovery_ns, replayed, discarded, room, capacity_min;
 };
 
 /* A parked unit; names as in the specification. */

@@ -254,6 +254,8 @@ static void put_store(struct kh_nlb *nlb, const struct kh_ctl_store *store)
 		goto end;
 	if (store->capacity) {
 		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_CAPACITY, store->capacity);
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_CAPACITY_MIN, store->capacity_min);
+		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_ROOM, store->room);
 		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_RESERVED, store->reserved);
 		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_USED, store->used);
 		kh_nlb_u64(nlb, KHAZANA_NLA_STORE_PARKED, store->parked);

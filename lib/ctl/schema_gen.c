@@ -313,6 +313,8 @@ static const struct kh_nl_attr attrs_store[] = {
 	[KHAZANA_NLA_STORE_RECOVERY_NS] = { .name = "recovery_ns", .type = KH_NL_U64 },
 	[KHAZANA_NLA_STORE_REPLAYED] = { .name = "replayed", .type = KH_NL_U64 },
 	[KHAZANA_NLA_STORE_DISCARDED] = { .name = "discarded", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_ROOM] = { .name = "room", .type = KH_NL_U64 },
+	[KHAZANA_NLA_STORE_CAPACITY_MIN] = { .name = "capacity_min", .type = KH_NL_U64 },
 };
 static const struct kh_nl_set set_store = {
 	.name = "store",

@@ -112,6 +112,8 @@ static const struct kh_ctl_store store = {
 	.recovery_ns = 1500000,
 	.replayed = 9,
 	.discarded = 1,
+	.room = 1023 << 20,
+	.capacity_min = 80 << 20,
 };
 
 static const struct kh_ctl_finding findings[] = {

@@ -280,7 +280,8 @@ enum khazana_nla_store {
 	KHAZANA_NLA_STORE_STATE,	/* u32: whether it serves */
 	KHAZANA_NLA_STORE_DIR,	/* string: its directory */
 	KHAZANA_NLA_STORE_REASON,	/* string: why it is out of service */
-	KHAZANA_NLA_STORE_CAPACITY,	/* u64: bytes that units may take */
+	/* u64: bytes that its slots file may take: what store-resize sets */
+	KHAZANA_NLA_STORE_CAPACITY,
 	KHAZANA_NLA_STORE_RESERVED,	/* u64: bytes promised to ranges */
 	KHAZANA_NLA_STORE_USED,	/* u64: bytes of the newest versions */
 	KHAZANA_NLA_STORE_PARKED,	/* u64: units kept aside */
@@ -301,6 +302,12 @@ enum khazana_nla_store {
 	KHAZANA_NLA_STORE_RECOVERY_NS,	/* u64: how long its recovery took */
 	KHAZANA_NLA_STORE_REPLAYED,	/* u64: log records that the recovery took */
 	KHAZANA_NLA_STORE_DISCARDED,	/* u64: log records that it left, never acknowledged */
+	/*
+	 * u64: bytes of capacity that are segments: header, log and what is less than one
+	 * apart
+	 */
+	KHAZANA_NLA_STORE_ROOM,
+	KHAZANA_NLA_STORE_CAPACITY_MIN,	/* u64: the least that store-resize takes now */
 
 	/* private: */
 	__KHAZANA_NLA_STORE_MAX,
@@ -416,7 +423,7 @@ enum khazana_nl_cmd {
 	 * stops. Needs privilege.
 	 */
 	KHAZANA_NL_CMD_STORE_SCRUB	= 47,
-	/* khd: The store's size from now on. Needs privilege. */
+	/* khd: The store's capacity from now on: EBUSY below capacity-min. Needs privilege. */
 	KHAZANA_NL_CMD_STORE_RESIZE	= 48,
 	/*
 	 * khd: Parked units, from an id on; the list may end early, but not before its first.
