@@ -79,11 +79,12 @@ static void damage(void *arg, const char *file, uint64_t offset, const char *wha
 
 static const char *text_of(int err)
 {
-	return err == -EPROTONOSUPPORT ? "the format is of another version" :
-	       err == -EMEDIUMTYPE ? "it was made for smaller sectors than this disk's: copy it to "
-				     "another disk" :
-	       err == -EBADMSG	   ? "damaged beyond what this can mend" :
-				     strerror(-err);
+	return err == -EPROTONOSUPPORT ? "the format is of another version; the khd that made the "
+					 "store can read it" :
+	       err == -EMEDIUMTYPE     ? "it was made for smaller sectors than this disk's: copy "
+					 "the directory to a disk with smaller ones" :
+	       err == -EBADMSG	       ? "damaged beyond what this can mend" :
+					 strerror(-err);
 }
 
 int khadm_store_check(const struct khadm_args *args)

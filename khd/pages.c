@@ -488,6 +488,7 @@ static bool recover(struct khd_pages *pages)
 		pages->unnoted = error;
 	note_failure(pages, khd_now());
 	if (!pages->store) {
+		pages->error = error;
 		snprintf(pages->reason, sizeof(pages->reason), "it cannot be opened: %s",
 			 error == EBADMSG	  ? "it is damaged" :
 			 error == EPROTONOSUPPORT ? "its format is of another version" :

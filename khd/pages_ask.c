@@ -129,6 +129,28 @@ static void no_store(struct khd *khd, struct findings *findings)
 		      "this node has none: it keeps pages in memory only");
 }
 
+/* What to do about a store that @error kept from being opened. */
+static const char *unopened_advice(int error)
+{
+	switch (error) {
+	case EMEDIUMTYPE:
+		return "stop khd; cp -a DIR to a disk with smaller sectors, or into a file system "
+		       "in a file here (losetup, mkfs, mount); name the copy in khd.conf; start "
+		       "khd";
+	case EPROTONOSUPPORT:
+		return "stop khd; khadm store rebuild DIR, if the index alone is of another "
+		       "version; if that refuses, only the version that made the store can read "
+		       "it";
+	case ENOENT:
+		return "stop khd; find DIR/slots (is another disk mounted there?): without it "
+		       "there is nothing to rebuild from; start khd";
+	default:
+		return "stop khd; khadm store check DIR; if it names damage, or cannot, khadm "
+		       "store rebuild DIR: what is damaged stays EIO, the rest is served; start "
+		       "khd";
+	}
+}
+
 static void store_findings(struct khd_pages *pages, struct findings *findings)
 {
 	struct khd_store_stats stats = { 0 };
@@ -136,9 +158,7 @@ static void store_findings(struct khd_pages *pages, struct findings *findings)
 	if (pages->store)
 		khd_store_stats(pages->store, &stats);
 	if (pages->reason[0] && !pages->store)
-		found(findings, KHAZANA_NL_SEVERITY_ERROR,
-		      "stop khd; khadm store check DIR; if it names damage, or cannot, khadm store "
-		      "rebuild DIR: what is damaged stays EIO, the rest is served; start khd",
+		found(findings, KHAZANA_NL_SEVERITY_ERROR, unopened_advice(pages->error),
 		      "out of service, %s", pages->reason);
 	else if (pages->reason[0] && (pages->error == ENOMEM || pages->error == ENOSPC))
 		found(findings, KHAZANA_NL_SEVERITY_ERROR,

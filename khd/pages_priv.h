@@ -37,7 +37,7 @@ struct khd_parked_copy {
  * @disk: the directory; NULL if it could not be opened
  * @store: the engine; NULL: out of service from the start
  * @reason: why it is out of service; empty: it is not
- * @error: of @store, when it was last looked at
+ * @error: of @store, when it was last looked at; without it, why it could not be opened
  * @unnoted: errno of its disk that the state directory does not have yet
  * @note_next: when that is tried again
  * @note_wait: and how long until then
