@@ -283,22 +283,29 @@ static int64_t read_some(int fd, uint64_t offset, uint8_t *buf, size_t len)
 	return (int64_t)got;
 }
 
-static int64_t write_some(int fd, uint64_t offset, const uint8_t *buf, size_t len)
+static ssize_t write_once(int fd, uint64_t offset, const uint8_t *buf, size_t len)
 {
-	size_t put = 0;
 	ssize_t n;
 
-	while (put < len) {
-		n = pwrite(fd, buf + put, len - put, (off_t)(offset + put));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (!n)
-			break;
-		put += (size_t)n;
-	}
-	return (int64_t)put;
+	do
+		n = pwrite(fd, buf, len, (off_t)offset);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/*
+ * Less than @len is an error of the device, also where the rest could be written then.  It is tried
+ * only to hear why: when the file system is full, the first call takes what it can, and the
+ * second says so.
+ */
+static int64_t write_some(int fd, uint64_t offset, const uint8_t *buf, size_t len)
+{
+	ssize_t put = write_once(fd, offset, buf, len), more;
+
+	if (put < 0 || (size_t)put == len)
+		return put;
+	more = write_once(fd, offset + (size_t)put, buf + put, len - (size_t)put);
+	return more < 0 ? more : put;
 }
 
 /* May these go to an O_DIRECT description as they are? */

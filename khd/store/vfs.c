@@ -190,7 +190,7 @@ static int empty_wal(struct vfs_file *f)
 	int64_t n = disk->ops->size(disk, f->file);
 
 	if (n > 0)
-		n = disk->ops->write(disk, f->file, 0, none, sizeof(none));
+		n = khd_disk_write_now(disk, f->file, 0, none, sizeof(none));
 	return n < 0 ? failed(f, 0, "truncate", n, SQLITE_IOERR_TRUNCATE) : SQLITE_OK;
 }
 

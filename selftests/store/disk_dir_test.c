@@ -585,9 +585,24 @@ ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t at)
 	return lacks_now() ? -1 : __real_pread(fd, buf, len, at);
 }
 
+/* What the next pwrite()s are like: so many bytes, and the one behind them fails so. */
+static size_t pwrite_part;
+static int pwrite_next_error;
+
 ssize_t __wrap_pwrite(int fd, const void *buf, size_t len, off_t at)
 {
-	return lacks_now() ? -1 : __real_pwrite(fd, buf, len, at);
+	if (lacks_now())
+		return -1;
+	if (pwrite_part) {
+		if (len > pwrite_part)
+			len = pwrite_part;
+		pwrite_part = 0;
+	} else if (pwrite_next_error) {
+		errno = pwrite_next_error;
+		pwrite_next_error = 0;
+		return -1;
+	}
+	return __real_pwrite(fd, buf, len, at);
 }
 
 int __wrap_nanosleep(const struct timespec *pause, struct timespec *left)
@@ -632,6 +647,37 @@ static void want_of_memory_of_synchronous_calls(void **state)
 	finish(disk, loop);
 }
 
+/* Whoever asks for all of it hears of that; of the reason rather, if there is one. */
+static void a_short_write_is_not_made_good(void **state)
+{
+	static uint8_t buf[3 * 8192];
+	struct khd_loop *loop;
+	struct khd_disk *disk = begin(*state, &loop);
+
+	assert_int_equal(disk->ops->resize(disk, KHD_FILE_SLOTS, BYTES), 0);
+	for (unsigned int file = 0; file < KHD_FILES; file++) {
+		pwrite_part = 8192;
+		assert_int_equal(khd_disk_write_now(disk, file, 100, buf, sizeof(buf)), -EIO);
+		pwrite_part = 8192;
+		pwrite_next_error = ENOSPC;
+		assert_int_equal(khd_disk_write_now(disk, file, 0, buf, sizeof(buf)), -ENOSPC);
+		pwrite_part = 8192;
+		pwrite_next_error = EDQUOT;
+		assert_int_equal(khd_disk_write_now(disk, file, 0, buf, sizeof(buf)), -ENOSPC);
+		pwrite_part = 8192;
+		pwrite_next_error = EINTR;
+		assert_int_equal(khd_disk_write_now(disk, file, 0, buf, sizeof(buf)), -EIO);
+		assert_int_equal(pwrite_next_error, 0);
+		pwrite_next_error = EINTR;
+		assert_int_equal(khd_disk_write_now(disk, file, 0, buf, sizeof(buf)), 0);
+		pwrite_part = 8192; /* that is waited for, or is its caller's */
+		pwrite_next_error = ENOMEM;
+		assert_int_equal(khd_disk_write_now(disk, file, 0, buf, sizeof(buf)),
+				 file == KHD_FILE_SLOTS ? 0 : -ENOMEM);
+	}
+	finish(disk, loop);
+}
+
 #define AT(name, i)                                                      \
 	{ "io_uring " #name " " #i, name, NULL, NULL, &places[i] },      \
 	{                                                                \
@@ -661,6 +707,8 @@ int main(int argc, char **argv)
 		AT(a_byte_too_many_is_cut_off, 0),
 		AT(no_space_is_said_and_leaves_the_file_as_it_was, 0),
 		AT(no_space_is_said_and_leaves_the_file_as_it_was, 1),
+		AT(a_short_write_is_not_made_good, 0),
+		AT(a_short_write_is_not_made_good, 1),
 	};
 	int ret;
 
