@@ -243,7 +243,8 @@ uint64_t kh_lock_token(const struct kh_lock *lock);
  *
  * In a region of synchronous durability the unlock of a WRITE or OVERWRITE lock first makes its
  * range durable, as kh_flush() does, and holds the lock meanwhile: what the next holder sees is
- * safe.  A change of that attribute by another process is taken in within a second.
+ * safe, if a store keeps it (see there).  A change of that attribute by another process is taken in
+ * within a second.
  *
  * Return: 0, or -ESTALE: the lease had ended while the lock was held; what was written
  * after that is not part of the region; or an error of kh_flush(): it is released, and others see
@@ -262,10 +263,14 @@ int kh_unlock(struct kh_lock *lock);
  * When it returns 0, whatever this caller could have read in the range before the call is on the
  * disk of the node that keeps it, whoever stored it, on whichever node.  msync(MS_SYNC) of a
  * mapping (see kh_map() for those of PROT_READ) and fsync() of an attached file do the same.  No
- * order between units is kept across a crash beyond that.  Storage that no node's store keeps
- * (kh_page_info: no place) cannot be made durable.
+ * order between units is kept across a crash beyond that.
  *
- * Return: 0, -EINVAL, -ERANGE, -ENOENT, -ENXIO (not allocated), -EKEYREJECTED, -EIO (a disk failed
+ * What no node's store keeps is not made durable by anything, and 0 is returned all the same, at
+ * once: storage that was allocated where neither that node nor the region's home had a store
+ * ("khadm page show" names no place).  What is not allocated holds nothing: it is passed over, as
+ * the holes of a file are.
+ *
+ * Return: 0, -EINVAL, -ERANGE (not all in the region), -ENOENT, -EKEYREJECTED, -EIO (a disk failed
  * or the store is out of service), -ETIMEDOUT, -ESTALE, -ENODEV, -ENOMEM.
  */
 int kh_flush(struct kh_client *client, struct khazana_addr addr, uint64_t length,

@@ -250,6 +250,9 @@ static void test_flush(void)
 	EXPECT("flush, wrong key", kh_flush(client, addr, PAGE, &wrong), -EKEYREJECTED);
 	EXPECT("flush that leaves the region", kh_flush(client, addr, 9 * PAGE, &key), -ERANGE);
 	EXPECT("flush of what nobody stored", kh_flush(client, addr, 4 * PAGE, &key), 0);
+	EXPECT("flush over what is not allocated", kh_flush(client, addr, 8 * PAGE, &key), 0);
+	EXPECT("flush of nothing else",
+	       kh_flush(client, kh_addr_add(addr, 4 * PAGE), 4 * PAGE, &key), 0);
 	need("map", kh_map(client, addr, 4 * PAGE, PROT_READ | PROT_WRITE, &key, (void **)&mem));
 	memset(mem, 7, 4 * PAGE);
 	EXPECT("flush of two bytes in two units",
