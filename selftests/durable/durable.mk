@@ -55,8 +55,9 @@ check-guest-frames: user $(O)/$(durable)/spill
 		$(CURDIR)/$(durable)/on-frames memory
 check-guest-full: user $(O)/$(durable)/spill $(O)/$(durable)/durable
 	TAP_TIMEOUT=200 scripts/tap full -- selftests/vm/run --nodes 1 --disk 64M -- $(CURDIR)/$(durable)/on-full
-# A disk whose writes, or whose flushes, fail under khd
-check-guest-failed: user $(durable_replay) $(O)/$(durable)/durable
+# A disk whose reads, whose writes, or whose flushes, fail under khd
+check-guest-failed: user $(durable_replay) $(O)/$(durable)/durable $(O)/$(durable)/page_op
+	TAP_TIMEOUT=250 scripts/tap failed-reads -- selftests/vm/run --nodes 1 --disk 96M --driver host -- $(CURDIR)/$(durable)/on-failed reads
 	TAP_TIMEOUT=250 scripts/tap failed-writes -- selftests/vm/run --nodes 1 --disk 96M --driver host -- $(CURDIR)/$(durable)/on-failed writes
 	TAP_TIMEOUT=250 scripts/tap failed-flushes -- selftests/vm/run --nodes 1 --disk 96M --driver host -- $(CURDIR)/$(durable)/on-failed flushes
 check-guest-parked: user $(O)/selftests/kselftest/hold

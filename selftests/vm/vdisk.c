@@ -9,7 +9,7 @@
  *   freeze N MS serve until N sectors are unflushed, or for MS milliseconds, then serve no more
  *               (a cut should find something to lose): "ok UNFLUSHED"; a cut ends that
  *   flush       "ok"
- *   fail writes|flushes|nothing
+ *   fail reads|writes|flushes|nothing
  *               from now on those requests end with an error, and change nothing: "ok"
  *
  * and ends the program when it is closed.
@@ -58,6 +58,7 @@ enum {
 	REPLY_INFO = 3
 };
 #define REPLY_UNSUPPORTED (1u << 31 | 1)
+#define COMMAND_NONE (-1)
 enum {
 	COMMAND_READ = 0,
 	COMMAND_WRITE = 1,
@@ -212,7 +213,7 @@ static int serve_request(int fd, struct vcache *cache, char *data, int failing)
 		return -EPROTO;
 	switch (be16toh(request.type)) {
 	case COMMAND_READ:
-		err = vcache_read(cache, offset, data, length);
+		err = failing == COMMAND_READ ? -EIO : vcache_read(cache, offset, data, length);
 		break;
 	case COMMAND_WRITE:
 		if (receive(fd, data, length))
@@ -241,7 +242,7 @@ struct server {
 	uint64_t freeze_at; /* unflushed sectors, 0: no freeze was ordered */
 	uint64_t freeze_ms; /* or this moment */
 	int frozen;
-	int failing; /* type of request, COMMAND_READ: none */
+	int failing; /* type of request, or COMMAND_NONE */
 };
 
 static uint64_t now_ms(void)
@@ -275,12 +276,14 @@ static int order_cut(struct server *server, uint64_t seed)
 
 static int order_fail(struct server *server, const char *what)
 {
-	if (!strcmp(what, "writes"))
+	if (!strcmp(what, "reads"))
+		server->failing = COMMAND_READ;
+	else if (!strcmp(what, "writes"))
 		server->failing = COMMAND_WRITE;
 	else if (!strcmp(what, "flushes"))
 		server->failing = COMMAND_FLUSH;
 	else if (!strcmp(what, "nothing"))
-		server->failing = COMMAND_READ;
+		server->failing = COMMAND_NONE;
 	else
 		return -EINVAL;
 	puts("ok");
@@ -382,7 +385,7 @@ static void serve(struct server *server, char *data)
 
 int main(int argc, char **argv)
 {
-	struct server server = { .client = -1 };
+	struct server server = { .client = -1, .failing = COMMAND_NONE };
 	char *data;
 
 	if (argc != 4) {
