@@ -4,10 +4,13 @@
  *
  * khd tells of its store; that the module and the other nodes are there is seen from here.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "khadm/khadm.h"
+
+#define REGIONS_ASKED_MAX 64
 
 static void finding(json_t *list, const char *severity, const char *subject, const char *text,
 		    const char *advice)
@@ -20,17 +23,38 @@ static void finding(json_t *list, const char *severity, const char *subject, con
 	json_array_append_new(list, object);
 }
 
+/* Units that the module could not keep aside, since it was loaded. */
+static json_int_t not_parked(const struct khadm_args *args, struct kh_ctl *ctl)
+{
+	json_t *counters = json_array(), *counter;
+	json_int_t count = 0;
+	size_t i;
+
+	khadm_ask_module(ctl, args, KHAZANA_NL_CMD_STATS_GET, NULL, true, counters);
+	json_array_foreach(counters, i, counter)
+	{
+		const char *name = json_string_value(json_object_get(counter, "name"));
+
+		if (name && !strcmp(name, "not-parked"))
+			count = json_integer_value(json_object_get(counter, "value"));
+	}
+	json_decref(counters);
+	return count;
+}
+
 static void module_findings(const struct khadm_args *args, json_t *list)
 {
 	json_t *instances = json_array(), *parked = json_array(), *instance;
 	struct kh_ctl *ctl;
 	int err = kh_ctl_open_module(&ctl);
-	char text[64];
+	json_int_t gone = 0;
+	char text[128];
 
 	if (!err) {
 		err = khadm_ask_module(ctl, args, KHAZANA_NL_CMD_INSTANCE_GET, NULL, false,
 				       instances);
 		khadm_ask_module(ctl, args, KHAZANA_NL_CMD_PARKED_GET, NULL, true, parked);
+		gone = not_parked(args, ctl);
 		kh_ctl_close(ctl);
 	}
 	instance = json_array_get(instances, 0);
@@ -47,11 +71,81 @@ static void module_findings(const struct khadm_args *args, json_t *list)
 		finding(list, "warning", "module", text,
 			"khadm parked list; export or discard each");
 	}
+	if (gone) {
+		snprintf(text, sizeof(text),
+			 "%lld units with lost stores found no room (parked_max) or no memory: "
+			 "they are gone",
+			 (long long)gone);
+		finding(list, "warning", "module", text,
+			"export and discard what is parked; raise the module's parameter "
+			"parked_max, or give this node a store; the count ends with rmmod");
+	}
 	json_decref(parked);
 	json_decref(instances);
 }
 
-static int node_findings(const struct khadm_args *args, struct kh_ctl *ctl, json_t *list)
+/* Has nobody the region of @parked any more?  Return: 0, 1, or an errno: nobody knows. */
+static int is_of_nobody(struct kh_ctl *ctl, const struct khadm_args *args, const json_t *parked)
+{
+	struct kh_op op = { .code = KH_OP_GETATTR };
+	const char *text = json_string_value(json_object_get(parked, "region"));
+	json_t *regions, *generation;
+	int err;
+
+	if (!text || kh_addr_parse(text, &op.addr))
+		return -EPROTO;
+	regions = json_array();
+	err = khadm_ask_khd(ctl, args, &op, "region", regions);
+	generation = json_object_get(json_array_get(regions, 0), "generation");
+	if (err == -ENOENT)
+		err = 1;
+	else if (!err)
+		err = !json_equal(generation, json_object_get(parked, "region_generation"));
+	json_decref(regions);
+	return err;
+}
+
+/*
+ * Units in the store whose region was destroyed; all nodes can be asked.  One question for each
+ * region, for so many at most, and none after one that was not answered: this shall not take long.
+ */
+static void parked_findings(const struct khadm_args *args, struct kh_ctl *ctl, json_t *list)
+{
+	json_t *units = json_array(), *asked = json_object(), *unit, *answer;
+	json_int_t count = 0;
+	char key[96], text[96];
+	int gone = 0;
+	size_t i;
+
+	if (khadm_parked_units(ctl, args, units))
+		goto out; /* only for the privileged; or there is no store, or it is out of service */
+	json_array_foreach(units, i, unit)
+	{
+		snprintf(key, sizeof(key), "%s/%lld",
+			 json_string_value(json_object_get(unit, "region")),
+			 (long long)json_integer_value(json_object_get(unit, "region_generation")));
+		answer = json_object_get(asked, key);
+		if (!answer && (gone < 0 || json_object_size(asked) == REGIONS_ASKED_MAX))
+			continue;
+		if (!answer) {
+			gone = is_of_nobody(ctl, args, unit);
+			json_object_set_new(asked, key, json_boolean(gone > 0));
+		}
+		count += json_is_true(json_object_get(asked, key));
+	}
+	if (count) {
+		snprintf(text, sizeof(text), "%lld units kept aside are of regions that are gone",
+			 (long long)count);
+		finding(list, "warning", "store parked", text,
+			"nothing can take them up any more: khadm store parked list; export what "
+			"is of use, discard each");
+	}
+out:
+	json_decref(asked);
+	json_decref(units);
+}
+
+static int node_findings(const struct khadm_args *args, struct kh_ctl *ctl, json_t *list, bool *all)
 {
 	const struct kh_op op = { .code = KH_OP_NODE_LIST };
 	json_t *nodes = json_array(), *node;
@@ -59,11 +153,13 @@ static int node_findings(const struct khadm_args *args, struct kh_ctl *ctl, json
 	char subject[32];
 	size_t i;
 
+	*all = true;
 	json_array_foreach(nodes, i, node)
 	{
 		if (json_is_true(json_object_get(node, "self")) ||
 		    json_is_true(json_object_get(node, "connected")))
 			continue;
+		*all = false;
 		snprintf(subject, sizeof(subject), "node %lld",
 			 (long long)json_integer_value(json_object_get(node, "id")));
 		finding(list, "error", subject,
@@ -125,7 +221,7 @@ int khadm_health(const struct khadm_args *args)
 	json_t *list = json_array();
 	struct kh_ctl *ctl;
 	int err = khadm_open_khd(args, &ctl), code = KHADM_OK;
-	bool well;
+	bool well, all;
 
 	if (err) {
 		code = khadm_fail(args, err, "khd", NULL);
@@ -133,7 +229,9 @@ int khadm_health(const struct khadm_args *args)
 	}
 	err = khadm_ask_own(ctl, args, &own, khd_take, list);
 	if (!err)
-		err = node_findings(args, ctl, list);
+		err = node_findings(args, ctl, list, &all);
+	if (!err && all)
+		parked_findings(args, ctl, list);
 	if (err)
 		code = khadm_fail(args, err, "khd", kh_ctl_text(ctl));
 	kh_ctl_close(ctl);

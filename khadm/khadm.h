@@ -157,6 +157,9 @@ int khadm_ask_own(struct kh_ctl *ctl, const struct khadm_args *args, const struc
 int khadm_own(const struct khadm_args *args, const struct khadm_own *own, const char *member,
 	      json_t *list);
 
+/* store_parked.c: all units that the store keeps aside, appended to @list. Return: 0 or an errno. */
+int khadm_parked_units(struct kh_ctl *ctl, const struct khadm_args *args, json_t *list);
+
 /* A request to the module; its messages are appended to @list. */
 int khadm_ask_module(struct kh_ctl *ctl, const struct khadm_args *args, uint8_t cmd,
 		     const struct khazana_addr *addr, bool dump, json_t *list);

@@ -49,21 +49,50 @@ static struct khadm_own request(uint8_t cmd, uint64_t id)
 	return (struct khadm_own){ cmd, ~0ULL, ~0ULL, id, ~0ULL };
 }
 
+static int list_take(void *arg, const struct kh_nl_msg *msg)
+{
+	const struct kh_nl_set *set = kh_nl_ops[KHAZANA_NL_CMD_STORE_PARKED_LIST].set;
+	json_t *object = khadm_json(set, msg->body, msg->len);
+	json_t *parked = json_object_get(object, "parked");
+
+	if (parked)
+		json_array_append(arg, parked);
+	json_decref(object);
+	return 0;
+}
+
 /* khd gives a part of the list at a time: go on behind its last until nothing comes. */
-int khadm_store_parked_list(const struct khadm_args *args)
+int khadm_parked_units(struct kh_ctl *ctl, const struct khadm_args *args, json_t *list)
 {
 	struct khadm_own own = request(KHAZANA_NL_CMD_STORE_PARKED_LIST, 0);
-	json_t *list = json_array(), *parked;
+	json_t *parked;
 	size_t before, i;
-	int code;
+	int err;
 
 	do {
 		before = json_array_size(list);
-		code = khadm_own(args, &own, "parked", list);
+		err = khadm_ask_own(ctl, args, &own, list_take, list);
 		parked = json_array_get(list, json_array_size(list) - 1);
 		own.id = json_integer_value(json_object_get(parked, "id")) + 1;
-	} while (!code && json_array_size(list) > before);
+	} while (!err && json_array_size(list) > before);
 	json_array_foreach(list, i, parked) add_bytes(parked);
+	return err;
+}
+
+int khadm_store_parked_list(const struct khadm_args *args)
+{
+	json_t *list = json_array();
+	struct kh_ctl *ctl;
+	int err = khadm_open_khd(args, &ctl), code = KHADM_OK;
+
+	if (err) {
+		code = khadm_fail(args, err, "khd", NULL);
+	} else {
+		err = khadm_parked_units(ctl, args, list);
+		if (err)
+			code = khadm_fail(args, err, "khd", kh_ctl_text(ctl));
+		kh_ctl_close(ctl);
+	}
 	if (!code && args->json)
 		khadm_print_json(json_pack("{s:O}", "parked", list), "khazana.store-parked-list/1");
 	else if (!code)

@@ -61,7 +61,7 @@ check-guest-failed: user $(durable_replay) $(O)/$(durable)/durable $(O)/$(durabl
 	TAP_TIMEOUT=250 scripts/tap failed-writes -- selftests/vm/run --nodes 1 --disk 96M --driver host -- $(CURDIR)/$(durable)/on-failed writes
 	TAP_TIMEOUT=250 scripts/tap failed-flushes -- selftests/vm/run --nodes 1 --disk 96M --driver host -- $(CURDIR)/$(durable)/on-failed flushes
 check-guest-parked: user $(O)/selftests/kselftest/hold
-	TAP_TIMEOUT=200 scripts/tap parked -- $(durable_two) --disk 96M -- $(CURDIR)/$(durable)/on-parked
+	TAP_TIMEOUT=250 scripts/tap parked -- $(durable_two) --disk 96M -- $(CURDIR)/$(durable)/on-parked
 # Rot below a running khd; a store that shrinks and grows below one
 check-guest-rot: user $(O)/$(durable)/page_op
 	TAP_TIMEOUT=200 scripts/tap rot -- selftests/vm/run --nodes 1 --disk 96M -- $(CURDIR)/$(durable)/on-rot
