@@ -53,13 +53,14 @@ static void read_fault(struct kh_unit *unit, struct kh_service *s)
 /*
  * Everybody else loses his right.  READ copies are kept, unless the backup is as new: the version
  * that its readers saw must not depend on the owner alone until the request is done.  One is
- * enough, but any of them may have been dropped by now; all but the last to answer hear HDONE.
+ * enough, but any of them may have been dropped by now; all but the last to answer hear HDONE.  So
+ * is one when the data comes from the store: it may turn out to be unreadable there (R33).
  */
 static void revoke_others(struct kh_unit *unit, struct kh_service *s, bool held)
 {
 	struct kh_node *node = unit->region->owner;
 	kh_node_id parties[KH_NODES_MAX];
-	bool keep = !kh_unit_backed(unit);
+	bool keep = !kh_unit_backed(unit) || (!held && !unit->owner.party);
 	unsigned int i, n = 0;
 
 	for (i = 0; i < unit->copy_count; i++)

@@ -89,6 +89,7 @@ enum kh_plant {
 	KH_PLANT_PREFETCH_FORGET, /* a reader that prefetched is not written down */
 	KH_PLANT_KEEP_OVERWRITE, /* a changed key leaves requests to overwrite as they are */
 	KH_PLANT_ONE_PASS, /* no pass of a place begins while any goes on */
+	KH_PLANT_NO_REPAIR, /* what its place cannot read is EIO, whoever has it */
 	KH_PLANT_NO_MEMORY, /* a grant without a frame to receive into is taken as done */
 };
 
@@ -123,6 +124,8 @@ enum kh_stat {
 	KH_STAT_UNITS_LOADED,
 	KH_STAT_STORE_ERRORS,
 	KH_STAT_RECORDS_PRUNED,
+	KH_STAT_UNITS_DAMAGED,
+	KH_STAT_UNITS_REPAIRED,
 	KH_STAT_COUNT,
 };
 
@@ -437,6 +440,7 @@ void kh_unit_lost(struct kh_unit *unit, bool gone);
 void kh_unit_swept(struct kh_unit *unit);
 bool kh_unit_known_lost(const struct kh_unit *unit);
 bool kh_unit_backed(const struct kh_unit *unit);
+bool kh_unit_held(const struct kh_unit *unit);
 void kh_unit_found(struct kh_unit *unit);
 enum kh_rolled kh_unit_rolled(const struct kh_unit *unit, uint64_t version, uint64_t token);
 void kh_unit_roll(struct kh_unit *unit, uint64_t next);
@@ -504,6 +508,9 @@ void kh_store_run(struct kh_unit *unit, struct kh_service *s);
 void kh_store_deferred(struct kh_unit *unit);
 void kh_store_again(struct kh_unit *unit, const struct kh_service *s);
 void kh_store_load(struct kh_unit *unit, struct kh_service *s);
+void kh_store_unreadable(struct kh_unit *unit, struct kh_service *s);
+bool kh_store_asked_again(struct kh_unit *unit);
+void kh_store_loaded(struct kh_unit *unit);
 void kh_store_ended(struct kh_unit *unit, uint32_t error);
 void kh_store_resend(struct kh_node *node, struct kh_peer *peer);
 void kh_store_peer_down(struct kh_node *node, struct kh_peer *peer);

@@ -38,7 +38,8 @@ static void late_iack(struct kh_unit *unit, kh_node_id party, const struct kh_wi
 		kh_unit_kept(unit, party, kh_grantee_gen(unit->region->owner, unit->region, party),
 			     e->token);
 		kh_unit_review(unit);
-	} else if (unit->busy && unit->busy->asker == party) {
+	} else if (unit->busy &&
+		   (unit->busy->store ? unit->busy->source : unit->busy->asker) == party) {
 		unit->busy->displaced = true;
 	} else if (!involved(unit, party)) {
 		kh_unit_hdone(unit, party);
@@ -48,9 +49,9 @@ static void late_iack(struct kh_unit *unit, kh_node_id party, const struct kh_wi
 /* Whoever was to send the unit has not got it. */
 static void source_absent(struct kh_unit *unit, struct kh_service *s, uint32_t status)
 {
-	if (s->load && status == KH_ACK_DAMAGED) {
-		kh_cm_refuse(unit, s, EIO);
-		kh_service_next(unit);
+	if (status == KH_ACK_DAMAGED) {
+		if (s->load)
+			kh_store_unreadable(unit, s);
 		return;
 	}
 	if (s->load)
@@ -242,6 +243,16 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 {
 	struct kh_service *b = unit->busy, *w;
 
+	if (b && b->spoiled && s->asker == b->asker && s->request == b->request &&
+	    s->attempt > b->attempt) {
+		b = NULL;
+		if (!kh_store_asked_again(unit)) {
+			kh_service_nack(unit, s, EIO, 0);
+			kh_service_free(s);
+			kh_service_next(unit);
+			return;
+		}
+	}
 	if (b && s->asker && b->asker == s->asker && b->request == s->request) {
 		if (s->attempt > b->attempt) {
 			b->attempt = s->attempt;

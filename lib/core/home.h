@@ -62,10 +62,11 @@ struct kh_service {
 	bool granted; /* @grant_sent, of this attempt or an older one */
 	bool happened; /* the asker has it */
 	bool declined; /* the asker says that it did not take it */
-	bool displaced; /* the asker's HANDOFF frame is the backup no more */
+	bool displaced; /* the HANDOFF frame of the asker, or of who has it stored, is no backup */
 	bool rescue; /* READ copies of a void owner are being kept */
 	bool store; /* the home's own: the unit goes to its place */
 	bool load; /* @source is the unit's place, and reads it from its store */
+	bool spoiled; /* which it could not */
 	kh_node_id source;
 	uint32_t source_gen;
 	struct kh_owed *owed;
@@ -123,6 +124,7 @@ struct kh_unit {
 	uint64_t stored; /* version at its place, 0: none */
 	uint64_t unjudged; /* grant of an owner whose stores wait for a verdict until that is known */
 	bool stored_known;
+	uint64_t harmed; /* version that its place has and cannot read: so not stored; 0: none */
 	bool doubted; /* it was in doubt when this khd began to rebuild its directory */
 	bool unsure; /* its place may have a newer version than who is called the owner */
 	bool looking; /* LOOK sent */

@@ -35,6 +35,7 @@ static const struct {
 	{ "prefetch-forget", KH_PLANT_PREFETCH_FORGET },
 	{ "keep-overwrite", KH_PLANT_KEEP_OVERWRITE },
 	{ "one-pass", KH_PLANT_ONE_PASS },
+	{ "no-repair", KH_PLANT_NO_REPAIR },
 };
 
 void kh_arm(struct kh_node *node, uint64_t when)

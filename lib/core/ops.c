@@ -521,6 +521,8 @@ static const char *const stat_names[KH_STAT_COUNT] = {
 	[KH_STAT_UNITS_LOADED] = "units_loaded",
 	[KH_STAT_STORE_ERRORS] = "store_errors",
 	[KH_STAT_RECORDS_PRUNED] = "records_pruned",
+	[KH_STAT_UNITS_DAMAGED] = "units_damaged",
+	[KH_STAT_UNITS_REPAIRED] = "units_repaired",
 };
 
 /* Names of messages in counters: "sent_" or "received_" and the kind. */

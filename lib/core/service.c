@@ -61,12 +61,13 @@ static void perhaps_taken(struct kh_unit *unit, const struct kh_service *s)
 void kh_service_end(struct kh_unit *unit)
 {
 	const struct kh_service *s = unit->busy;
+	kh_node_id party = s->store ? s->source : s->asker;
 
 	if (s->granted && !s->declined && !s->happened)
 		perhaps_taken(unit, s);
 	kh_unit_review(unit);
-	if (s->displaced && unit->owner.party != s->asker && unit->backup.party != s->asker)
-		kh_unit_hdone(unit, s->asker);
+	if (s->displaced && unit->owner.party != party && unit->backup.party != party)
+		kh_unit_hdone(unit, party);
 	kh_service_free(unit->busy);
 	unit->busy = NULL;
 	unit->looking = false;
@@ -536,6 +537,8 @@ void kh_service_complete(struct kh_unit *unit, uint64_t version)
 		kh_count(node, KH_STAT_PROTOCOL_ERRORS);
 	} else {
 		s->happened = true;
+		if (s->load)
+			kh_store_loaded(unit);
 		holder.gen = kh_grantee_gen(node, unit->region, s->asker);
 		if (s->want == KHAZANA_RIGHT_WRITE)
 			done_write(unit, s, holder);
@@ -612,7 +615,7 @@ void kh_unit_kept(struct kh_unit *unit, kh_node_id party, uint32_t gen, uint64_t
 
 	unit->backup = (struct kh_holder){ .party = party, .gen = gen, .token = token };
 	unit->backup_version = unit->version;
-	if (s && old.party == s->asker)
+	if (s && old.party && old.party == s->asker)
 		s->displaced = true; /* its grant ends the HANDOFF */
 	else if (old.party && old.party != party)
 		kh_unit_hdone(unit, old.party);

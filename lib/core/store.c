@@ -29,6 +29,9 @@ bool kh_unit_clean(const struct kh_unit *unit)
 	if (!unit->version ||
 	    (kh_planted(unit->region->owner, KH_PLANT_FLUSH_CLEAN) && unit->stored))
 		return true;
+	/* What its place cannot read, and nobody else has. */
+	if (unit->harmed && unit->harmed == unit->version && !kh_unit_held(unit))
+		return true;
 	return unit->stored_known && unit->stored == unit->version && !unit->unsure &&
 	       (!unit->owner.party || unit->owner_right != KHAZANA_RIGHT_WRITE);
 }
@@ -66,26 +69,30 @@ static void storing_set(struct kh_unit *unit, enum kh_storing storing, uint64_t 
 		kh_arm(unit->region->owner, until);
 }
 
+static struct kh_service *store_service(struct kh_unit *unit)
+{
+	struct kh_service *s = kh_zalloc(sizeof(*s));
+
+	storing_set(unit, KH_STORING_QUEUED, KH_NEVER);
+	kh_list_init(&s->node);
+	s->store = true;
+	s->want = KHAZANA_RIGHT_READ;
+	s->held = KHAZANA_VERSION_NONE;
+	return s;
+}
+
 /**
  * kh_unit_store() - have the unit's version stored, unless that is under way
  */
 void kh_unit_store(struct kh_unit *unit)
 {
-	struct kh_service *s;
-
 	if (unit->storing != KH_STORING_NOT)
 		return;
 	if (unit->busy && unit->busy->deferred) {
 		store_beside(unit);
 		return;
 	}
-	storing_set(unit, KH_STORING_QUEUED, KH_NEVER);
-	s = kh_zalloc(sizeof(*s));
-	kh_list_init(&s->node);
-	s->store = true;
-	s->want = KHAZANA_RIGHT_READ;
-	s->held = KHAZANA_VERSION_NONE;
-	kh_service_add(unit, s);
+	kh_service_add(unit, store_service(unit));
 }
 
 /* Whom to ask for the current version: the owner, or a READ copy. */
@@ -147,7 +154,7 @@ void kh_store_ended(struct kh_unit *unit, uint32_t error)
  */
 void kh_store_freed(struct kh_unit *unit)
 {
-	unit->stored = 0;
+	unit->stored = unit->harmed = 0;
 	unit->stored_known = true; /* of the next allocation */
 	unit->unsure = unit->flush_out = unit->looking = false;
 	unit->store_token = unit->look_token = 0; /* answers about what was there mean nothing */
@@ -329,6 +336,88 @@ void kh_store_load(struct kh_unit *unit, struct kh_service *s)
 	send_look(unit, peer, KH_WIRE_LOAD, &head, s->token, unit->version, place->generation);
 }
 
+/*
+ * Before all who wait: a reader, which may have an explicit lock, can send the unit to its place
+ * and go on reading (R27); the others are served from there.
+ */
+static void store_first(struct kh_unit *unit)
+{
+	if (unit->storing != KH_STORING_NOT)
+		return;
+	kh_list_add(unit->waiting.next, &store_service(unit)->node);
+	unit->waiting_count++;
+}
+
+/**
+ * kh_store_unreadable() - the unit's place has what the asker of @s is to get, and cannot read it
+ * @s: the busy request; it goes on by kh_store_asked_again(), or with its asker's DONE
+ *
+ * What cannot be read is not stored: the unit is as one whose owner is void, so that one of those
+ * who have a copy becomes its owner (R14), and its place gets it anew (R33).
+ */
+void kh_store_unreadable(struct kh_unit *unit, struct kh_service *s)
+{
+	struct kh_node *node = unit->region->owner;
+
+	if (!unit->owner.party && unit->harmed != unit->version) {
+		kh_count(node, KH_STAT_UNITS_DAMAGED);
+		kh_event(node, "store", "unit %llu of %llx:%llx cannot be read at node %u%s",
+			 (unsigned long long)unit->node.key,
+			 (unsigned long long)unit->region->start.hi,
+			 (unsigned long long)unit->region->start.lo, s->source,
+			 kh_unit_held(unit) ? ", but others hold it" : ", and nobody holds it");
+	}
+	if (!unit->owner.party) { /* else it came back meanwhile */
+		unit->harmed = unit->seen = unit->version;
+		unit->stored = 0;
+		unit->stored_known = true;
+		unit->fresh = false;
+		kh_unit_review(unit);
+		kh_unit_dirty(unit);
+	}
+	/* It may have come, and been taken, before its place was asked once more. */
+	s->spoiled = true;
+	kh_service_confuse(unit, s, KH_NACK_RETRY);
+}
+
+/**
+ * kh_store_asked_again() - the busy request's asker has not got what its place cannot read
+ *
+ * The request ends.  Another one follows it, with a token of its own: what the place may still
+ * answer is not taken for what one answers who holds the unit.
+ * Return: is there somebody to get it from?
+ */
+bool kh_store_asked_again(struct kh_unit *unit)
+{
+	bool nobody = !unit->owner.party && unit->harmed && unit->harmed == unit->version &&
+		      !kh_unit_held(unit);
+
+	unit->busy->declined = true;
+	kh_service_end(unit);
+	if (nobody || kh_planted(unit->region->owner, KH_PLANT_NO_REPAIR))
+		return false;
+	if (!kh_unit_clean(unit))
+		store_first(unit);
+	return true;
+}
+
+/**
+ * kh_store_loaded() - an asker has got the unit's version from its place
+ *
+ * So it can be read, and what was kept for the case that it cannot may go.
+ */
+void kh_store_loaded(struct kh_unit *unit)
+{
+	if (unit->harmed && unit->harmed == unit->version) {
+		unit->stored = unit->harmed;
+		unit->harmed = 0;
+	}
+	if (unit->backup.party && unit->stored_known && unit->backup_version <= unit->stored) {
+		kh_unit_hdone(unit, unit->backup.party);
+		unit->backup = (struct kh_holder){ 0 };
+	}
+}
+
 /* What waits for an answer to LOOK does so in vain. */
 static void look_failed(struct kh_unit *unit, uint32_t error)
 {
@@ -359,6 +448,11 @@ static void found(struct kh_unit *unit, const struct kh_wire_stored *e)
 		storing_set(unit, KH_STORING_AGAIN, node->now);
 	unit->stored = kh_planted(node, KH_PLANT_NO_LOOK) ? 0 : e->version;
 	unit->stored_known = true;
+	/* That it is there was known: whether it is what could not be read is not. */
+	if (unit->harmed == unit->stored)
+		unit->stored = 0;
+	else
+		unit->harmed = 0;
 	if (unit->pruned)
 		unit->seen = unit->stored;
 	unit->pruned = false;
@@ -423,9 +517,20 @@ void kh_store_wanted(struct kh_unit *unit, kh_node_id party)
 
 static void durable(struct kh_unit *unit, const struct kh_wire_stored *e)
 {
+	struct kh_node *node = unit->region->owner;
+
 	if (e->version > unit->stored || !unit->stored_known) {
 		unit->stored = e->version;
 		unit->stored_known = true;
+	}
+	if (unit->harmed && unit->harmed <= e->version) {
+		unit->harmed = 0;
+		kh_count(node, KH_STAT_UNITS_REPAIRED);
+		kh_event(node, "store",
+			 "unit %llu of %llx:%llx, which could not be read, is stored anew",
+			 (unsigned long long)unit->node.key,
+			 (unsigned long long)unit->region->start.hi,
+			 (unsigned long long)unit->region->start.lo);
 	}
 	unit->store_safe = unit->store_number;
 	storing_set(unit, KH_STORING_NOT, KH_NEVER);

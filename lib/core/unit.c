@@ -392,6 +392,9 @@ static enum kh_settled replace_owner(struct kh_unit *unit, uint64_t stored)
 		}
 		return KH_SETTLED;
 	}
+	/* It is where it cannot be read, and nobody has it: perhaps it can by now. */
+	if (!unit->owner.party && unit->harmed && unit->harmed == unit->version)
+		return KH_SETTLED;
 	if (!unit->fresh && (!stored || stored < unit->seen))
 		return KH_SETTLED_LOST;
 	roll_back(unit, nobody, stored);
@@ -538,6 +541,18 @@ bool kh_unit_known_lost(const struct kh_unit *unit)
 bool kh_unit_backed(const struct kh_unit *unit)
 {
 	return (unit->stored_known && unit->stored == unit->version) ||
+	       (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
+}
+
+/* Does a node whose lease is valid have the newest version? */
+bool kh_unit_held(const struct kh_unit *unit)
+{
+	unsigned int i;
+
+	for (i = 0; i < unit->copy_count; i++)
+		if (kh_holder_valid(unit, &unit->copies[i]))
+			return true;
+	return kh_holder_valid(unit, &unit->owner) ||
 	       (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
 }
 

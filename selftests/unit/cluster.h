@@ -34,6 +34,7 @@ struct cluster;
 struct kept {
 	uint64_t generation; /* of the allocation, 0: not reserved */
 	uint64_t version, token;
+	bool rotten; /* it cannot be read until it is put again */
 	uint8_t data[UNIT];
 };
 
@@ -154,6 +155,7 @@ int cluster_teardown(void **state);
 int host_op(struct host *h, struct kh_op *op);
 int host_attach(struct host *h, struct khazana_addr addr, const uint8_t key[KH_KEY_SIZE]);
 int host_want(struct host *h, uint64_t unit, uint64_t count, uint32_t want, uint32_t flags);
+bool host_drop(struct host *h, uint64_t unit); /* memory is short; may it go? */
 void host_store(struct host *h, uint64_t unit, uint64_t value);
 uint64_t host_load(struct host *h, uint64_t unit);
 void host_request(struct host *h, const struct khazana_request *req);

@@ -20,6 +20,7 @@ int main(void)
 	failed += test_keep();
 	failed += test_place();
 	failed += test_flush();
+	failed += test_rot();
 	failed += test_step();
 	return failed != 0;
 }

@@ -74,6 +74,7 @@ static uint32_t keep(struct kept *k, const struct command *command)
 		return ESTALE;
 	k->version = cmd->version;
 	k->token = cmd->token;
+	k->rotten = false;
 	memcpy(k->data, command->data, UNIT);
 	return 0;
 }
@@ -108,6 +109,8 @@ static void store_do(struct host *h, const struct command *command, struct kh_st
 		result->version = k->version;
 		result->token = k->token;
 		result->data = k->version ? k->data : NULL;
+		if (!result->error && k->rotten && cmd->code == KH_STORE_GET)
+			*result = (struct kh_store_result){ .error = EBADMSG };
 		break;
 	}
 }

@@ -341,6 +341,11 @@ int host_want(struct host *h, uint64_t unit, uint64_t count, uint32_t want, uint
 	return 0;
 }
 
+bool host_drop(struct host *h, uint64_t unit)
+{
+	return !step(h, &h->units[unit], &(struct kz_page_event){ .type = KZ_EV_DROP });
+}
+
 void host_store(struct host *h, uint64_t unit, uint64_t value)
 {
 	assert_int_equal(h->units[unit].page.right, KHAZANA_RIGHT_WRITE);

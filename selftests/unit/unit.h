@@ -22,6 +22,7 @@ int test_home(void);
 int test_keep(void);
 int test_place(void);
 int test_flush(void);
+int test_rot(void);
 int test_step(void);
 
 #endif /* UNIT_H */

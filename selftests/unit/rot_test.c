@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * rot_test.c - a stored unit that its place cannot read any more, while others hold the same version
+ */
+#include <errno.h>
+#include <string.h>
+#include "cluster.h"
+#include "unit.h"
+
+#define READ KHAZANA_RIGHT_READ
+#define WRITE KHAZANA_RIGHT_WRITE
+#define LEASE_MS CLUSTER_LEASE_MS
+#define FLUSH_MS 5000 /* default bound */
+#define SOON 100 /* milliseconds: a request that was told to ask again has done so */
+#define VALUE 7
+
+/* Unit 0 of the region, homed at host 0, is kept by host @place. */
+static int setup(void **state, unsigned int place)
+{
+	struct cluster *c = cluster_new_stores();
+	struct kh_op op = { .code = KH_OP_RESERVE,
+			    .length = 8 * UNIT,
+			    .attr = { .lease_ms = LEASE_MS } };
+	unsigned int i;
+
+	memcpy(op.key, cluster_key, KH_KEY_SIZE);
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	c->addr = op.addr = c->hosts[0].result.addr;
+	op.code = KH_OP_ALLOCATE;
+	assert_int_equal(host_op(&c->hosts[place], &op), 0);
+	assert_int_equal(host_reserved(&c->hosts[place]), 8);
+	for (i = 0; i < NODES; i++)
+		assert_int_equal(host_attach(&c->hosts[i], c->addr, NULL), 0);
+	*state = c;
+	return 0;
+}
+
+static int setup_home(void **state)
+{
+	return setup(state, 0);
+}
+
+static int setup_reader(void **state)
+{
+	return setup(state, 2);
+}
+
+static void flush(struct host *h)
+{
+	struct kh_op op = { .code = KH_OP_FLUSH, .addr = h->cluster->addr, .length = UNIT };
+
+	memcpy(op.key, cluster_key, KH_KEY_SIZE);
+	assert_int_equal(host_op(h, &op), 0);
+}
+
+/* The host's memory is short; @tell: and the home hears of it. */
+static void drop(struct host *h, bool tell)
+{
+	struct khazana_request req = { .op = KHAZANA_REQ_DROPPED, .region = 1, .count = 1 };
+
+	req.token = h->units[0].page.token;
+	assert_true(host_drop(h, 0));
+	if (tell)
+		host_request(h, &req);
+}
+
+/* The unit has VALUE, is stored, and nobody holds it. */
+static void stored(struct cluster *c, unsigned int writer)
+{
+	assert_int_equal(host_want(&c->hosts[writer], 0, 1, WRITE, 0), 0);
+	host_store(&c->hosts[writer], 0, VALUE);
+	flush(&c->hosts[writer]);
+	drop(&c->hosts[writer], true);
+}
+
+static void reads(struct host *h)
+{
+	assert_int_equal(host_want(h, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(h, 0), VALUE);
+}
+
+/* The end of a request that may have been told to ask again. */
+static int wants(struct host *h, uint32_t right, uint32_t flags)
+{
+	int error = host_want(h, 0, 1, right, flags);
+
+	if (error != EINPROGRESS)
+		return error;
+	h->fail_error = 0;
+	cluster_sleep(h->cluster, SOON);
+	if (h->units[0].page.right >= right)
+		return 0;
+	return h->fail_error ? h->fail_error : EINPROGRESS;
+}
+
+static void is_repaired(struct cluster *c, unsigned int place)
+{
+	uint64_t value;
+
+	cluster_sleep(c, FLUSH_MS + 100);
+	assert_false(c->hosts[place].kept[0].rotten);
+	memcpy(&value, c->hosts[place].kept[0].data, sizeof(value));
+	assert_int_equal(value, VALUE);
+}
+
+/* Nobody has a frame of it: what is read now comes from the store. */
+static void comes_from(struct cluster *c, unsigned int place, unsigned int reader)
+{
+	unsigned int i, begun;
+
+	for (i = 0; i < NODES; i++) {
+		const struct khazana_request short_of = { .op = KHAZANA_REQ_PRESSURE, .count = 1 };
+
+		host_request(&c->hosts[i], &short_of);
+		cluster_run(c);
+		if (c->hosts[i].units[0].page.right)
+			drop(&c->hosts[i], true);
+	}
+	begun = c->hosts[place].store_begun[KH_STORE_GET];
+	assert_int_equal(wants(&c->hosts[reader], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[reader], 0), VALUE);
+	assert_true(c->hosts[place].store_begun[KH_STORE_GET] > begun);
+}
+
+static void a_reader_gives_what_the_store_cannot(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+	is_repaired(c, 0);
+	comes_from(c, 0, 1);
+}
+
+static void to_a_writer_too(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[1], WRITE, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+	assert_int_equal(c->hosts[2].units[0].page.right, 0);
+	is_repaired(c, 0);
+}
+
+/* Its own khd reads the store, and its own module has the frame. */
+static void so_does_the_place_itself(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 2);
+	reads(&c->hosts[2]);
+	c->hosts[2].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+	is_repaired(c, 2);
+	comes_from(c, 2, 0);
+}
+
+static void and_the_home(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[0]);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[1], WRITE, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+	is_repaired(c, 0);
+}
+
+static void without_a_reader_it_is_eio_until_it_is_overwritten(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
+	assert_int_equal(wants(&c->hosts[2], WRITE, 0), EIO);
+	flush(&c->hosts[2]); /* nothing that could be stored is not */
+	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
+	assert_int_equal(wants(&c->hosts[2], WRITE, KHAZANA_REQF_OVERWRITE), 0);
+	host_store(&c->hosts[2], 0, VALUE);
+	is_repaired(c, 0);
+	comes_from(c, 0, 1);
+}
+
+/* A notice that a copy went may be lost: the next one is asked. */
+static void a_reader_that_dropped_it_is_passed_over(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[1]);
+	reads(&c->hosts[2]);
+	drop(&c->hosts[1], false);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[0], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[0], 0), VALUE);
+	is_repaired(c, 0);
+}
+
+static void when_all_dropped_it_it_is_eio_in_time(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[1]);
+	reads(&c->hosts[2]);
+	drop(&c->hosts[1], false);
+	drop(&c->hosts[2], false);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[0], READ, 0), EIO);
+	assert_int_equal(wants(&c->hosts[1], WRITE, 0), EIO);
+	flush(&c->hosts[2]);
+	assert_int_equal(wants(&c->hosts[1], WRITE, KHAZANA_REQF_OVERWRITE), 0);
+	host_store(&c->hosts[1], 0, VALUE);
+	is_repaired(c, 0);
+}
+
+/* Its lease ends: what it holds counts no more, and nobody waits longer. */
+static void a_reader_that_is_gone_is_not_waited_for(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->hosts[0].kept[0].rotten = true;
+	cluster_isolate(c, 2);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), EINPROGRESS);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(c->hosts[1].fail_error, EIO);
+}
+
+/* It is repaired though nobody but the reader holds it, and who waits for that is told the truth. */
+static void a_flush_repairs_it(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	flush(&c->hosts[1]);
+	assert_false(c->hosts[0].kept[0].rotten);
+}
+
+/* A home that begins again while it is being repaired has forgotten that: the data is there. */
+static void a_home_that_begins_again_loses_nothing(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->hosts[0].kept[0].rotten = true;
+	c->hosts[0].store_rests = true;
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), EINPROGRESS);
+	host_kill(&c->hosts[0]);
+	host_start(&c->hosts[0], false);
+	c->hosts[0].store_rests = false;
+	cluster_rejoin(c, 0);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(c->hosts[1].units[0].page.right, READ);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+}
+
+/* The place is asked once more, and cannot read what it had sent: who has got it goes on. */
+static void what_came_before_it_rotted_is_taken(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *writer = &c->hosts[1];
+
+	stored(c, 2);
+	reads(home);
+	c->break_at[1][0] = 2; /* its DONE */
+	assert_int_equal(host_want(writer, 0, 1, WRITE, 0), 0);
+	host_store(writer, 0, VALUE + 1);
+	c->hosts[2].kept[0].rotten = true;
+	cluster_disconnect(c, 0, 2);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), EINPROGRESS);
+	cluster_connect(c, 0, 1);
+	cluster_run(c);
+	cluster_sleep(c, SOON);
+	assert_int_equal(home->units[0].page.right, READ);
+	assert_int_equal(host_load(home, 0), VALUE + 1);
+}
+
+/* What could be read goes the usual way: no frame is kept for it. */
+static void a_store_that_is_whole_leaves_no_frame_behind(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+	assert_int_equal(c->hosts[2].units[0].frame, ~0u);
+	assert_int_equal(c->hosts[2].units[0].handoff, ~0u);
+}
+
+#define TEST(at, name) cmocka_unit_test_setup_teardown(name, at, cluster_teardown)
+
+int test_rot(void)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(setup_home, a_reader_gives_what_the_store_cannot),
+		TEST(setup_home, to_a_writer_too),
+		TEST(setup_reader, so_does_the_place_itself),
+		TEST(setup_home, and_the_home),
+		TEST(setup_home, without_a_reader_it_is_eio_until_it_is_overwritten),
+		TEST(setup_home, a_reader_that_dropped_it_is_passed_over),
+		TEST(setup_home, when_all_dropped_it_it_is_eio_in_time),
+		TEST(setup_home, a_reader_that_is_gone_is_not_waited_for),
+		TEST(setup_home, a_flush_repairs_it),
+		TEST(setup_home, a_home_that_begins_again_loses_nothing),
+		TEST(setup_reader, what_came_before_it_rotted_is_taken),
+		TEST(setup_home, a_store_that_is_whole_leaves_no_frame_behind),
+	};
+
+	return cmocka_run_group_tests_name("rot", tests, NULL, NULL);
+}
