@@ -72,6 +72,22 @@ void check_event(struct sim *sim)
 	}
 }
 
+void check_rot_error(struct sim *sim, unsigned int host, unsigned int region, unsigned int unit)
+{
+	const struct munit *asker = unit_on(sim, host, region, unit);
+	unsigned int i;
+
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		struct munit *u = unit_on(sim, i, region, unit);
+
+		if (u && munit_readable(u) && asker && u->since < asker->failed &&
+		    oracle_has_head(u))
+			sim_violation(sim,
+				      "unit %u.%u: EIO, though node %u could read it all the time",
+				      region, unit, i + 1);
+	}
+}
+
 /* Partitions and pauses may have two leases to go; recovery waits for one more. */
 uint64_t check_pending_limit(struct sim *sim)
 {

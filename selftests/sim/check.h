@@ -18,6 +18,9 @@ uint64_t check_rest_limit(struct sim *sim);
 bool check_at_rest(struct sim *sim);
 const char *check_unrest(struct sim *sim);
 
+/* What @host asked for ended with EIO, and what is stored rots: nobody had a copy all the time. */
+void check_rot_error(struct sim *sim, unsigned int host, unsigned int region, unsigned int unit);
+
 /* After the end: every operation was answered, nobody leaks. */
 void check_end(struct sim *sim);
 

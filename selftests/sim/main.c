@@ -33,7 +33,7 @@ struct result {
 };
 
 static const char usage[] = "usage: khsim [--seeds N] [--seed0 S] [--nodes N] [--ops N] [--faults "
-			    "LIST] [--stores] [--plant NAME]\n"
+			    "LIST] [--stores] [--rot] [--plant NAME]\n"
 			    "             [--jobs N] [--trace] [--twice] [--stop] [--corpus DIR]\n"
 			    "  --seeds N     histories to run (100), seeds S, S+1, ...\n"
 			    "  --nodes N     machines, 2 to 5 (3)\n"
@@ -48,6 +48,8 @@ static const char usage[] = "usage: khsim [--seeds N] [--seed0 S] [--nodes N] [-
 			    "                fails at any time; or none\n"
 			    "  --plant NAME  plant a bug (see enum kh_plant in lib/core/core.h)\n"
 			    "  --stores      machines have page stores, and processes flush\n"
+			    "  --rot         the same, and what is stored becomes unreadable now "
+			    "and then\n"
 			    "  --jobs N      processes (1)\n"
 			    "  --trace       write every event\n"
 			    "  --twice       run each seed twice: the trace hash must be the same\n"
@@ -88,9 +90,10 @@ static void report(const struct options *o, const struct sim_config *cfg, const 
 	if (!whole)
 		return;
 	printf("#   repeat: khsim --seed0 %" PRIu64 " --seeds 1 --nodes %u --ops %u --faults "
-	       "%s%s%s%s --trace\n",
+	       "%s%s%s%s%s --trace\n",
 	       cfg->seed, cfg->nodes, cfg->ops, o->faults, cfg->stores ? " --stores" : "",
-	       cfg->plant ? " --plant " : "", cfg->plant ? cfg->plant : "");
+	       cfg->rot ? " --rot" : "", cfg->plant ? " --plant " : "",
+	       cfg->plant ? cfg->plant : "");
 	if (!cfg->trace && !cfg->plant)
 		show_tail(cfg);
 	fflush(stdout);
@@ -182,7 +185,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "ops", 1, NULL, 'o' },    { "faults", 1, NULL, 'f' }, { "plant", 1, NULL, 'p' },
 		{ "stores", 0, NULL, 'S' }, { "jobs", 1, NULL, 'j' },	{ "trace", 0, NULL, 't' },
 		{ "twice", 0, NULL, '2' },  { "stop", 0, NULL, 'x' },	{ "corpus", 1, NULL, 'c' },
-		{ NULL, 0, NULL, 0 },
+		{ "rot", 0, NULL, 'r' },    { NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -220,6 +223,9 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'S':
 			o->cfg.stores = true;
+			break;
+		case 'r':
+			o->cfg.stores = o->cfg.rot = true;
 			break;
 		case 'x':
 			o->stop = true;

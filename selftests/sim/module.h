@@ -90,6 +90,8 @@ struct munit {
 	bool exists;
 	int frame, handoff; /* frame number or -1 */
 	uint64_t request; /* pending at khd, 0 if none */
+	uint64_t asked; /* when the last one was made */
+	uint64_t failed; /* when the last one was made that failed */
 	uint32_t request_flags;
 	uint64_t request_serial; /* of the key by which it may be OVERWRITE */
 	struct waiter *waiters;
@@ -98,6 +100,7 @@ struct munit {
 	struct kz_page_event revoke;
 	uint64_t resident_until, refs_until;
 	uint64_t tenure_token; /* of the WRITE right under which the last store was */
+	uint64_t since; /* when its right was given last */
 	bool mapped; /* some process touched it since it was granted */
 	bool mark; /* khd wants to hear when one does */
 	const void *data; /* that a COMMIT brings */

@@ -284,11 +284,13 @@ static void notify_all(struct munit *u, uint32_t act)
 		module_unqueue(u->region->module, u->request);
 		u->request = 0;
 	}
-	if (act & KZ_ACT_QUEUE)
+	if (act & KZ_ACT_QUEUE) {
+		u->asked = u->region->module->sim->now;
 		u->request = module_queue(u->region->module,
 					  &(struct khazana_request){ .op = KHAZANA_REQ_FAULT,
 								     .region = u->region->handle,
 								     .unit = u->index });
+	}
 	if (act & KZ_ACT_WAKE)
 		munit_wake(u, 0);
 	if (act & KZ_ACT_NOTIFY_UNLOCKED)
@@ -316,6 +318,10 @@ int munit_step(struct munit *u, const struct kz_page_event *ev)
 			      bad, ev->type);
 	if (ret && ret != -EINPROGRESS)
 		return ret;
+	if (ev->type == KZ_EV_COMMIT || ev->type == KZ_EV_RESUME)
+		u->since = sim->now;
+	if (ev->type == KZ_EV_FAIL)
+		u->failed = u->asked;
 	if (act & KZ_ACT_ZAP)
 		u->mapped = false;
 	if (act & KZ_ACT_ORPHAN)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "check.h"
 #include "client.h"
 #include "host.h"
 #include "oracle.h"
@@ -110,6 +111,8 @@ static void refuse(struct proc *p, int error)
 			      p->host->index + 1, region, p->unit, -error);
 	sim->stats.timeouts += error == -ETIMEDOUT;
 	sim->stats.io_errors += error == -EIO;
+	if (error == -EIO && p->phase == PROC_PLAIN && store_rots(sim, region, p->unit))
+		check_rot_error(sim, p->host->index, region, p->unit);
 	if (p->has_op)
 		oracle_op_refused(sim, p->op);
 	p->has_op = false;

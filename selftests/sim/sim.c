@@ -13,6 +13,7 @@
 #include "oracle.h"
 #include "proc.h"
 #include "sim.h"
+#include "store.h"
 
 #define SETUP_LIMIT (60 * SEC)
 #define HISTORY_LIMIT (60 * SEC)
@@ -60,6 +61,7 @@ static void run_history(struct sim *sim)
 	client_start(sim);
 	proc_start(sim);
 	bound_start(sim);
+	store_rot_start(sim);
 	/* Faults may leave nobody a chance for long; what is asked for is an end after them. */
 	run_until(sim, ops_done, sim->now + HISTORY_LIMIT);
 	fault_stop(sim);
@@ -74,6 +76,9 @@ static void run_history(struct sim *sim)
 		check_end(sim);
 	/* In time, or I9 is violated. */
 	run_until(sim, bound_over, sim->now + HISTORY_LIMIT);
+	if (!run_until(sim, store_repaired, sim->now + check_rest_limit(sim)))
+		sim_violation(sim, "what is known to be unreadable is not stored anew in %llu ms",
+			      check_rest_limit(sim) / MS);
 }
 
 uint64_t sim_longest_lease(const struct sim *sim)

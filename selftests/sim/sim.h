@@ -66,6 +66,7 @@ struct sim_config {
 	unsigned int ops; /* per history */
 	uint32_t faults;
 	bool stores; /* machines have page stores */
+	bool rot; /* which now and then cannot read what they have */
 	const char *plant;
 	const char *corpus; /* directory for inputs of fuzzers, NULL: none */
 	FILE *trace; /* where every event is written, NULL: nowhere */
@@ -123,6 +124,9 @@ struct sim_config {
 	X(refused_full)          \
 	X(refused_read)          \
 	X(refused_io)            \
+	X(rotted)                \
+	X(rot_found)             \
+	X(rot_repaired)          \
 	X(key_changes)           \
 	X(key_refusals)          \
 	X(key_plain)             \

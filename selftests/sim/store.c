@@ -23,6 +23,8 @@ struct kept {
 	struct kept *next;
 	struct khazana_addr addr;
 	uint64_t generation, version, token;
+	bool rotten; /* it cannot be read */
+	bool told; /* somebody tried */
 	size_t len;
 	unsigned char bytes[];
 };
@@ -171,7 +173,7 @@ static uint32_t release(struct store *s, const struct kh_store_cmd *cmd)
 	return 0;
 }
 
-static uint32_t put(struct store *s, const struct pending *p)
+static uint32_t put(struct sim *sim, struct store *s, const struct pending *p)
 {
 	const struct kh_store_cmd *cmd = &p->cmd;
 	struct kept *k = find(s, cmd->addr, cmd->generation);
@@ -188,6 +190,8 @@ static uint32_t put(struct store *s, const struct pending *p)
 		k->next = s->kept;
 		s->kept = k;
 	}
+	sim->stats.rot_repaired += k->told && k->version == cmd->version;
+	k->rotten = k->told = false;
 	k->addr = cmd->addr;
 	k->generation = cmd->generation;
 	k->version = cmd->version;
@@ -198,9 +202,10 @@ static uint32_t put(struct store *s, const struct pending *p)
 }
 
 /* Do it, durably. */
-static void apply(struct store *s, const struct pending *p, struct kh_store_result *result)
+static void apply(struct sim *sim, struct store *s, const struct pending *p,
+		  struct kh_store_result *result)
 {
-	const struct kept *k;
+	struct kept *k;
 
 	*result = (struct kh_store_result){ 0 };
 	switch (p->cmd.code) {
@@ -211,7 +216,7 @@ static void apply(struct store *s, const struct pending *p, struct kh_store_resu
 		result->error = release(s, &p->cmd);
 		break;
 	case KH_STORE_PUT:
-		result->error = put(s, p);
+		result->error = put(sim, s, p);
 		break;
 	case KH_STORE_GET:
 	case KH_STORE_LOOK:
@@ -220,7 +225,11 @@ static void apply(struct store *s, const struct pending *p, struct kh_store_resu
 			break;
 		}
 		k = find(s, p->cmd.addr, p->cmd.generation);
-		if (k) {
+		if (k && k->rotten && p->cmd.code == KH_STORE_GET) {
+			sim->stats.rot_found += !k->told;
+			k->told = true;
+			result->error = EBADMSG;
+		} else if (k) {
 			result->version = k->version;
 			result->token = k->token;
 			result->data = p->cmd.code == KH_STORE_GET ? k->bytes : NULL;
@@ -284,9 +293,10 @@ static void end_command(struct sim *sim, uint64_t host, uint64_t id)
 		return;
 	}
 	if (!refuses(sim, p, &result))
-		apply(h->store, p, &result);
+		apply(sim, h->store, p, &result);
 	else if (rng_chance(&sim->rng, 500) && result.error == EIO)
-		apply(h->store, p, &(struct kh_store_result){ 0 }); /* and was done all the same */
+		apply(sim, h->store, p,
+		      &(struct kh_store_result){ 0 }); /* and was done all the same */
 	sim_trace(sim,
 		  "node %u: store command %llu code %u addr %llx version %llx -> %u, version %llx",
 		  h->index + 1, (unsigned long long)id, p->cmd.code,
@@ -337,7 +347,7 @@ void store_crash(struct host *h)
 		before = earlier(s, p);
 		p->left_out = (before && before->left_out) || rng_chance(&h->sim->rng, 500);
 		if (!p->left_out)
-			apply(s, p, &result);
+			apply(h->sim, s, p, &result);
 	}
 	while (s && s->pending)
 		pending_free(s, s->pending);
@@ -355,6 +365,88 @@ const unsigned char *store_contents(struct host *h, unsigned int region, unsigne
 		    (!best || k->generation > best->generation))
 			best = k;
 	return best ? best->bytes : NULL;
+}
+
+/* The newest that some store has of a unit, or NULL. */
+static struct kept *newest(struct sim *sim, unsigned int region, unsigned int unit)
+{
+	const struct sim_region *r = &sim->regions[region];
+	struct kept *k, *best = NULL;
+	unsigned int i;
+
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		for (k = sim->hosts[i]->store ? sim->hosts[i]->store->kept : NULL; k; k = k->next)
+			if (k->addr.hi == r->addr.hi &&
+			    k->addr.lo == r->addr.lo + ((uint64_t)unit << r->unit_shift) &&
+			    (!best || k->generation > best->generation))
+				best = k;
+	}
+	return best;
+}
+
+static bool is_read(struct sim *sim, unsigned int region, unsigned int unit)
+{
+	unsigned int i;
+
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		struct module *m = sim->hosts[i]->module;
+		struct mregion *r = m ? module_region_of(m, region) : NULL;
+
+		if (r && munit_readable(&r->units[unit]))
+			return true;
+	}
+	return false;
+}
+
+/* Mostly of what somebody can read: there the data need not be lost. */
+static void rot(struct sim *sim, uint64_t mean, uint64_t b)
+{
+	unsigned int region = rng_below(&sim->rng, SIM_REGIONS);
+	unsigned int unit = rng_below(&sim->rng, SIM_UNITS_MAX);
+	struct kept *k = newest(sim, region, unit);
+
+	if (sim->faults_over)
+		return;
+	if (k && !k->rotten && (is_read(sim, region, unit) || rng_chance(&sim->rng, 30))) {
+		sim_trace(sim, "unit %u.%u: version %llx cannot be read any more", region, unit,
+			  (unsigned long long)k->version);
+		k->rotten = true;
+		sim->stats.rotted++;
+	}
+	sim_in(sim, rng_range(&sim->rng, mean / 4, 2 * mean), rot, mean, 0);
+}
+
+void store_rot_start(struct sim *sim)
+{
+	if (sim->cfg.rot)
+		rot(sim, rng_range(&sim->rng, 2 * MS, 40 * MS), 0);
+}
+
+bool store_rots(struct sim *sim, unsigned int region, unsigned int unit)
+{
+	const struct kept *k = newest(sim, region, unit);
+
+	return k && k->rotten;
+}
+
+bool store_repaired(struct sim *sim)
+{
+	unsigned int region, unit;
+
+	for (region = 0; region < SIM_REGIONS; region++)
+		for (unit = 0; unit < sim->regions[region].units; unit++) {
+			const struct kept *k = newest(sim, region, unit);
+			const struct kh_page_info *page;
+
+			if (!k || !k->told)
+				continue;
+			page = host_page(sim, region, unit);
+			/* A home that began again since does not know. */
+			if (page && page->place && page->version == k->version && !page->stored &&
+			    (page->owner || page->reader_count))
+				return false;
+		}
+	return true;
 }
 
 bool store_keeps(struct host *h, unsigned int region, unsigned int unit)

@@ -26,6 +26,15 @@ void store_crash(struct host *host);
 /* The contents of @unit that are durable on @host, or NULL. */
 const unsigned char *store_contents(struct host *host, unsigned int region, unsigned int unit);
 
+/* With sim_config.rot: from now on some of what is stored cannot be read, until it is put again. */
+void store_rot_start(struct sim *sim);
+
+/* Does the newest that is stored of @unit rot? */
+bool store_rots(struct sim *sim, unsigned int region, unsigned int unit);
+
+/* Is everything stored anew that a home knows to be unreadable and somebody holds? */
+bool store_repaired(struct sim *sim);
+
 /* Has @host space for @unit? */
 bool store_keeps(struct host *host, unsigned int region, unsigned int unit);
 
