@@ -65,6 +65,7 @@ check-guest-parked: user $(O)/selftests/kselftest/hold
 # Rot below a running khd; a store that shrinks and grows below one
 check-guest-rot: user $(O)/$(durable)/page_op
 	TAP_TIMEOUT=200 scripts/tap rot -- selftests/vm/run --nodes 1 --disk 96M -- $(CURDIR)/$(durable)/on-rot
+	TAP_TIMEOUT=400 scripts/tap rot-held -- selftests/vm/run --nodes 3 --disk 96M -- $(CURDIR)/$(durable)/on-rot-held
 check-guest-shrunk: user $(O)/$(durable)/page_op
 	TAP_TIMEOUT=300 scripts/tap shrunk -- selftests/vm/run --nodes 1 --disk 96M -- $(CURDIR)/$(durable)/on-shrunk
 # Units of 2 MiB, nodes without a store, what was freed; over kill -9 and a power cut of all
