@@ -367,7 +367,7 @@ int khd_file_use(struct khd_store *store)
 	if (store->capacity < store->segments_at + store->segment_bytes)
 		return -EINVAL;
 	segments = (store->capacity - store->segments_at) / store->segment_bytes;
-	store->segments_max = segments > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)segments;
+	store->segments_max = segments > KHD_SEGMENTS_MAX ? KHD_SEGMENTS_MAX : (uint32_t)segments;
 	segments = ((uint64_t)size - store->segments_at) / store->segment_bytes;
 	khd_space_init(store);
 	return khd_space_resize_file(store, (uint32_t)segments);

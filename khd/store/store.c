@@ -585,7 +585,7 @@ static int resize(struct khd_store *store, uint64_t capacity)
 
 	if (capacity > store->segments_at)
 		segments = (capacity - store->segments_at) / store->segment_bytes;
-	if (!segments || segments > UINT32_MAX)
+	if (!segments || segments > KHD_SEGMENTS_MAX)
 		return EINVAL;
 	if (segments < khd_space_promised(store))
 		return EBUSY;

@@ -42,6 +42,7 @@ typedef unsigned __int128 khd_u128;
 #define KHD_CHECKPOINT_NS 30000000000ull /* from a change until it is in the index, at most */
 #define KHD_WANT_NS 1000000000ull /* until what had no memory is tried again */
 #define KHD_WANT_MAX_NS 10000000000ull /* that calls wait for it, at most */
+#define KHD_SEGMENTS_MAX (UINT32_MAX / 2) /* of one store */
 #define KHD_WALK_READ (1u << 20) /* bytes of one read, when every slot is looked at */
 #define KHD_WANT_ROOM_NS 8000000000ull /* that a reservation does: its home waits for 10 s */
 #define KHD_LSN_GAP 1048576u /* numbers left out after a crash; more than can be under way */

@@ -49,7 +49,7 @@ bool khd_geometry_valid(const struct khd_store *store)
 	       store->segment_bytes >= 16 * KHD_SUPER_STRIDE &&
 	       store->segment_bytes <= 1ull << 32 && !(store->segment_bytes % KHD_SUPER_STRIDE) &&
 	       store->capacity > store->segments_at &&
-	       (store->capacity - store->segments_at) / store->segment_bytes <= UINT32_MAX / 2;
+	       (store->capacity - store->segments_at) / store->segment_bytes <= KHD_SEGMENTS_MAX;
 }
 
 void khd_store_sizes(const struct khd_store *store, struct khd_store_sizes *sizes)
@@ -58,7 +58,7 @@ void khd_store_sizes(const struct khd_store *store, struct khd_store_sizes *size
 
 	sizes->now = store->capacity;
 	sizes->least = khd_space_segment_at(store, (uint32_t)(promised ? promised : 1));
-	sizes->most = khd_space_segment_at(store, UINT32_MAX / 2);
+	sizes->most = khd_space_segment_at(store, KHD_SEGMENTS_MAX);
 }
 
 static void take_super(struct khd_store *store, const struct khd_block *super)

@@ -303,6 +303,8 @@ static void capacity_changes_live(void **state)
 		assert_int_equal(put(f, &high, i, 1), 0);
 	assert_int_equal(resize(f, 2 << 20), EBUSY);
 	assert_int_equal(resize(f, 0), EINVAL);
+	/* it would not open again */
+	assert_int_equal(resize(f, f->config.segment * (3ull << 30)), EINVAL);
 	assert_int_equal(release(f, &low), 0);
 	tick(f, 2);
 	before = f->sim->base.ops->size(&f->sim->base, KHD_FILE_SLOTS);
