@@ -11,6 +11,7 @@
 #include "khadm/khadm.h"
 
 #define REGIONS_ASKED_MAX 64
+#define ANSWER_MS 2000
 
 static void finding(json_t *list, const char *severity, const char *subject, const char *text,
 		    const char *advice)
@@ -23,7 +24,7 @@ static void finding(json_t *list, const char *severity, const char *subject, con
 	json_array_append_new(list, object);
 }
 
-/* Units that the module could not keep aside, since it was loaded. */
+/* Units that the module could not keep aside, since it has this instance. */
 static json_int_t not_parked(const struct khadm_args *args, struct kh_ctl *ctl)
 {
 	json_t *counters = json_array(), *counter;
@@ -106,17 +107,21 @@ static int is_of_nobody(struct kh_ctl *ctl, const struct khadm_args *args, const
 }
 
 /*
- * Units in the store whose region was destroyed; all nodes can be asked.  One question for each
- * region, for so many at most, and none after one that was not answered: this shall not take long.
+ * Units in the store whose region was destroyed; all nodes can be asked.  This shall not take long:
+ * one question for each region, for so many at most, and none after one that was not answered.
  */
 static void parked_findings(const struct khadm_args *args, struct kh_ctl *ctl, json_t *list)
 {
+	struct khadm_args quick = *args;
 	json_t *units = json_array(), *asked = json_object(), *unit, *answer;
 	json_int_t count = 0;
+	bool all = true, answers = true;
 	char key[96], text[96];
-	int gone = 0;
 	size_t i;
+	int gone;
 
+	if (!quick.timeout_ms || quick.timeout_ms > ANSWER_MS)
+		quick.timeout_ms = ANSWER_MS;
 	if (khadm_parked_units(ctl, args, units))
 		goto out; /* only for the privileged; or there is no store, or it is out of service */
 	json_array_foreach(units, i, unit)
@@ -125,17 +130,21 @@ static void parked_findings(const struct khadm_args *args, struct kh_ctl *ctl, j
 			 json_string_value(json_object_get(unit, "region")),
 			 (long long)json_integer_value(json_object_get(unit, "region_generation")));
 		answer = json_object_get(asked, key);
-		if (!answer && (gone < 0 || json_object_size(asked) == REGIONS_ASKED_MAX))
+		if (!answer && (!answers || json_object_size(asked) == REGIONS_ASKED_MAX)) {
+			all = false;
 			continue;
+		}
 		if (!answer) {
-			gone = is_of_nobody(ctl, args, unit);
+			gone = is_of_nobody(ctl, &quick, unit);
+			answers = gone != -ETIMEDOUT && gone != -EHOSTUNREACH;
+			all &= gone >= 0;
 			json_object_set_new(asked, key, json_boolean(gone > 0));
 		}
 		count += json_is_true(json_object_get(asked, key));
 	}
 	if (count) {
-		snprintf(text, sizeof(text), "%lld units kept aside are of regions that are gone",
-			 (long long)count);
+		snprintf(text, sizeof(text), "%s%lld units kept aside are of regions that are gone",
+			 all ? "" : "at least ", (long long)count);
 		finding(list, "warning", "store parked", text,
 			"nothing can take them up any more: khadm store parked list; export what "
 			"is of use, discard each");

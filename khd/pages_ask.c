@@ -175,9 +175,8 @@ static void store_findings(struct khd_pages *pages, struct findings *findings)
 		      "out of service, %s", pages->reason);
 	if (stats.damaged)
 		found(findings, KHAZANA_NL_SEVERITY_ERROR,
-		      "the log names them, and those that were stored anew from another node's "
-		      "memory; the rest answers EIO until it is locked with OVERWRITE and "
-		      "stored, or freed; replace the disk",
+		      "the log names them; what no node had in memory answers EIO until it is "
+		      "locked with OVERWRITE and stored, or freed; replace the disk",
 		      "%llu units or other blocks were found damaged since the start",
 		      (unsigned long long)stats.damaged);
 	if (stats.parked)

@@ -251,11 +251,12 @@ int khd_log_scan(struct khd_store *store, const struct khd_index_meta *meta, boo
  * @buf: KHD_WALK_READ bytes
  * @at: where they lie in the file
  * @bytes: so many are there; 0: none
+ * @alone: records before this one have slots that could not be read so
  */
 struct ahead {
 	uint8_t *buf;
 	uint64_t at;
-	size_t bytes;
+	size_t bytes, alone;
 };
 
 static bool has_slot(const struct khd_record *rec)
@@ -263,8 +264,12 @@ static bool has_slot(const struct khd_record *rec)
 	return rec->type == KHD_RECORD_PUT || rec->type == KHD_RECORD_PARK;
 }
 
-/* Bytes from record I's slot on, while the next records' slots follow it: puts in order lie so. */
-static size_t side_by_side(const struct khd_store *store, const struct khd_log_scan *scan, size_t i)
+/*
+ * Bytes from record I's slot on, while the next records' slots follow it: puts in order lie so.
+ * @end: the first record that is not among them.
+ */
+static size_t side_by_side(const struct khd_store *store, const struct khd_log_scan *scan, size_t i,
+			   size_t *end)
 {
 	const uint64_t at = scan->records.at[i].slot;
 	size_t bytes = 0, one;
@@ -279,6 +284,7 @@ static size_t side_by_side(const struct khd_store *store, const struct khd_log_s
 			break;
 		bytes += one;
 	}
+	*end = i;
 	return bytes;
 }
 
@@ -288,12 +294,14 @@ static void read_ahead(struct khd_store *store, const struct khd_log_scan *scan,
 {
 	const struct khd_record *rec = &scan->records.at[i];
 	const size_t one = store->sector + ((size_t)1 << rec->shift);
-	size_t bytes;
+	size_t bytes, end;
 
 	if (rec->slot >= ahead->at && rec->slot + one <= ahead->at + ahead->bytes)
 		return;
 	ahead->bytes = 0;
-	bytes = side_by_side(store, scan, i);
+	if (i < ahead->alone)
+		return;
+	bytes = side_by_side(store, scan, i, &end);
 	if (bytes <= one)
 		return;
 	if (!ahead->buf)
@@ -302,6 +310,8 @@ static void read_ahead(struct khd_store *store, const struct khd_log_scan *scan,
 					    bytes) == (int64_t)bytes) {
 		ahead->at = rec->slot;
 		ahead->bytes = bytes;
+	} else {
+		ahead->alone = end;
 	}
 }
 

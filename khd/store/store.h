@@ -257,7 +257,7 @@ void khd_store_sizes(const struct khd_store *store, struct khd_store_sizes *size
  * @capacity: from @least to @most of struct khd_store_sizes
  *
  * Durable when done.  What lies behind a lower one is moved before it, in time.  Errors: EBUSY more
- * is reserved, EINVAL, EAGAIN, EIO.
+ * is reserved, EINVAL not one segment, or more than @most, EAGAIN, EIO.
  */
 void khd_store_resize(struct khd_store *store, struct khd_store_op *op, uint64_t capacity);
 
