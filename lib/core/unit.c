@@ -376,6 +376,27 @@ static void verify(struct kh_unit *unit)
 	unit->version = unit->seen = unit->stored;
 }
 
+/*
+ * The unit's place has what others have seen, and could not read it.  So it is not lost: perhaps it
+ * can be read by now (R33).  The void owner may come back with its frame of the same.
+ */
+static void leave_to_place(struct kh_unit *unit)
+{
+	struct kh_holder nobody = { 0 };
+
+	if (unit->harmed < unit->version) {
+		roll_back(unit, nobody, unit->harmed);
+		unit->seen = unit->harmed;
+		return;
+	}
+	if (unit->owner.party && !unit->backup.party) {
+		unit->backup = unit->owner;
+		unit->backup_version = unit->version;
+	}
+	unit->owner = nobody;
+	unit->owner_right = KHAZANA_RIGHT_NONE;
+}
+
 /* A void owner's successor: the backup or the store, whichever is newer. */
 static enum kh_settled replace_owner(struct kh_unit *unit, uint64_t stored)
 {
@@ -392,9 +413,10 @@ static enum kh_settled replace_owner(struct kh_unit *unit, uint64_t stored)
 		}
 		return KH_SETTLED;
 	}
-	/* It is where it cannot be read, and nobody has it: perhaps it can by now. */
-	if (!unit->owner.party && unit->harmed && unit->harmed == unit->version)
+	if (unit->harmed && unit->harmed >= unit->seen) {
+		leave_to_place(unit);
 		return KH_SETTLED;
+	}
 	if (!unit->fresh && (!stored || stored < unit->seen))
 		return KH_SETTLED_LOST;
 	roll_back(unit, nobody, stored);

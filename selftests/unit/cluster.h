@@ -66,6 +66,7 @@ struct host {
 	struct command *store_first, **store_last; /* begun, not over */
 	bool store_rests; /* what is begun stays so */
 	unsigned int store_begun[KH_STORE_LOOK + 1];
+	uint32_t store_error[KH_STORE_LOOK + 1]; /* with which every such command ends; 0: none */
 	bool no_frames; /* COMMITs fail */
 	bool persist_fails;
 	unsigned int persist_fails_at; /* that one only, counted down; 0: none */

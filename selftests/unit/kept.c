@@ -93,6 +93,10 @@ static void store_do(struct host *h, const struct command *command, struct kh_st
 		result->error = h->store_refusal;
 		return;
 	}
+	if (h->store_error[cmd->code]) {
+		result->error = h->store_error[cmd->code];
+		return;
+	}
 	switch (cmd->code) {
 	case KH_STORE_RESERVE:
 		result->error = reserve(k, cmd);

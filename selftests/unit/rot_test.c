@@ -292,6 +292,104 @@ static void what_came_before_it_rotted_is_taken(void **state)
 	assert_int_equal(host_load(home, 0), VALUE + 1);
 }
 
+/* The disk fails, or does so no more: nothing is read and nothing written. */
+static void fails(struct host *h, uint32_t error)
+{
+	h->store_error[KH_STORE_GET] = h->store_error[KH_STORE_PUT] = error;
+}
+
+static void reboot(struct cluster *c, unsigned int i)
+{
+	host_kill(&c->hosts[i]);
+	cluster_sleep(c, 3 * LEASE_MS);
+	host_start(&c->hosts[i], true);
+	cluster_rejoin(c, i);
+	cluster_sleep(c, 3 * LEASE_MS);
+}
+
+/*
+ * A reader became the owner of what its place could not read, and is gone: what is stored is not
+ * lost for that.
+ */
+static void what_can_be_read_again_was_not_lost(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	fails(&c->hosts[0], EIO);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	drop(&c->hosts[1], true);
+	cluster_isolate(c, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), EIO);
+	reboot(c, 2);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), EIO);
+	fails(&c->hosts[0], 0);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+}
+
+/* The same when it comes back with its frame. */
+static void nor_what_comes_back(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	fails(&c->hosts[0], EIO);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	drop(&c->hosts[1], true);
+	cluster_isolate(c, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), EIO);
+	cluster_rejoin(c, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+}
+
+/* Nobody has seen what its new writer stored: it is as before. */
+static void overwritten_by_who_is_gone_it_can_be_overwritten_again(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
+	assert_int_equal(wants(&c->hosts[1], WRITE, KHAZANA_REQF_OVERWRITE), 0);
+	host_store(&c->hosts[1], 0, VALUE + 1);
+	reboot(c, 1);
+	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
+	assert_int_equal(wants(&c->hosts[2], WRITE, KHAZANA_REQF_OVERWRITE), 0);
+	host_store(&c->hosts[2], 0, VALUE);
+	is_repaired(c, 0);
+	comes_from(c, 0, 2);
+}
+
+/* The same of one that is silent, and comes back with what was given up. */
+static void or_by_who_is_silent(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
+	assert_int_equal(wants(&c->hosts[1], WRITE, KHAZANA_REQF_OVERWRITE), 0);
+	host_store(&c->hosts[1], 0, VALUE + 1);
+	cluster_isolate(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
+	c->hosts[0].kept[0].rotten = false;
+	assert_int_equal(wants(&c->hosts[2], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[2], 0), VALUE);
+	cluster_rejoin(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_true(c->hosts[1].poisons || c->hosts[1].told);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+}
+
 /* What could be read goes the usual way: no frame is kept for it. */
 static void a_store_that_is_whole_leaves_no_frame_behind(void **state)
 {
@@ -321,6 +419,10 @@ int test_rot(void)
 		TEST(setup_home, a_flush_repairs_it),
 		TEST(setup_home, a_home_that_begins_again_loses_nothing),
 		TEST(setup_reader, what_came_before_it_rotted_is_taken),
+		TEST(setup_home, what_can_be_read_again_was_not_lost),
+		TEST(setup_home, nor_what_comes_back),
+		TEST(setup_home, overwritten_by_who_is_gone_it_can_be_overwritten_again),
+		TEST(setup_home, or_by_who_is_silent),
 		TEST(setup_home, a_store_that_is_whole_leaves_no_frame_behind),
 	};
 
