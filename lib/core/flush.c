@@ -53,11 +53,16 @@ struct kh_flush_wait {
 	uint64_t need;
 };
 
-/* Is there something to store, or will there be: a WRITE that was granted may have been used? */
-static bool is_wanted(const struct kh_unit *unit)
+/*
+ * Is there something to store, or will there be: a WRITE that was granted may have been used?  Who
+ * asks for what nobody has hears that.
+ */
+static bool is_wanted(const struct kh_flush *flush, const struct kh_unit *unit)
 {
 	const struct kh_service *s = unit->busy;
 
+	if (!flush->served && kh_unit_unreadable(unit))
+		return false;
 	return !kh_unit_clean(unit) ||
 	       (s && (s->grant_sent || s->confused) && s->want == KHAZANA_RIGHT_WRITE &&
 		kh_place_of(unit->region, unit->node.key));
@@ -81,7 +86,7 @@ static void flush_unit(struct kh_flush *flush, uint64_t key)
 	struct kh_unit *unit = kh_unit_find(flush->region, key);
 	struct kh_flush_wait *wait;
 
-	if (!unit || !is_wanted(unit))
+	if (!unit || !is_wanted(flush, unit))
 		return;
 	wait = kh_zalloc(sizeof(*wait));
 	wait->flush = flush;
@@ -124,7 +129,7 @@ static void collect(struct kh_flush *flush, uint64_t first, uint64_t end)
 		flush->keys = kh_zalloc((end - first + 1) * sizeof(*flush->keys));
 		for (i = first; i < end; i++) {
 			unit = kh_unit_find(region, i);
-			if (unit && is_wanted(unit))
+			if (unit && is_wanted(flush, unit))
 				flush->keys[n++] = i;
 		}
 	} else {
@@ -135,11 +140,12 @@ static void collect(struct kh_flush *flush, uint64_t first, uint64_t end)
 		flush->keys = kh_zalloc((n + 1) * sizeof(*flush->keys));
 		n = 0;
 		kh_list_each (unit, &region->home->dirty, dirty_node)
-			if (unit->node.key >= first && unit->node.key < end)
+			if (unit->node.key >= first && unit->node.key < end &&
+			    is_wanted(flush, unit))
 				flush->keys[n++] = unit->node.key;
 		kh_list_each (unit, &region->home->busy, busy_node)
 			if (unit->node.key >= first && unit->node.key < end &&
-			    kh_list_empty(&unit->dirty_node) && is_wanted(unit))
+			    kh_list_empty(&unit->dirty_node) && is_wanted(flush, unit))
 				flush->keys[n++] = unit->node.key;
 		qsort(flush->keys, n, sizeof(*flush->keys), compare);
 	}

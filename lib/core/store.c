@@ -29,9 +29,6 @@ bool kh_unit_clean(const struct kh_unit *unit)
 	if (!unit->version ||
 	    (kh_planted(unit->region->owner, KH_PLANT_FLUSH_CLEAN) && unit->stored))
 		return true;
-	/* What its place cannot read, and nobody else has. */
-	if (unit->harmed && unit->harmed == unit->version && !kh_unit_held(unit))
-		return true;
 	return unit->stored_known && unit->stored == unit->version && !unit->unsure &&
 	       (!unit->owner.party || unit->owner_right != KHAZANA_RIGHT_WRITE);
 }
@@ -263,8 +260,12 @@ void kh_store_run(struct kh_unit *unit, struct kh_service *s)
 		run_end(unit, EAGAIN);
 		return;
 	}
-	if (settled == KH_SETTLED_LOST || kh_unit_clean(unit)) {
-		run_end(unit, settled == KH_SETTLED_LOST ? EIO : 0);
+	if (settled == KH_SETTLED_LOST || kh_unit_unreadable(unit)) {
+		run_end(unit, EIO);
+		return;
+	}
+	if (kh_unit_clean(unit)) {
+		run_end(unit, 0);
 		return;
 	}
 	s->source = holder_of(unit);
@@ -389,8 +390,7 @@ void kh_store_unreadable(struct kh_unit *unit, struct kh_service *s)
  */
 bool kh_store_asked_again(struct kh_unit *unit)
 {
-	bool nobody = !unit->owner.party && unit->harmed && unit->harmed == unit->version &&
-		      !kh_unit_held(unit);
+	bool nobody = !unit->owner.party && kh_unit_unreadable(unit);
 
 	unit->busy->declined = true;
 	kh_service_end(unit);

@@ -578,6 +578,12 @@ bool kh_unit_held(const struct kh_unit *unit)
 	       (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
 }
 
+/* Can its place not read the newest version, and has nobody else got it (R33)? */
+bool kh_unit_unreadable(const struct kh_unit *unit)
+{
+	return unit->harmed && unit->harmed == unit->version && !kh_unit_held(unit);
+}
+
 /* The unit has gone on, or will: written down before anybody hears. */
 void kh_unit_found(struct kh_unit *unit)
 {

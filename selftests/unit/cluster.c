@@ -73,9 +73,12 @@ static void on_reply(void *host, uint64_t op_id, const struct kh_op_result *resu
 		h->page = *result->page;
 	if (result->region_count)
 		h->info = result->regions[0];
-	for (i = 0; i < result->counter_count; i++)
+	for (i = 0; i < result->counter_count; i++) {
 		if (!strcmp(result->counters[i].name, "protocol_errors"))
 			h->protocol_errors = result->counters[i].value;
+		else if (!strcmp(result->counters[i].name, "flushes"))
+			h->flushes = result->counters[i].value;
+	}
 }
 
 static int on_persist(void *host, const char *key, const void *blob, size_t len)

@@ -45,12 +45,17 @@ static int setup_reader(void **state)
 	return setup(state, 2);
 }
 
-static void flush(struct host *h)
+static int flushes(struct host *h)
 {
 	struct kh_op op = { .code = KH_OP_FLUSH, .addr = h->cluster->addr, .length = UNIT };
 
 	memcpy(op.key, cluster_key, KH_KEY_SIZE);
-	assert_int_equal(host_op(h, &op), 0);
+	return host_op(h, &op);
+}
+
+static void flush(struct host *h)
+{
+	assert_int_equal(flushes(h), 0);
 }
 
 /* The host's memory is short; @tell: and the home hears of it. */
@@ -182,7 +187,7 @@ static void without_a_reader_it_is_eio_until_it_is_overwritten(void **state)
 	c->hosts[0].kept[0].rotten = true;
 	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
 	assert_int_equal(wants(&c->hosts[2], WRITE, 0), EIO);
-	flush(&c->hosts[2]); /* nothing that could be stored is not */
+	assert_int_equal(flushes(&c->hosts[2]), EIO); /* what was read once is nowhere */
 	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
 	assert_int_equal(wants(&c->hosts[2], WRITE, KHAZANA_REQF_OVERWRITE), 0);
 	host_store(&c->hosts[2], 0, VALUE);
@@ -217,7 +222,7 @@ static void when_all_dropped_it_it_is_eio_in_time(void **state)
 	c->hosts[0].kept[0].rotten = true;
 	assert_int_equal(wants(&c->hosts[0], READ, 0), EIO);
 	assert_int_equal(wants(&c->hosts[1], WRITE, 0), EIO);
-	flush(&c->hosts[2]);
+	assert_int_equal(flushes(&c->hosts[2]), EIO);
 	assert_int_equal(wants(&c->hosts[1], WRITE, KHAZANA_REQF_OVERWRITE), 0);
 	host_store(&c->hosts[1], 0, VALUE);
 	is_repaired(c, 0);
@@ -248,6 +253,42 @@ static void a_flush_repairs_it(void **state)
 	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
 	flush(&c->hosts[1]);
 	assert_false(c->hosts[0].kept[0].rotten);
+}
+
+/* The asker went before it could ask again, and the reader's frame went while nobody looked. */
+static void a_flush_of_what_is_gone_fails(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), EINPROGRESS);
+	cluster_isolate(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	drop(&c->hosts[2], false);
+	assert_int_equal(flushes(&c->hosts[2]), EIO);
+	assert_int_equal(flushes(&c->hosts[2]), EIO);
+	c->hosts[0].kept[0].rotten = false;
+	reads(&c->hosts[2]);
+	flush(&c->hosts[2]);
+}
+
+/* Nobody is asked for it in vain every few seconds. */
+static void what_nobody_has_is_no_work(void **state)
+{
+	struct cluster *c = *state;
+	uint64_t passes;
+	struct kh_op op = { .code = KH_OP_STATS };
+
+	stored(c, 1);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	passes = c->hosts[0].flushes;
+	cluster_sleep(c, 4 * FLUSH_MS);
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	assert_int_equal(c->hosts[0].flushes, passes);
 }
 
 /* A home that begins again while it is being repaired has forgotten that: the data is there. */
@@ -342,6 +383,7 @@ static void nor_what_comes_back(void **state)
 	drop(&c->hosts[1], true);
 	cluster_isolate(c, 2);
 	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(flushes(&c->hosts[1]), EIO);
 	assert_int_equal(wants(&c->hosts[1], READ, 0), EIO);
 	cluster_rejoin(c, 2);
 	cluster_sleep(c, 3 * LEASE_MS);
@@ -417,6 +459,8 @@ int test_rot(void)
 		TEST(setup_home, when_all_dropped_it_it_is_eio_in_time),
 		TEST(setup_home, a_reader_that_is_gone_is_not_waited_for),
 		TEST(setup_home, a_flush_repairs_it),
+		TEST(setup_home, a_flush_of_what_is_gone_fails),
+		TEST(setup_home, what_nobody_has_is_no_work),
 		TEST(setup_home, a_home_that_begins_again_loses_nothing),
 		TEST(setup_reader, what_came_before_it_rotted_is_taken),
 		TEST(setup_home, what_can_be_read_again_was_not_lost),
