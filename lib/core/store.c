@@ -418,13 +418,22 @@ void kh_store_loaded(struct kh_unit *unit)
 	}
 }
 
-/* What waits for an answer to LOOK does so in vain. */
+/*
+ * What waits for an answer to LOOK does so in vain.  Where what is there could not be read anyway,
+ * others have that very version: nothing newer can be there, and they give it (R33).
+ */
 static void look_failed(struct kh_unit *unit, uint32_t error)
 {
 	struct kh_service *s = unit->busy;
+	bool held = unit->harmed && unit->harmed == unit->version && kh_unit_held(unit);
 
 	unit->looking = false;
-	if (s && s->store)
+	if (s && error != EAGAIN && held) {
+		unit->stored = 0;
+		unit->stored_known = true;
+		unit->flush_out = false;
+		kh_service_run(unit);
+	} else if (s && s->store)
 		run_end(unit, error);
 	else if (s)
 		kh_cm_refuse(unit, s, error == EAGAIN ? EAGAIN : EIO);

@@ -391,6 +391,43 @@ static void nor_what_comes_back(void **state)
 	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
 }
 
+/* However long that takes, it is stored anew then. */
+static void who_comes_back_has_it_stored_anew(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->hosts[0].kept[0].rotten = true;
+	c->hosts[0].store_error[KH_STORE_PUT] = EIO;
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	drop(&c->hosts[1], true);
+	cluster_isolate(c, 2);
+	assert_int_equal(flushes(&c->hosts[1]), EIO);
+	cluster_sleep(c, 3 * FLUSH_MS);
+	c->hosts[0].store_error[KH_STORE_PUT] = 0;
+	cluster_rejoin(c, 2);
+	is_repaired(c, 0);
+}
+
+/* Not even what is there can be told: the index of the store is damaged, or nothing of it serves. */
+static void a_reader_gives_what_the_store_has_no_index_of(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	fails(&c->hosts[0], EIO);
+	c->hosts[0].store_error[KH_STORE_LOOK] = EIO;
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+	assert_int_equal(wants(&c->hosts[1], WRITE, 0), 0);
+	host_store(&c->hosts[1], 0, VALUE + 1);
+	assert_int_equal(wants(&c->hosts[0], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[0], 0), VALUE + 1);
+	assert_int_equal(flushes(&c->hosts[0]), EIO);
+}
+
 /* Nobody has seen what its new writer stored: it is as before. */
 static void overwritten_by_who_is_gone_it_can_be_overwritten_again(void **state)
 {
@@ -465,6 +502,8 @@ int test_rot(void)
 		TEST(setup_reader, what_came_before_it_rotted_is_taken),
 		TEST(setup_home, what_can_be_read_again_was_not_lost),
 		TEST(setup_home, nor_what_comes_back),
+		TEST(setup_home, who_comes_back_has_it_stored_anew),
+		TEST(setup_home, a_reader_gives_what_the_store_has_no_index_of),
 		TEST(setup_home, overwritten_by_who_is_gone_it_can_be_overwritten_again),
 		TEST(setup_home, or_by_who_is_silent),
 		TEST(setup_home, a_store_that_is_whole_leaves_no_frame_behind),
