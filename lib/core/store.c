@@ -428,15 +428,18 @@ static void look_failed(struct kh_unit *unit, uint32_t error)
 	bool held = unit->harmed && unit->harmed == unit->version && kh_unit_held(unit);
 
 	unit->looking = false;
-	if (s && error != EAGAIN && held) {
+	if (held && error != EAGAIN) {
 		unit->stored = 0;
 		unit->stored_known = true;
 		unit->flush_out = false;
-		kh_service_run(unit);
-	} else if (s && s->store)
-		run_end(unit, error);
-	else if (s)
+	}
+	if (s && error != EAGAIN && unit->stored_known && !unit->flush_out) {
+		kh_service_run(unit); /* it is known by now */
+	} else if (s && s->store) {
+		run_end(unit, error == EAGAIN ? EAGAIN : EIO);
+	} else if (s) {
 		kh_cm_refuse(unit, s, error == EAGAIN ? EAGAIN : EIO);
+	}
 	kh_service_next(unit);
 }
 

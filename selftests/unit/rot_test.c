@@ -428,6 +428,21 @@ static void a_reader_gives_what_the_store_has_no_index_of(void **state)
 	assert_int_equal(flushes(&c->hosts[0]), EIO);
 }
 
+/* What a store says of itself is not what a flush says. */
+static void a_flush_fails_with_eio(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	host_kill(&c->hosts[0]);
+	host_start(&c->hosts[0], false);
+	cluster_rejoin(c, 0);
+	cluster_sleep(c, 3 * LEASE_MS);
+	c->hosts[0].store_error[KH_STORE_LOOK] = EBADMSG;
+	assert_int_equal(flushes(&c->hosts[2]), EIO);
+}
+
 /* Nobody has seen what its new writer stored: it is as before. */
 static void overwritten_by_who_is_gone_it_can_be_overwritten_again(void **state)
 {
@@ -504,6 +519,7 @@ int test_rot(void)
 		TEST(setup_home, nor_what_comes_back),
 		TEST(setup_home, who_comes_back_has_it_stored_anew),
 		TEST(setup_home, a_reader_gives_what_the_store_has_no_index_of),
+		TEST(setup_home, a_flush_fails_with_eio),
 		TEST(setup_home, overwritten_by_who_is_gone_it_can_be_overwritten_again),
 		TEST(setup_home, or_by_who_is_silent),
 		TEST(setup_home, a_store_that_is_whole_leaves_no_frame_behind),
