@@ -183,7 +183,7 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	if ((unit->granted && !found) || (unit->owner.party && version <= unit->version) ||
 	    (is_lost && !kh_record_copy(r) && !found) ||
 	    (unit->backup.party && unit->backup_version > version) || kh_record_rolled(unit, r) ||
-	    (unit->stored_known && version < unit->stored))
+	    (unit->stored_known && version < kh_unit_placed(unit)))
 		return;
 	if (unit->owner.party != peer->id)
 		kh_unit_judge(unit, true);

@@ -468,9 +468,9 @@ static void found(struct kh_unit *unit, const struct kh_wire_stored *e)
 	if (unit->pruned)
 		unit->seen = unit->stored;
 	unit->pruned = false;
-	kh_unit_judge(unit, unit->stored > unit->version);
-	if (!unit->owner.party && !unit->copy_count && unit->version < unit->stored)
-		unit->version = unit->stored;
+	kh_unit_judge(unit, kh_unit_placed(unit) > unit->version);
+	if (!unit->owner.party && !unit->copy_count && unit->version < kh_unit_placed(unit))
+		unit->version = kh_unit_placed(unit);
 	kh_unit_review(unit);
 	if (unit->busy)
 		kh_service_run(unit);

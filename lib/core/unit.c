@@ -363,7 +363,7 @@ static bool drop_stale(struct kh_unit *unit, const struct kh_holder *holder)
 static void verify(struct kh_unit *unit)
 {
 	unit->unsure = false;
-	if (unit->stored <= unit->version)
+	if (kh_unit_placed(unit) <= unit->version)
 		return;
 	if (unit->owner.party && unit->owner_right == KHAZANA_RIGHT_NONE &&
 	    !drop_stale(unit, &unit->owner) && !unit->backup.party) {
@@ -373,7 +373,7 @@ static void verify(struct kh_unit *unit)
 	unit->owner = (struct kh_holder){ 0 };
 	unit->owner_right = KHAZANA_RIGHT_NONE;
 	unit->copy_count = 0;
-	unit->version = unit->seen = unit->stored;
+	unit->version = unit->seen = kh_unit_placed(unit);
 }
 
 /*
@@ -445,7 +445,7 @@ static enum kh_settled settle(struct kh_unit *unit)
 
 	drop_void_copies(unit);
 	if (placed && unit->unsure && unit->stored_known) {
-		kh_unit_judge(unit, unit->stored > unit->version);
+		kh_unit_judge(unit, kh_unit_placed(unit) > unit->version);
 		verify(unit);
 	}
 	if (kh_holder_valid(unit, &unit->owner) && !(placed && unit->unsure))
@@ -576,6 +576,12 @@ bool kh_unit_held(const struct kh_unit *unit)
 			return true;
 	return kh_holder_valid(unit, &unit->owner) ||
 	       (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
+}
+
+/* The version that its place has, as far as known, whether it can be read there or not. */
+uint64_t kh_unit_placed(const struct kh_unit *unit)
+{
+	return unit->harmed > unit->stored ? unit->harmed : unit->stored;
 }
 
 /* Can its place not read the newest version, and has nobody else got it (R33)? */

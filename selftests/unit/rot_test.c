@@ -443,6 +443,45 @@ static void a_flush_fails_with_eio(void **state)
 	assert_int_equal(flushes(&c->hosts[2]), EIO);
 }
 
+/*
+ * A node that was silent for long has an older version: that is not what the others go on from,
+ * also if the home that had granted the newer one is no more.
+ */
+static void an_older_version_does_not_come_back(void **state)
+{
+	struct cluster *c = *state;
+	struct host *old = &c->hosts[1], *reader = &c->hosts[2], *home = &c->hosts[0];
+
+	assert_int_equal(host_want(old, 0, 1, WRITE, 0), 0);
+	host_store(old, 0, VALUE - 1);
+	c->cut_at[0] = KH_WIRE_SAFE; /* else it would drop it */
+	flush(home);
+	c->cut_at[0] = 0;
+	c->cut[0] = false;
+	cluster_isolate(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(wants(home, WRITE, 0), 0);
+	host_store(home, 0, VALUE);
+	flush(home);
+	reads(reader);
+	host_kill(home);
+	host_start(home, false);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	cluster_sleep(c, 3 * LEASE_MS);
+	drop(home, true);
+	drop(reader, false);
+	home->kept[0].rotten = true;
+	c->slow_at[2][0] = KH_WIRE_IACK;
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), EINPROGRESS);
+	cluster_connect(c, 0, 1);
+	cluster_run(c);
+	cluster_hurry(c);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(home->fail_error, EIO);
+	assert_int_equal(wants(old, READ, 0), EIO);
+}
+
 /* Nobody has seen what its new writer stored: it is as before. */
 static void overwritten_by_who_is_gone_it_can_be_overwritten_again(void **state)
 {
@@ -520,6 +559,7 @@ int test_rot(void)
 		TEST(setup_home, who_comes_back_has_it_stored_anew),
 		TEST(setup_home, a_reader_gives_what_the_store_has_no_index_of),
 		TEST(setup_home, a_flush_fails_with_eio),
+		TEST(setup_home, an_older_version_does_not_come_back),
 		TEST(setup_home, overwritten_by_who_is_gone_it_can_be_overwritten_again),
 		TEST(setup_home, or_by_who_is_silent),
 		TEST(setup_home, a_store_that_is_whole_leaves_no_frame_behind),
