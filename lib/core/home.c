@@ -291,6 +291,7 @@ void kh_service_add(struct kh_unit *unit, struct kh_service *s)
 		kh_count(unit->region->owner, KH_STAT_QUEUE_FULL);
 		kh_service_nack(unit, s, EAGAIN, KH_NACK_RETRY);
 		kh_service_free(s);
+		kh_service_next(unit); /* the request may have ended just now */
 		return;
 	}
 	kh_list_add(&unit->waiting, &s->node);

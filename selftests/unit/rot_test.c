@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include "cluster.h"
+#include "lib/core/core.h"
 #include "unit.h"
 
 #define READ KHAZANA_RIGHT_READ
@@ -443,6 +444,50 @@ static void a_flush_fails_with_eio(void **state)
 	assert_int_equal(flushes(&c->hosts[2]), EIO);
 }
 
+/* As many requests of the host's as a unit's home remembers, of a khd of the host's that died. */
+static void crowd(struct cluster *c, unsigned int i)
+{
+	unsigned int n;
+
+	for (n = 0; n < KH_WAITING_MAX; n++) {
+		struct {
+			struct kh_wire_head head;
+			struct kh_wire_req req;
+		} m = { .head = { .length = sizeof(m),
+				  .magic = KH_WIRE_MAGIC,
+				  .kind = KH_WIRE_REQ,
+				  .count = 1,
+				  .region_hi = c->addr.hi,
+				  .region_lo = c->addr.lo,
+				  .generation = c->hosts[0].add.generation,
+				  .request = n + 1,
+				  .attempt = 1,
+				  .epoch = c->hosts[i].units[0].page.token >> KH_TOKEN_SHIFT },
+			.req = { .version = KHAZANA_VERSION_NONE, .want = READ } };
+
+		kh_wire_swap(&m.head, true);
+		assert_int_equal(kh_node_message(c->hosts[0].node, i + 1, &m, sizeof(m), c->now),
+				 0);
+	}
+	kh_node_received(c->hosts[0].node);
+	cluster_run(c);
+}
+
+/* Who asked for it first is turned away, since so many wait: those are served all the same. */
+static void many_who_wait_are_served(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), EINPROGRESS);
+	crowd(c, 2);
+	cluster_sleep(c, 5 * SOON);
+	assert_int_equal(c->hosts[1].units[0].page.right, READ);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+}
+
 /*
  * A node that was silent for long has an older version: that is not what the others go on from,
  * also if the home that had granted the newer one is no more.
@@ -559,6 +604,7 @@ int test_rot(void)
 		TEST(setup_home, who_comes_back_has_it_stored_anew),
 		TEST(setup_home, a_reader_gives_what_the_store_has_no_index_of),
 		TEST(setup_home, a_flush_fails_with_eio),
+		TEST(setup_home, many_who_wait_are_served),
 		TEST(setup_home, an_older_version_does_not_come_back),
 		TEST(setup_home, overwritten_by_who_is_gone_it_can_be_overwritten_again),
 		TEST(setup_home, or_by_who_is_silent),
