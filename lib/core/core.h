@@ -166,6 +166,7 @@ struct kh_lease {
 	uint32_t lease_ms;
 	bool expired; /* rights under it ended; the home has not judged them yet */
 	bool told; /* the last RENEW said so */
+	uint64_t lapses; /* counts up when they end */
 	uint64_t judge_id; /* census that saw it */
 	uint32_t id; /* in the module */
 	uint64_t end_ns; /* as told to the module; 0: never had one */

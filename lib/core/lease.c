@@ -45,6 +45,7 @@ static void lease_over(struct kh_node *node, struct kh_lease *lease)
 	struct kh_region *region;
 
 	lease->expired = true;
+	lease->lapses++;
 	lease->told = false;
 	lease->judge_id = 0;
 	kh_list_each (region, &node->regions, node)

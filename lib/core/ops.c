@@ -24,6 +24,8 @@
  * @op_id: the host's name for it
  * @attach: it is the module's request of this id instead, 0: a client's
  * @flush: it is the module's FLUSH: what to answer
+ * @lease: FLUSH: under which programs of this node hold what it is about, or NULL
+ * @lapses: of @lease, when the call was sent
  * @home: whom it was sent to last
  * @call: call under way, 0: none
  * @looking: a look-up is under way
@@ -37,6 +39,8 @@ struct kh_run {
 	uint64_t op_id;
 	uint64_t attach;
 	struct khazana_cmd *flush;
+	const struct kh_lease *lease;
+	uint64_t lapses;
 	struct kh_op op;
 	kh_node_id home;
 	uint64_t call;
@@ -242,11 +246,23 @@ static void attach_done(struct kh_node *node, struct kh_run *run, const struct k
  * Is what programs of this node stored known to their home?  Not while the lease is over: what they
  * stored under it may have been given up, and they are told when the home has judged it.
  */
-static bool may_flush(struct kh_node *node, const struct kh_run *run)
+static bool may_flush(struct kh_node *node, struct kh_run *run, const struct kh_region *region)
 {
-	const struct kh_region *region = kh_region_by_handle(node, run->flush->region);
+	run->lease = region->lease;
+	if (!run->lease)
+		return true;
+	run->lapses = run->lease->lapses;
+	return kh_lease_ready(node, run->lease);
+}
 
-	return !region || !region->lease || kh_lease_ready(node, region->lease);
+/*
+ * Did the home know it all the time?  A lease that ended meanwhile may be valid again: what the
+ * home passed over, because it had gone on without it, may be back since.
+ */
+static bool has_flushed(struct kh_node *node, const struct kh_run *run)
+{
+	return !run->lease ||
+	       (run->lease->lapses == run->lapses && kh_lease_ready(node, run->lease));
 }
 
 /* The home answered. */
@@ -259,7 +275,7 @@ static void answered(struct kh_node *node, void *context, const struct kh_wire_r
 
 	run->call = 0;
 	/* What this node stored may be lost: its inventory is judged first. */
-	if (run->flush && !may_flush(node, run)) {
+	if (run->op.code == KH_OP_FLUSH && !has_flushed(node, run)) {
 		run_again(node, run);
 		return;
 	}
@@ -363,7 +379,7 @@ static void found(struct kh_node *node, void *context, struct kh_region *region,
 		run_end(node, run, EINVAL);
 		return;
 	}
-	if (run->flush && !may_flush(node, run)) {
+	if (run->op.code == KH_OP_FLUSH && !may_flush(node, run, region)) {
 		run_again(node, run);
 		return;
 	}

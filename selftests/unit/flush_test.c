@@ -20,6 +20,7 @@
 #define ALL (SPLIT + 12)
 #define FLUSH_MS 5000 /* default bound */
 #define LEASE_MS 30000
+#define SHORT_MS CLUSTER_LEASE_MS
 
 static void allocate(struct cluster *c, unsigned int host, uint64_t unit, uint64_t units)
 {
@@ -31,13 +32,13 @@ static void allocate(struct cluster *c, unsigned int host, uint64_t unit, uint64
 	assert_int_equal(host_op(&c->hosts[host], &op), 0);
 }
 
-static int setup(void **state)
+static int set_up(void **state, uint32_t lease_ms)
 {
 	struct cluster *c = cluster_new_stores();
 	struct kh_op op = { .code = KH_OP_RESERVE, .length = ALL * UNIT };
 	unsigned int i;
 
-	op.attr.lease_ms = LEASE_MS;
+	op.attr.lease_ms = lease_ms;
 	memcpy(op.key, "sixteen bytes...", KH_KEY_SIZE);
 	assert_int_equal(host_op(&c->hosts[HOME], &op), 0);
 	c->addr = c->hosts[HOME].result.addr;
@@ -47,6 +48,16 @@ static int setup(void **state)
 		assert_int_equal(host_attach(&c->hosts[i], c->addr, NULL), 0);
 	*state = c;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return set_up(state, LEASE_MS);
+}
+
+static int setup_short(void **state)
+{
+	return set_up(state, SHORT_MS);
 }
 
 static void write_units(struct cluster *c, unsigned int host, uint64_t unit, uint64_t end)
@@ -239,7 +250,73 @@ static void nothing_is_done_for_a_place_that_is_down(void **state)
 	assert_true(kh_node_deadline(c->hosts[HOME].node) > c->now + 500 * MS);
 }
 
+/*
+ * The flush that @holder asked for is late on its way, and its lease ends meanwhile.  The home goes
+ * back to what is stored, the holder comes back, and only then is the flush answered, for another
+ * unit takes that long.
+ */
+static void lapse(struct cluster *c, struct host *holder)
+{
+	struct host *place = &c->hosts[LIVE];
+
+	assert_int_equal(holder->units[SPLIT].page.right, WRITE);
+	cluster_sleep(c, 3 * SHORT_MS);
+	assert_int_equal(holder->units[SPLIT].page.state, KHAZANA_STATE_EXPIRED_DIRTY);
+	place->store_rests = true;
+	cluster_hurry(c);
+	cluster_sleep(c, 50);
+	assert_int_equal(holder->units[SPLIT].page.right, WRITE);
+	assert_int_equal(holder->poisons, 0);
+	assert_int_equal(durable(c, LIVE, SPLIT, SPLIT + 2), 0);
+	place->store_rests = false;
+	cluster_sleep(c, 1000);
+}
+
+static struct host *late_holder(struct cluster *c)
+{
+	struct host *holder = &c->hosts[DEAD];
+
+	write_units(c, DEAD, SPLIT, SPLIT + 1);
+	write_units(c, HOME, SPLIT + 1, SPLIT + 2);
+	c->slow_at[DEAD][HOME] = KH_WIRE_CALL;
+	return holder;
+}
+
+static void what_came_back_while_a_flush_went_on_is_durable_too(void **state)
+{
+	struct cluster *c = *state;
+	const struct khazana_request flush = {
+		.op = KHAZANA_REQ_FLUSH, .region = 1, .unit = SPLIT, .count = 2, .timeout_ms = 20000
+	};
+	struct host *holder = late_holder(c);
+
+	holder->fail_error = -1; /* until it is answered */
+	host_request(holder, &flush);
+	lapse(c, holder);
+	assert_int_equal(holder->fail_error, 0);
+	assert_int_equal(durable(c, LIVE, SPLIT, SPLIT + 2), 2);
+}
+
+/* The same of kh_flush(). */
+static void so_it_is_for_a_client(void **state)
+{
+	struct cluster *c = *state;
+	const struct kh_op op = { .code = KH_OP_FLUSH,
+				  .addr = kh_addr_add(c->addr, SPLIT * UNIT),
+				  .length = 2 * UNIT };
+	struct host *holder = late_holder(c);
+	unsigned int replies = holder->replies;
+
+	kh_node_op(holder->node, replies + 1, &op, c->now);
+	cluster_run(c);
+	lapse(c, holder);
+	assert_int_equal(holder->replies, replies + 1);
+	assert_int_equal(holder->result.error, 0);
+	assert_int_equal(durable(c, LIVE, SPLIT, SPLIT + 2), 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
+#define SHORT_TEST(name) cmocka_unit_test_setup_teardown(name, setup_short, cluster_teardown)
 
 int test_flush(void)
 {
@@ -254,6 +331,8 @@ int test_flush(void)
 		TEST(what_was_begun_is_put_off_too),
 		TEST(who_asks_waits_for_a_place_that_is_down),
 		TEST(nothing_is_done_for_a_place_that_is_down),
+		SHORT_TEST(what_came_back_while_a_flush_went_on_is_durable_too),
+		SHORT_TEST(so_it_is_for_a_client),
 	};
 
 	return cmocka_run_group_tests_name("flush", tests, NULL, NULL);
