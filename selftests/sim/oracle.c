@@ -49,6 +49,7 @@ struct held {
 struct flushed {
 	unsigned int region, lo, n;
 	uint64_t heads[SIM_UNITS_MAX];
+	uint32_t readable; /* units: at somebody, just then */
 };
 
 /* Between the first and the last, what may be seen of the unit. */
@@ -667,6 +668,29 @@ bool oracle_is_durable(struct sim *sim, unsigned int region, unsigned int unit, 
 	       !newest_stored(sim, region, unit, &stored) || is_ancestor(o, version, stored);
 }
 
+static struct munit *unit_on(struct sim *sim, unsigned int host, unsigned int region,
+			     unsigned int unit)
+{
+	struct module *m = sim->hosts[host]->module;
+	struct mregion *r = m ? module_region_of(m, region) : NULL;
+
+	return r ? &r->units[unit] : NULL;
+}
+
+/* Can somebody read just it?  (What overwrote it would not tell: it may have been lost before.) */
+static bool is_readable(struct sim *sim, unsigned int region, unsigned int unit, uint64_t version)
+{
+	unsigned int i;
+
+	for (i = 0; i < sim->cfg.nodes; i++) {
+		struct munit *u = unit_on(sim, i, region, unit);
+
+		if (u && munit_readable(u) && *tenure_of(u, u->frame) == version)
+			return true;
+	}
+	return false;
+}
+
 size_t oracle_flush_begin(struct sim *sim, unsigned int region, unsigned int lo, unsigned int n)
 {
 	struct oracle *o = sim->oracle;
@@ -676,16 +700,21 @@ size_t oracle_flush_begin(struct sim *sim, unsigned int region, unsigned int lo,
 	o->flushes = grow(o->flushes, o->flush_count, &o->flush_size, sizeof(*o->flushes));
 	f = &o->flushes[o->flush_count];
 	*f = (struct flushed){ .region = region, .lo = lo, .n = n };
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		f->heads[i] = o->head[region][lo + i];
+		if (is_readable(sim, region, lo + i, f->heads[i]))
+			f->readable |= 1u << i;
+	}
 	return o->flush_count++;
 }
 
 /*
  * What could be read when the flush began is in a store now, unless it is lost or freed.  While
- * a client frees it, it may be free already.
+ * a client frees it, it may be free already.  What can be read again is not lost, whoever failed;
+ * @readable: it could be when the flush began.
  */
-static void check_flushed(struct sim *sim, unsigned int region, unsigned int unit, uint64_t head)
+static void check_flushed(struct sim *sim, unsigned int region, unsigned int unit, uint64_t head,
+			  bool readable)
 {
 	struct oracle *o = sim->oracle;
 	uint64_t stored;
@@ -695,7 +724,9 @@ static void check_flushed(struct sim *sim, unsigned int region, unsigned int uni
 		return;
 	if (is_ancestor(o, head, stored))
 		o->tenures[head].safe = true;
-	else if (o->state[region][unit] == UNIT_ALLOCATED && !may_be_lost(o, head, stored, region))
+	else if (o->state[region][unit] == UNIT_ALLOCATED &&
+		 ((readable && is_readable(sim, region, unit, head)) ||
+		  !may_be_lost(o, head, stored, region)))
 		sim_violation(sim,
 			      "I7: unit %u.%u: version %llu was flushed, but the store has %llu",
 			      region, unit, (unsigned long long)head, (unsigned long long)stored);
@@ -707,16 +738,7 @@ void oracle_flush_end(struct sim *sim, size_t number)
 	unsigned int i;
 
 	for (i = 0; i < f->n; i++)
-		check_flushed(sim, f->region, f->lo + i, f->heads[i]);
-}
-
-static struct munit *unit_on(struct sim *sim, unsigned int host, unsigned int region,
-			     unsigned int unit)
-{
-	struct module *m = sim->hosts[host]->module;
-	struct mregion *r = m ? module_region_of(m, region) : NULL;
-
-	return r ? &r->units[unit] : NULL;
+		check_flushed(sim, f->region, f->lo + i, f->heads[i], f->readable >> i & 1);
 }
 
 /* The newest version of which somebody has a frame; zeros need none. */
