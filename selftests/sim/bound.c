@@ -4,6 +4,7 @@
  */
 #include "bound.h"
 #include "host.h"
+#include "lib/core/core.h"
 #include "module.h"
 #include "net.h"
 #include "oracle.h"
@@ -75,12 +76,41 @@ static struct munit *unit_on(struct sim *sim, unsigned int host, unsigned int re
 	return r ? &r->units[unit] : NULL;
 }
 
+void bound_sent(struct sim *sim, unsigned int to, const void *head)
+{
+	const struct kh_wire_head *h = head;
+	const struct kh_wire_flush *flush = (const void *)(h + 1);
+	const struct kh_wire_stored *stored = (const void *)(h + 1);
+	unsigned int region = 0, i;
+
+	while (region < SIM_REGIONS && (sim->regions[region].addr.hi != h->region_hi ||
+					sim->regions[region].addr.lo != h->region_lo))
+		region++;
+	if (region == SIM_REGIONS || (h->kind != KH_WIRE_FLUSH && h->kind != KH_WIRE_STORED))
+		return;
+	for (i = 0; i < h->count; i++) {
+		bool asks = h->kind == KH_WIRE_FLUSH;
+		uint64_t unit = asks ? flush[i].unit : stored[i].unit;
+		struct sim_bound_unit *b;
+
+		if (unit >= sim->regions[region].units ||
+		    (!asks && stored[i].stage != KH_STAGE_SAFE))
+			continue;
+		b = &sim->bound.units[region][unit];
+		b->asked = asks && (flush[i].flags & KH_FLUSH_BESIDE) ? to + 1 : 0;
+		b->asked_until = sim->now + KH_STORE_WAIT;
+	}
+}
+
 static bool is_concerned(struct sim *sim, unsigned int host, unsigned int region, unsigned int unit,
 			 const struct kh_page_info *page)
 {
+	const struct sim_bound_unit *b = &sim->bound.units[region][unit];
 	const struct munit *u = unit_on(sim, host, region, unit);
 	unsigned int i;
 
+	if (b->asked == host + 1 && sim->now < b->asked_until)
+		return true;
 	if (page->busy || page->waiting || page->home == host + 1 || page->place == host + 1 ||
 	    page->owner == host + 1 || page->backup == host + 1)
 		return true;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "bound.h"
 #include "corpus.h"
 #include "host.h"
 #include "net.h"
@@ -200,6 +201,7 @@ void net_send(struct sim *sim, unsigned int from, unsigned int to, const void *h
 	struct msg *m;
 
 	sim->stats.messages++;
+	bound_sent(sim, to, head);
 	if (!p->open || l->knows != p->generation) {
 		sim->stats.drops++;
 		sim_trace(sim, "%u -> %u lost: %s", from + 1, to + 1,

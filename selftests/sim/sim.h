@@ -201,6 +201,8 @@ struct sim_bound_unit {
 	uint64_t head; /* is to be stored, 0: nothing is */
 	uint64_t at; /* since when it should be under way */
 	bool trouble; /* something was wrong elsewhere meanwhile */
+	unsigned int asked; /* host that a FLUSH beside a request went to, 1..., 0: none */
+	uint64_t asked_until; /* when its home gives that up */
 };
 
 /* See bound.h. */
