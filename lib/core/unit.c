@@ -461,6 +461,12 @@ static enum kh_settled settle(struct kh_unit *unit)
 	}
 	if (unit->copy_count)
 		return KH_SETTLED_COPIES;
+	/* Nobody has written it: the store has that, too, whoever has seen it. */
+	if (placed && !unit->version && !stored) {
+		unit->owner = (struct kh_holder){ 0 };
+		unit->owner_right = KHAZANA_RIGHT_NONE;
+		return KH_SETTLED;
+	}
 	if (own_is_void(unit))
 		return KH_SETTLED_LATER;
 	return replace_owner(unit, stored);

@@ -309,14 +309,12 @@ static void a_backup_that_was_granted_the_unit_is_none(void **state)
 /* The host's memory is short: the unit goes, if it may. */
 static void drop(struct host *h, uint64_t unit)
 {
-	const struct kz_page_event ev = { .type = KZ_EV_DROP };
 	struct khazana_request req = {
 		.op = KHAZANA_REQ_DROPPED, .region = 1, .unit = unit, .count = 1
 	};
-	uint32_t act;
 
 	req.token = h->units[unit].page.token;
-	if (!kz_page_step(&h->units[unit].page, &ev, &act))
+	if (host_drop(h, unit))
 		host_request(h, &req);
 }
 
@@ -353,6 +351,54 @@ static void an_owner_without_a_right_gives_up_what_is_stored(void **state)
 	cluster_sleep(c, 50);
 	assert_int_equal(home->units[0].page.right, READ);
 	assert_int_equal(host_load(home, 0), 7);
+}
+
+/*
+ * Of a page that nobody has written its place knows all there is to know: it is zero also when who
+ * read it first is silent, and others had read it.
+ */
+static void what_nobody_wrote_is_not_lost(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, READ, 0), 0);
+	drop(b, 0);
+	cluster_run(c);
+	cluster_isolate(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 0);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	host_store(home, 0, 5);
+	cluster_rejoin(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->poisons, 0);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(a, 0), 5);
+}
+
+/* The same when it had been told that it may drop it, so that nothing of it comes back. */
+static void nor_with_what_its_reader_may_drop(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+	const struct khazana_request short_of = { .op = KHAZANA_REQ_PRESSURE };
+
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, READ, 0), 0);
+	drop(b, 0);
+	host_request(a, &short_of);
+	cluster_run(c);
+	cluster_isolate(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(a->units[0].frame, ~0u);
+	host_want(home, 0, 1, READ, 0);
+	cluster_rejoin(c, 1);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(host_want(home, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(home, 0), 0);
 }
 
 /*
@@ -662,6 +708,10 @@ int test_loss(void)
 		cmocka_unit_test_setup_teardown(a_backup_that_was_granted_the_unit_is_none,
 						setup_place, cluster_teardown),
 		cmocka_unit_test_setup_teardown(a_late_verdict_is_repeated, setup_place,
+						cluster_teardown),
+		cmocka_unit_test_setup_teardown(what_nobody_wrote_is_not_lost, setup_place,
+						cluster_teardown),
+		cmocka_unit_test_setup_teardown(nor_with_what_its_reader_may_drop, setup_place,
 						cluster_teardown),
 		cmocka_unit_test_setup_teardown(a_copy_older_than_what_is_stored_goes, setup_stores,
 						cluster_teardown),
