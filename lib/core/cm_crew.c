@@ -33,10 +33,23 @@ static bool holds(const struct kh_unit *unit, const struct kh_service *s)
 	       kh_holder_valid(unit, &unit->backup);
 }
 
+/*
+ * Nobody has written it, and nobody need be asked.  Where it has a place that knows so, too, and
+ * who only reads it may drop it; others may be doing so.
+ */
+static bool is_virgin(const struct kh_unit *unit)
+{
+	return !unit->owner.party && !unit->version;
+}
+
 static void read_fault(struct kh_unit *unit, struct kh_service *s)
 {
 	kh_node_id self = kh_self(unit->region->owner)->id, source = unit->owner.party;
 
+	if (is_virgin(unit)) {
+		kh_cm_grant(unit, s, KH_SOURCE_ZERO, !kh_place_of(unit->region, unit->node.key));
+		return;
+	}
 	if (holds(unit, s)) {
 		kh_cm_grant(unit, s, KH_SOURCE_HELD, guards(unit, s));
 		return;
@@ -60,7 +73,7 @@ static void revoke_others(struct kh_unit *unit, struct kh_service *s, bool held)
 {
 	struct kh_node *node = unit->region->owner;
 	kh_node_id parties[KH_NODES_MAX];
-	bool keep = !kh_unit_backed(unit) || (!held && !unit->owner.party);
+	bool keep = !kh_unit_backed(unit) || (!held && !unit->owner.party && !is_virgin(unit));
 	unsigned int i, n = 0;
 
 	for (i = 0; i < unit->copy_count; i++)
@@ -82,6 +95,8 @@ static void write_grant(struct kh_unit *unit, struct kh_service *s)
 		kh_cm_grant(unit, s, KH_SOURCE_ZERO, true);
 	else if (s->source || s->load)
 		kh_cm_grant(unit, s, KH_SOURCE_DATA, true);
+	else if (is_virgin(unit))
+		kh_cm_grant(unit, s, KH_SOURCE_ZERO, true);
 	else
 		kh_cm_grant(unit, s, KH_SOURCE_HELD, true);
 }
@@ -91,10 +106,6 @@ static void crew_fault(struct kh_unit *unit, struct kh_service *s)
 	enum kh_settled settled;
 	bool held;
 
-	if (!unit->owner.party && !unit->version) {
-		kh_cm_grant(unit, s, KH_SOURCE_ZERO, true);
-		return;
-	}
 	held = holds(unit, s);
 	if (unit->owner.party == s->asker && !held && !(s->flags & KH_REQ_OVERWRITE)) {
 		/* It asked before it had its last grant; only a later word counts. */
@@ -120,7 +131,7 @@ static void crew_fault(struct kh_unit *unit, struct kh_service *s)
 		return;
 	}
 	revoke_others(unit, s, held || (s->flags & KH_REQ_OVERWRITE));
-	if (!held && !(s->flags & KH_REQ_OVERWRITE))
+	if (!held && !(s->flags & KH_REQ_OVERWRITE) && !is_virgin(unit))
 		kh_cm_fetch(unit, s, unit->owner.party);
 	if (!s->owed_open || kh_planted(unit->region->owner, KH_PLANT_GRANT_EARLY))
 		write_grant(unit, s);

@@ -469,8 +469,11 @@ static void done_read(struct kh_unit *unit, const struct kh_service *s, struct k
 		unit->version = s->version;
 		return;
 	}
-	/* The owner may have said meanwhile that it has nothing: then only an OWNED copy is one. */
-	if (!unit->owner.party && (!unit->version || s->owned)) {
+	/*
+	 * The owner may have said meanwhile that it has nothing: then only an OWNED copy is one. Or
+	 * nobody has written it, and the store is the owner: then it is the first one who reads.
+	 */
+	if (!unit->owner.party && ((!unit->version && !unit->copy_count) || s->owned)) {
 		unit->owner = holder;
 		unit->owner_right = KHAZANA_RIGHT_READ;
 		unit->fresh = !unit->version;

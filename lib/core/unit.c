@@ -454,19 +454,14 @@ static enum kh_settled settle(struct kh_unit *unit)
 		return KH_SETTLED_LOOK;
 	if (!unit->owner.party && !unit->copy_count && unit->version == stored)
 		return KH_SETTLED;
-	if (stored && stored == unit->version) {
+	/* Version 0 is stored, too, whoever has seen that nobody wrote it. */
+	if (placed && stored == unit->version) {
 		unit->owner = (struct kh_holder){ 0 };
 		unit->owner_right = KHAZANA_RIGHT_NONE;
 		return KH_SETTLED;
 	}
 	if (unit->copy_count)
 		return KH_SETTLED_COPIES;
-	/* Nobody has written it: the store has that, too, whoever has seen it. */
-	if (placed && !unit->version && !stored) {
-		unit->owner = (struct kh_holder){ 0 };
-		unit->owner_right = KHAZANA_RIGHT_NONE;
-		return KH_SETTLED;
-	}
 	if (own_is_void(unit))
 		return KH_SETTLED_LATER;
 	return replace_owner(unit, stored);

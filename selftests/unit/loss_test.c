@@ -402,6 +402,42 @@ static void nor_with_what_its_reader_may_drop(void **state)
 }
 
 /*
+ * The place of what nobody wrote has it: it may be dropped by who reads it, without asking, and is
+ * zero for whoever asks next.  One who still reads it loses it when it is written.
+ */
+static void zeros_that_were_read_may_go(void **state)
+{
+	struct cluster *c = *state;
+	struct host *home = &c->hosts[0], *a = &c->hosts[1], *b = &c->hosts[2];
+
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_want(b, 0, 1, READ, 0), 0);
+	assert_true(kz_page_droppable(&a->units[0].page));
+	drop(a, 0);
+	cluster_run(c);
+	assert_int_equal(a->units[0].frame, ~0u);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(a, 0), 0);
+	assert_int_equal(b->units[0].page.right, READ); /* which disturbs nobody */
+	drop(a, 0);
+	assert_int_equal(host_want(home, 0, 1, WRITE, 0), 0);
+	assert_int_equal(host_load(home, 0), 0);
+	assert_int_equal(b->units[0].page.right, KHAZANA_RIGHT_NONE);
+	host_store(home, 0, 6);
+	assert_int_equal(host_want(a, 0, 1, READ, 0), 0);
+	assert_int_equal(host_load(a, 0), 6);
+}
+
+/* What is in memory only has no place: the frame of who reads it first is all there is. */
+static void without_a_store_they_stay(void **state)
+{
+	struct cluster *c = *state;
+
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), 0);
+	assert_false(kz_page_droppable(&c->hosts[1].units[0].page));
+}
+
+/*
  * A node has kept a copy that it cannot use, and is called the owner by a home that begins again
  * without a module; the store turns out to have a newer version.  The copy goes: nobody would ask
  * for it, and it could not be reclaimed.
@@ -713,6 +749,9 @@ int test_loss(void)
 						cluster_teardown),
 		cmocka_unit_test_setup_teardown(nor_with_what_its_reader_may_drop, setup_place,
 						cluster_teardown),
+		cmocka_unit_test_setup_teardown(zeros_that_were_read_may_go, setup_place,
+						cluster_teardown),
+		TEST(without_a_store_they_stay),
 		cmocka_unit_test_setup_teardown(a_copy_older_than_what_is_stored_goes, setup_stores,
 						cluster_teardown),
 		cmocka_unit_test_setup_teardown(an_owner_without_a_right_gives_up_what_is_stored,
