@@ -133,8 +133,10 @@ static void commit_answer(struct kh_ask_unit *u, const struct khazana_cmd *cmd)
 	/* The floor may be that of other units: the next REQ leaves while there is a record. */
 	if (cmd->result == -ESTALE && (cmd->flags & KHAZANA_CMDF_DATA))
 		unit_frame(u, cmd->length);
-	if (cmd->result == -ESTALE) {
+	if (cmd->result == -ESTALE)
 		kh_count(node, KH_STAT_STALE_REFUSED);
+	/* Others go first while there is no memory for it: to store the unit, above all. */
+	if (cmd->result == -ESTALE || cmd->result == -ENOMEM) {
 		kh_done_send(u->ask->region, u->ask->id, kh_ask_number(u), u->token, 0,
 			     KH_DONE_ABORTED);
 	}

@@ -215,6 +215,35 @@ static void what_was_begun_is_put_off_too(void **state)
 	assert_int_equal(durable(c, DEAD, 0, SPLIT), SPLIT);
 }
 
+/* One who was granted a unit has no memory for it, and asks again and again: it is stored
+ * meanwhile. */
+static void who_has_no_memory_for_it_holds_up_nobody(void **state)
+{
+	struct cluster *c = *state;
+	const struct khazana_request fault = { .op = KHAZANA_REQ_FAULT,
+					       .region = 1,
+					       .unit = 0,
+					       .count = 1,
+					       .want = READ,
+					       .version = KHAZANA_VERSION_NONE,
+					       .timeout_ms = 20000 };
+	const struct khazana_request flush = {
+		.op = KHAZANA_REQ_FLUSH, .region = 1, .unit = 0, .count = 1, .timeout_ms = 20000
+	};
+
+	write_units(c, LIVE, 0, 1);
+	c->hosts[HOME].no_frames = true;
+	host_request(&c->hosts[HOME], &fault);
+	cluster_sleep(c, 500);
+	host_request(&c->hosts[LIVE], &flush);
+	cluster_sleep(c, 500);
+	assert_int_equal(durable(c, DEAD, 0, 1), 1);
+	c->hosts[HOME].no_frames = false;
+	cluster_sleep(c, 2000);
+	assert_int_equal(c->hosts[HOME].units[0].page.right, READ);
+	assert_int_equal(host_load(&c->hosts[HOME], 0), 1000);
+}
+
 /* Who asks waits for a place that is down, and hears of it when his time is over. */
 static void who_asks_waits_for_a_place_that_is_down(void **state)
 {
@@ -329,6 +358,7 @@ int test_flush(void)
 		TEST(a_holder_that_hangs_holds_up_others_for_two_seconds),
 		TEST(what_was_put_off_is_stored_when_the_place_is_back),
 		TEST(what_was_begun_is_put_off_too),
+		TEST(who_has_no_memory_for_it_holds_up_nobody),
 		TEST(who_asks_waits_for_a_place_that_is_down),
 		TEST(nothing_is_done_for_a_place_that_is_down),
 		SHORT_TEST(what_came_back_while_a_flush_went_on_is_durable_too),
