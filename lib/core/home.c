@@ -20,6 +20,12 @@ static bool involved(const struct kh_unit *unit, kh_node_id party)
 	       (s && (s->asker == party || s->source == party)) || (owed && !owed->answered);
 }
 
+/* Who is to have the unit, or to send it to its place: what becomes of that tells of its frame. */
+static bool is_party(const struct kh_service *s, kh_node_id party)
+{
+	return s && (s->store ? s->source : s->asker) == party;
+}
+
 /* An answer to an INV of a request that was given up since. */
 static void late_iack(struct kh_unit *unit, kh_node_id party, const struct kh_wire_iack *e)
 {
@@ -38,8 +44,7 @@ static void late_iack(struct kh_unit *unit, kh_node_id party, const struct kh_wi
 		kh_unit_kept(unit, party, kh_grantee_gen(unit->region->owner, unit->region, party),
 			     e->token);
 		kh_unit_review(unit);
-	} else if (unit->busy &&
-		   (unit->busy->store ? unit->busy->source : unit->busy->asker) == party) {
+	} else if (is_party(unit->busy, party)) {
 		unit->busy->displaced = true;
 	} else if (!involved(unit, party)) {
 		kh_unit_hdone(unit, party);
@@ -213,6 +218,22 @@ void kh_on_evict(struct kh_node *node, struct kh_peer *from, const struct kh_wir
 	}
 }
 
+/* @party has a frame in HANDOFF, by an INV or FORWARD with @token: may it go? */
+static void hask_unit(struct kh_unit *unit, kh_node_id party, uint64_t token)
+{
+	const struct kh_wire_iack kept = { .token = token, .status = KH_ACK_KEPT };
+	const struct kh_holder *copy = kh_unit_copy(unit, party);
+	const struct kh_owed *owed = unit->busy ? kh_owed_by(unit->busy, party) : NULL;
+
+	/* The IACK that said so is lost. */
+	if (copy && copy->token < token && !(owed && !owed->answered))
+		late_iack(unit, party, &kept);
+	else if (!involved(unit, party))
+		kh_unit_hdone(unit, party);
+	else if (is_party(unit->busy, party))
+		unit->busy->displaced = true; /* unless it gets its grant */
+}
+
 void kh_on_hask(struct kh_node *node, struct kh_peer *from, const struct kh_wire_head *h,
 		const void *data)
 {
@@ -226,12 +247,8 @@ void kh_on_hask(struct kh_node *node, struct kh_peer *from, const struct kh_wire
 	for (i = 0; i < h->count; i++, e++) {
 		struct kh_unit *unit = kh_unit_known(region, e->unit);
 
-		if (!unit || unit->token < e->token)
-			continue;
-		if (!involved(unit, from->id))
-			kh_unit_hdone(unit, from->id);
-		else if (unit->busy && unit->busy->asker == from->id)
-			unit->busy->displaced = true; /* unless it gets its grant */
+		if (unit && unit->token >= e->token)
+			hask_unit(unit, from->id, e->token);
 	}
 }
 

@@ -444,6 +444,30 @@ static void a_flush_fails_with_eio(void **state)
 	assert_int_equal(flushes(&c->hosts[2]), EIO);
 }
 
+/*
+ * A reader's frame was kept for a writer, which died, and the word of that was lost: it stays when
+ * its node asks whether it may go.
+ */
+static void a_frame_that_was_kept_stays_though_nobody_heard_of_it(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->break_at[2][0] = 1; /* its IACK */
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), EINPROGRESS);
+	assert_int_not_equal(c->hosts[2].units[0].handoff, ~0u);
+	host_kill(&c->hosts[1]);
+	host_start(&c->hosts[1], true);
+	cluster_rejoin(c, 1);
+	cluster_connect(c, 0, 2);
+	cluster_run(c);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(wants(&c->hosts[0], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[0], 0), VALUE);
+	is_repaired(c, 0);
+}
+
 /* As many requests of the host's as a unit's home remembers, of a khd of the host's that died. */
 static void crowd(struct cluster *c, unsigned int i)
 {
@@ -604,6 +628,7 @@ int test_rot(void)
 		TEST(setup_home, who_comes_back_has_it_stored_anew),
 		TEST(setup_home, a_reader_gives_what_the_store_has_no_index_of),
 		TEST(setup_home, a_flush_fails_with_eio),
+		TEST(setup_home, a_frame_that_was_kept_stays_though_nobody_heard_of_it),
 		TEST(setup_home, many_who_wait_are_served),
 		TEST(setup_home, an_older_version_does_not_come_back),
 		TEST(setup_home, overwritten_by_who_is_gone_it_can_be_overwritten_again),
