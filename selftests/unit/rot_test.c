@@ -99,18 +99,18 @@ static int wants(struct host *h, uint32_t right, uint32_t flags)
 	return h->fail_error ? h->fail_error : EINPROGRESS;
 }
 
-static void is_repaired(struct cluster *c, unsigned int place)
+static void is_repaired(struct cluster *c, unsigned int place, uint64_t value)
 {
-	uint64_t value;
+	uint64_t stored;
 
 	cluster_sleep(c, FLUSH_MS + 100);
 	assert_false(c->hosts[place].kept[0].rotten);
-	memcpy(&value, c->hosts[place].kept[0].data, sizeof(value));
-	assert_int_equal(value, VALUE);
+	memcpy(&stored, c->hosts[place].kept[0].data, sizeof(stored));
+	assert_int_equal(stored, value);
 }
 
 /* Nobody has a frame of it: what is read now comes from the store. */
-static void comes_from(struct cluster *c, unsigned int place, unsigned int reader)
+static void comes_from(struct cluster *c, unsigned int place, unsigned int reader, uint64_t value)
 {
 	unsigned int i, begun;
 
@@ -124,7 +124,7 @@ static void comes_from(struct cluster *c, unsigned int place, unsigned int reade
 	}
 	begun = c->hosts[place].store_begun[KH_STORE_GET];
 	assert_int_equal(wants(&c->hosts[reader], READ, 0), 0);
-	assert_int_equal(host_load(&c->hosts[reader], 0), VALUE);
+	assert_int_equal(host_load(&c->hosts[reader], 0), value);
 	assert_true(c->hosts[place].store_begun[KH_STORE_GET] > begun);
 }
 
@@ -137,8 +137,8 @@ static void a_reader_gives_what_the_store_cannot(void **state)
 	c->hosts[0].kept[0].rotten = true;
 	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
 	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
-	is_repaired(c, 0);
-	comes_from(c, 0, 1);
+	is_repaired(c, 0, VALUE);
+	comes_from(c, 0, 1, VALUE);
 }
 
 static void to_a_writer_too(void **state)
@@ -151,7 +151,7 @@ static void to_a_writer_too(void **state)
 	assert_int_equal(wants(&c->hosts[1], WRITE, 0), 0);
 	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
 	assert_int_equal(c->hosts[2].units[0].page.right, 0);
-	is_repaired(c, 0);
+	is_repaired(c, 0, VALUE);
 }
 
 /* Its own khd reads the store, and its own module has the frame. */
@@ -164,8 +164,8 @@ static void so_does_the_place_itself(void **state)
 	c->hosts[2].kept[0].rotten = true;
 	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
 	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
-	is_repaired(c, 2);
-	comes_from(c, 2, 0);
+	is_repaired(c, 2, VALUE);
+	comes_from(c, 2, 0, VALUE);
 }
 
 static void and_the_home(void **state)
@@ -177,7 +177,7 @@ static void and_the_home(void **state)
 	c->hosts[0].kept[0].rotten = true;
 	assert_int_equal(wants(&c->hosts[1], WRITE, 0), 0);
 	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
-	is_repaired(c, 0);
+	is_repaired(c, 0, VALUE);
 }
 
 static void without_a_reader_it_is_eio_until_it_is_overwritten(void **state)
@@ -191,9 +191,9 @@ static void without_a_reader_it_is_eio_until_it_is_overwritten(void **state)
 	assert_int_equal(flushes(&c->hosts[2]), EIO); /* what was read once is nowhere */
 	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
 	assert_int_equal(wants(&c->hosts[2], WRITE, KHAZANA_REQF_OVERWRITE), 0);
-	host_store(&c->hosts[2], 0, VALUE);
-	is_repaired(c, 0);
-	comes_from(c, 0, 1);
+	host_store(&c->hosts[2], 0, VALUE + 1);
+	is_repaired(c, 0, VALUE + 1);
+	comes_from(c, 0, 1, VALUE + 1);
 }
 
 /* A notice that a copy went may be lost: the next one is asked. */
@@ -208,7 +208,7 @@ static void a_reader_that_dropped_it_is_passed_over(void **state)
 	c->hosts[0].kept[0].rotten = true;
 	assert_int_equal(wants(&c->hosts[0], READ, 0), 0);
 	assert_int_equal(host_load(&c->hosts[0], 0), VALUE);
-	is_repaired(c, 0);
+	is_repaired(c, 0, VALUE);
 }
 
 static void when_all_dropped_it_it_is_eio_in_time(void **state)
@@ -225,8 +225,8 @@ static void when_all_dropped_it_it_is_eio_in_time(void **state)
 	assert_int_equal(wants(&c->hosts[1], WRITE, 0), EIO);
 	assert_int_equal(flushes(&c->hosts[2]), EIO);
 	assert_int_equal(wants(&c->hosts[1], WRITE, KHAZANA_REQF_OVERWRITE), 0);
-	host_store(&c->hosts[1], 0, VALUE);
-	is_repaired(c, 0);
+	host_store(&c->hosts[1], 0, VALUE + 1);
+	is_repaired(c, 0, VALUE + 1);
 }
 
 /* Its lease ends: what it holds counts no more, and nobody waits longer. */
@@ -251,8 +251,11 @@ static void a_flush_repairs_it(void **state)
 	stored(c, 1);
 	reads(&c->hosts[2]);
 	c->hosts[0].kept[0].rotten = true;
-	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
-	flush(&c->hosts[1]);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), EINPROGRESS);
+	cluster_isolate(c, 1); /* it does not ask again */
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_true(c->hosts[0].kept[0].rotten);
+	flush(&c->hosts[2]);
 	assert_false(c->hosts[0].kept[0].rotten);
 }
 
@@ -292,16 +295,44 @@ static void what_nobody_has_is_no_work(void **state)
 	assert_int_equal(c->hosts[0].flushes, passes);
 }
 
+/* It is freed while its asker has not asked again yet. */
+static void what_is_freed_need_not_be_read(void **state)
+{
+	struct cluster *c = *state;
+	struct kh_op op = { .code = KH_OP_FREE, .addr = c->addr, .length = UNIT };
+
+	memcpy(op.key, cluster_key, KH_KEY_SIZE);
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	c->hosts[0].kept[0].rotten = true;
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), EINPROGRESS);
+	assert_int_equal(host_op(&c->hosts[2], &op), 0);
+	cluster_sleep(c, SOON);
+	assert_int_equal(c->hosts[1].units[0].page.right, 0);
+	assert_int_equal(c->hosts[2].units[0].page.right, 0);
+	assert_int_equal(c->hosts[2].units[0].handoff, ~0u);
+	op.code = KH_OP_ALLOCATE;
+	assert_int_equal(host_op(&c->hosts[0], &op), 0);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), 0);
+	assert_int_equal(flushes(&c->hosts[1]), 0);
+}
+
 /* A home that begins again while it is being repaired has forgotten that: the data is there. */
 static void a_home_that_begins_again_loses_nothing(void **state)
 {
 	struct cluster *c = *state;
+	unsigned int puts;
 
 	stored(c, 1);
 	reads(&c->hosts[2]);
 	c->hosts[0].kept[0].rotten = true;
-	c->hosts[0].store_rests = true;
 	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), EINPROGRESS);
+	puts = c->hosts[0].store_begun[KH_STORE_PUT];
+	c->hosts[0].store_rests = true;
+	cluster_sleep(c, SOON);
+	assert_int_equal(c->hosts[0].store_begun[KH_STORE_PUT], puts + 1);
+	assert_true(c->hosts[0].kept[0].rotten);
 	host_kill(&c->hosts[0]);
 	host_start(&c->hosts[0], false);
 	c->hosts[0].store_rests = false;
@@ -408,7 +439,7 @@ static void who_comes_back_has_it_stored_anew(void **state)
 	cluster_sleep(c, 3 * FLUSH_MS);
 	c->hosts[0].store_error[KH_STORE_PUT] = 0;
 	cluster_rejoin(c, 2);
-	is_repaired(c, 0);
+	is_repaired(c, 0, VALUE);
 }
 
 /* Not even what is there can be told: the index of the store is damaged, or nothing of it serves. */
@@ -465,7 +496,7 @@ static void a_frame_that_was_kept_stays_though_nobody_heard_of_it(void **state)
 	c->hosts[0].kept[0].rotten = true;
 	assert_int_equal(wants(&c->hosts[0], READ, 0), 0);
 	assert_int_equal(host_load(&c->hosts[0], 0), VALUE);
-	is_repaired(c, 0);
+	is_repaired(c, 0, VALUE);
 }
 
 /* As many requests of the host's as a unit's home remembers, of a khd of the host's that died. */
@@ -564,9 +595,9 @@ static void overwritten_by_who_is_gone_it_can_be_overwritten_again(void **state)
 	reboot(c, 1);
 	assert_int_equal(wants(&c->hosts[2], READ, 0), EIO);
 	assert_int_equal(wants(&c->hosts[2], WRITE, KHAZANA_REQF_OVERWRITE), 0);
-	host_store(&c->hosts[2], 0, VALUE);
-	is_repaired(c, 0);
-	comes_from(c, 0, 2);
+	host_store(&c->hosts[2], 0, VALUE + 2);
+	is_repaired(c, 0, VALUE + 2);
+	comes_from(c, 0, 2, VALUE + 2);
 }
 
 /* The same of one that is silent, and comes back with what was given up. */
@@ -596,13 +627,17 @@ static void or_by_who_is_silent(void **state)
 static void a_store_that_is_whole_leaves_no_frame_behind(void **state)
 {
 	struct cluster *c = *state;
+	unsigned int i;
 
 	stored(c, 1);
 	reads(&c->hosts[2]);
+	reads(&c->hosts[0]);
 	assert_int_equal(host_want(&c->hosts[1], 0, 1, WRITE, 0), 0);
 	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
-	assert_int_equal(c->hosts[2].units[0].frame, ~0u);
-	assert_int_equal(c->hosts[2].units[0].handoff, ~0u);
+	for (i = 0; i < NODES; i += 2) {
+		assert_int_equal(c->hosts[i].units[0].frame, ~0u);
+		assert_int_equal(c->hosts[i].units[0].handoff, ~0u);
+	}
 }
 
 #define TEST(at, name) cmocka_unit_test_setup_teardown(name, at, cluster_teardown)
@@ -621,6 +656,7 @@ int test_rot(void)
 		TEST(setup_home, a_flush_repairs_it),
 		TEST(setup_home, a_flush_of_what_is_gone_fails),
 		TEST(setup_home, what_nobody_has_is_no_work),
+		TEST(setup_home, what_is_freed_need_not_be_read),
 		TEST(setup_home, a_home_that_begins_again_loses_nothing),
 		TEST(setup_reader, what_came_before_it_rotted_is_taken),
 		TEST(setup_home, what_can_be_read_again_was_not_lost),
