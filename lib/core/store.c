@@ -536,13 +536,16 @@ static void durable(struct kh_unit *unit, const struct kh_wire_stored *e)
 		unit->stored_known = true;
 	}
 	if (unit->harmed && unit->harmed <= e->version) {
+		bool anew = unit->harmed == e->version;
+
 		unit->harmed = 0;
-		kh_count(node, KH_STAT_UNITS_REPAIRED);
-		kh_event(node, "store",
-			 "unit %llu of %llx:%llx, which could not be read, is stored anew",
+		if (anew)
+			kh_count(node, KH_STAT_UNITS_REPAIRED);
+		kh_event(node, "store", "unit %llu of %llx:%llx, which could not be read, is %s",
 			 (unsigned long long)unit->node.key,
 			 (unsigned long long)unit->region->start.hi,
-			 (unsigned long long)unit->region->start.lo);
+			 (unsigned long long)unit->region->start.lo,
+			 anew ? "stored anew" : "replaced by what was written since");
 	}
 	unit->store_safe = unit->store_number;
 	storing_set(unit, KH_STORING_NOT, KH_NEVER);

@@ -78,6 +78,8 @@ static void on_reply(void *host, uint64_t op_id, const struct kh_op_result *resu
 			h->protocol_errors = result->counters[i].value;
 		else if (!strcmp(result->counters[i].name, "flushes"))
 			h->flushes = result->counters[i].value;
+		else if (!strcmp(result->counters[i].name, "units_repaired"))
+			h->units_repaired = result->counters[i].value;
 	}
 }
 

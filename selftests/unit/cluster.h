@@ -61,7 +61,7 @@ struct host {
 	unsigned int answered; /* requests of the module that ended */
 	unsigned int poisons;
 	unsigned int told; /* that anything seen in the region may be lost */
-	uint64_t protocol_errors, flushes; /* as of the last KH_OP_STATS */
+	uint64_t protocol_errors, flushes, units_repaired; /* as of the last KH_OP_STATS */
 	struct kept kept[UNITS]; /* of the region at cluster.addr; only with config.store */
 	struct command *store_first, **store_last; /* begun, not over */
 	bool store_rests; /* what is begun stays so */

@@ -128,6 +128,14 @@ static void comes_from(struct cluster *c, unsigned int place, unsigned int reade
 	assert_true(c->hosts[place].store_begun[KH_STORE_GET] > begun);
 }
 
+static uint64_t repaired(struct host *home)
+{
+	struct kh_op op = { .code = KH_OP_STATS };
+
+	assert_int_equal(host_op(home, &op), 0);
+	return home->units_repaired;
+}
+
 static void a_reader_gives_what_the_store_cannot(void **state)
 {
 	struct cluster *c = *state;
@@ -138,6 +146,7 @@ static void a_reader_gives_what_the_store_cannot(void **state)
 	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
 	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
 	is_repaired(c, 0, VALUE);
+	assert_int_equal(repaired(&c->hosts[0]), 1);
 	comes_from(c, 0, 1, VALUE);
 }
 
@@ -193,6 +202,7 @@ static void without_a_reader_it_is_eio_until_it_is_overwritten(void **state)
 	assert_int_equal(wants(&c->hosts[2], WRITE, KHAZANA_REQF_OVERWRITE), 0);
 	host_store(&c->hosts[2], 0, VALUE + 1);
 	is_repaired(c, 0, VALUE + 1);
+	assert_int_equal(repaired(&c->hosts[0]), 0); /* what it was is gone */
 	comes_from(c, 0, 1, VALUE + 1);
 }
 
@@ -417,6 +427,25 @@ static void nor_what_comes_back(void **state)
 	cluster_sleep(c, 3 * LEASE_MS);
 	assert_int_equal(flushes(&c->hosts[1]), EIO);
 	assert_int_equal(wants(&c->hosts[1], READ, 0), EIO);
+	cluster_rejoin(c, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	assert_int_equal(host_load(&c->hosts[1], 0), VALUE);
+}
+
+/* Also while somebody waits for what it has. */
+static void nor_what_comes_back_amid_a_request(void **state)
+{
+	struct cluster *c = *state;
+
+	stored(c, 1);
+	reads(&c->hosts[2]);
+	fails(&c->hosts[0], EIO);
+	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
+	drop(&c->hosts[1], true);
+	cluster_isolate(c, 2);
+	cluster_sleep(c, 3 * LEASE_MS);
+	assert_int_equal(host_want(&c->hosts[1], 0, 1, READ, 0), EINPROGRESS);
 	cluster_rejoin(c, 2);
 	cluster_sleep(c, 3 * LEASE_MS);
 	assert_int_equal(wants(&c->hosts[1], READ, 0), 0);
@@ -661,6 +690,7 @@ int test_rot(void)
 		TEST(setup_reader, what_came_before_it_rotted_is_taken),
 		TEST(setup_home, what_can_be_read_again_was_not_lost),
 		TEST(setup_home, nor_what_comes_back),
+		TEST(setup_home, nor_what_comes_back_amid_a_request),
 		TEST(setup_home, who_comes_back_has_it_stored_anew),
 		TEST(setup_home, a_reader_gives_what_the_store_has_no_index_of),
 		TEST(setup_home, a_flush_fails_with_eio),
