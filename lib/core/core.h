@@ -526,6 +526,7 @@ void kh_flush_start(struct kh_region *region, uint64_t first, uint64_t end,
 		    struct kh_served *served);
 void kh_flush_wake(struct kh_unit *unit, uint32_t error);
 void kh_flush_put_off(struct kh_unit *unit);
+void kh_flush_back(struct kh_unit *unit);
 bool kh_flush_wants(const struct kh_unit *unit);
 void kh_flush_forget(struct kh_unit *unit);
 void kh_flush_free(struct kh_region *region);

@@ -27,7 +27,9 @@
  * struct kh_flush - a range that is being made durable
  * @served: the call, NULL for what the home does by itself
  * @place: then the node whose store it is about
- * @keys: the units, ascending
+ * @first, @end: the units that it is about, of a call
+ * @keys: those that were found, ascending; behind them such as came back since
+ * @size: so many fit there
  * @next: the first that was not begun
  * @open: units under way
  * @error: the first one
@@ -38,8 +40,9 @@ struct kh_flush {
 	struct kh_region *region;
 	struct kh_served *served;
 	kh_node_id place;
+	uint64_t first, end;
 	uint64_t *keys;
-	size_t count, next;
+	size_t count, size, next;
 	unsigned int open;
 	uint32_t error;
 	bool running;
@@ -178,8 +181,44 @@ void kh_flush_start(struct kh_region *region, uint64_t first, uint64_t end,
 {
 	struct kh_flush *flush = flush_new(region, served, FLUSH_WAIT);
 
+	flush->first = first;
+	flush->end = end;
 	collect(flush, first, end);
+	flush->size = flush->count;
 	flush_run(flush);
+}
+
+static void keys_grow(struct kh_flush *flush)
+{
+	uint64_t *keys;
+	size_t i;
+
+	flush->size = 2 * flush->size + 16;
+	keys = kh_zalloc(flush->size * sizeof(*keys));
+	for (i = 0; i < flush->count; i++)
+		keys[i] = flush->keys[i];
+	free(flush->keys);
+	flush->keys = keys;
+}
+
+/**
+ * kh_flush_back() - the home had gone back behind the unit's version, and now it is there again
+ *
+ * Who waits for a flush could read it when it began, and the home may have passed over it since.
+ * It is begun with the next answer to the flush, which is not over while it waits for one.
+ */
+void kh_flush_back(struct kh_unit *unit)
+{
+	const uint64_t key = unit->node.key;
+	struct kh_flush *flush;
+
+	kh_list_each (flush, &unit->region->home->flushes, node) {
+		if (!flush->served || key < flush->first || key >= flush->end)
+			continue;
+		if (flush->count == flush->size)
+			keys_grow(flush);
+		flush->keys[flush->count++] = key;
+	}
 }
 
 static void wait_over(struct kh_flush_wait *wait, uint32_t error)

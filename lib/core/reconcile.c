@@ -217,6 +217,7 @@ static void adopt(struct kh_unit *unit, const struct kh_peer *peer, const struct
 	unit->guarded = true; /* who else has written it is not known */
 	kh_unit_review(unit);
 	kh_unit_dirty(unit);
+	kh_flush_back(unit);
 	/* What the busy request waits for is of another owner: it begins anew. */
 	if (s && s->asker && s->token && !s->rescue && !s->confused)
 		kh_service_confuse(unit, s, KH_NACK_RETRY);
@@ -264,6 +265,7 @@ static void late_done(struct kh_unit *unit, const struct kh_peer *peer,
 	unit->fresh = !old.party && !unit->version;
 	unit->version = r->version;
 	kh_unit_dirty(unit);
+	kh_flush_back(unit);
 }
 
 /*

@@ -344,6 +344,34 @@ static void so_it_is_for_a_client(void **state)
 	assert_int_equal(durable(c, LIVE, SPLIT, SPLIT + 2), 2);
 }
 
+/* Of a flush by another node: the holder was silent, the home went back, and it came back. */
+static void what_another_node_flushes_is_durable_too(void **state)
+{
+	struct cluster *c = *state;
+	const struct khazana_request flush = {
+		.op = KHAZANA_REQ_FLUSH, .region = 1, .unit = SPLIT, .count = 2, .timeout_ms = 20000
+	};
+	struct host *holder = &c->hosts[DEAD], *home = &c->hosts[HOME], *place = &c->hosts[LIVE];
+
+	write_units(c, DEAD, SPLIT, SPLIT + 1);
+	write_units(c, HOME, SPLIT + 1, SPLIT + 2);
+	cluster_isolate(c, DEAD);
+	place->store_rests = true;
+	home->fail_error = -1; /* until it is answered */
+	host_request(home, &flush);
+	cluster_sleep(c, 3 * SHORT_MS);
+	assert_int_equal(holder->units[SPLIT].page.state, KHAZANA_STATE_EXPIRED_DIRTY);
+	cluster_rejoin(c, DEAD);
+	cluster_sleep(c, 300);
+	assert_int_equal(holder->units[SPLIT].page.right, WRITE);
+	assert_int_equal(holder->poisons, 0);
+	assert_int_equal(home->fail_error, -1);
+	place->store_rests = false;
+	cluster_sleep(c, 1000);
+	assert_int_equal(home->fail_error, 0);
+	assert_int_equal(durable(c, LIVE, SPLIT, SPLIT + 2), 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_teardown)
 #define SHORT_TEST(name) cmocka_unit_test_setup_teardown(name, setup_short, cluster_teardown)
 
@@ -363,6 +391,7 @@ int test_flush(void)
 		TEST(nothing_is_done_for_a_place_that_is_down),
 		SHORT_TEST(what_came_back_while_a_flush_went_on_is_durable_too),
 		SHORT_TEST(so_it_is_for_a_client),
+		SHORT_TEST(what_another_node_flushes_is_durable_too),
 	};
 
 	return cmocka_run_group_tests_name("flush", tests, NULL, NULL);
