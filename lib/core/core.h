@@ -442,6 +442,7 @@ void kh_unit_swept(struct kh_unit *unit);
 bool kh_unit_known_lost(const struct kh_unit *unit);
 bool kh_unit_backed(const struct kh_unit *unit);
 bool kh_unit_held(const struct kh_unit *unit);
+bool kh_unit_harmed(const struct kh_unit *unit);
 bool kh_unit_unreadable(const struct kh_unit *unit);
 uint64_t kh_unit_placed(const struct kh_unit *unit);
 void kh_unit_found(struct kh_unit *unit);

@@ -408,7 +408,7 @@ bool kh_store_asked_again(struct kh_unit *unit)
  */
 void kh_store_loaded(struct kh_unit *unit)
 {
-	if (unit->harmed && unit->harmed == unit->version) {
+	if (kh_unit_harmed(unit)) {
 		unit->stored = unit->harmed;
 		unit->harmed = 0;
 	}
@@ -425,7 +425,7 @@ void kh_store_loaded(struct kh_unit *unit)
 static void look_failed(struct kh_unit *unit, uint32_t error)
 {
 	struct kh_service *s = unit->busy;
-	bool held = unit->harmed && unit->harmed == unit->version && kh_unit_held(unit);
+	bool held = kh_unit_harmed(unit) && kh_unit_held(unit);
 
 	unit->looking = false;
 	if (held && error != EAGAIN) {

@@ -560,11 +560,15 @@ bool kh_unit_known_lost(const struct kh_unit *unit)
 	       kh_intervals_has(&home->doubt, unit->node.key);
 }
 
+static bool backup_has_it(const struct kh_unit *unit)
+{
+	return kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version;
+}
+
 /* Is the newest version also in a store, or in a backup whose node's lease is valid? */
 bool kh_unit_backed(const struct kh_unit *unit)
 {
-	return (unit->stored_known && unit->stored == unit->version) ||
-	       (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
+	return (unit->stored_known && unit->stored == unit->version) || backup_has_it(unit);
 }
 
 /* Does a node whose lease is valid have the newest version? */
@@ -575,8 +579,7 @@ bool kh_unit_held(const struct kh_unit *unit)
 	for (i = 0; i < unit->copy_count; i++)
 		if (kh_holder_valid(unit, &unit->copies[i]))
 			return true;
-	return kh_holder_valid(unit, &unit->owner) ||
-	       (kh_holder_valid(unit, &unit->backup) && unit->backup_version == unit->version);
+	return kh_holder_valid(unit, &unit->owner) || backup_has_it(unit);
 }
 
 /* The version that its place has, as far as known, whether it can be read there or not. */
@@ -585,10 +588,16 @@ uint64_t kh_unit_placed(const struct kh_unit *unit)
 	return unit->harmed > unit->stored ? unit->harmed : unit->stored;
 }
 
-/* Can its place not read the newest version, and has nobody else got it (R33)? */
+/* Is the newest version what its place cannot read? */
+bool kh_unit_harmed(const struct kh_unit *unit)
+{
+	return unit->harmed && unit->harmed == unit->version;
+}
+
+/* And has nobody else got it (R33)? */
 bool kh_unit_unreadable(const struct kh_unit *unit)
 {
-	return unit->harmed && unit->harmed == unit->version && !kh_unit_held(unit);
+	return kh_unit_harmed(unit) && !kh_unit_held(unit);
 }
 
 /* The unit has gone on, or will: written down before anybody hears. */
